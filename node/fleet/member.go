@@ -1,0 +1,90 @@
+package fleet
+
+import (
+	"net/netip"
+	"regexp"
+	"time"
+)
+
+// Status is what the fleet knows of a member's life. The names are SSM's where SSM has one.
+type Status string
+
+// Statuses of a member.
+const (
+	Online         Status = "Online"
+	ConnectionLost Status = "ConnectionLost"
+	Left           Status = "Left" // it said goodbye; it is still enrolled
+)
+
+// Role is what a member holds of the replicated state.
+type Role string
+
+// Roles of a member.
+const (
+	Plain Role = "node"   // holds no replicated state
+	Spare Role = "spare"  // replicates, does not vote
+	Voter Role = "voter"  // replicates and votes
+	Lead  Role = "leader" // the voter that orders writes now
+)
+
+// Facts is what a node says of itself. Only the node itself decides by them; elsewhere they are hints.
+type Facts struct {
+	OS        string // ID of os-release: "debian"
+	OSVersion string // VERSION_ID of os-release: "12"
+	Arch      string // GOARCH: "amd64"
+	Version   string // of muster
+	BootID    string // changes at every boot of the host
+}
+
+// Member is a node as others see it: its roster entry joined with gossip's view and the facts it reported.
+type Member struct {
+	ID       ID
+	Name     string
+	Addrs    []netip.AddrPort
+	Status   Status
+	LastSeen time.Time // when somebody last heard of it; zero if never
+	Facts    Facts
+	Role     Role
+	Server   bool              // an operator made it eligible to hold replicated state
+	Tags     map[string]string // operator-signed, from the roster
+}
+
+var (
+	nameForm   = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,62}$`)
+	tagKeyForm = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_./:-]{0,127}$`)
+)
+
+// Limits of tags; 50 tags, 128 and 256 characters are SSM's.
+const (
+	MaxTags     = 50
+	MaxTagValue = 256
+)
+
+// CheckName reports why name cannot name a node, operator or fleet, or nil.
+func CheckName(name string) error {
+	if !nameForm.MatchString(name) {
+		return Errorf(Invalid, "%q is not a name: 1 to 63 of a-z, 0-9, dot and hyphen, a letter or digit first", name)
+	}
+	return nil
+}
+
+// CheckTags reports why tags cannot be a node's tags, or nil.
+func CheckTags(tags map[string]string) error {
+	if len(tags) > MaxTags {
+		return Errorf(Exhausted, "%d tags; a node has at most %d", len(tags), MaxTags)
+	}
+	for k, v := range tags {
+		if !tagKeyForm.MatchString(k) {
+			return Errorf(Invalid, "%q is not a tag's key: 1 to 128 of letters, digits and _ . / : -", k)
+		}
+		if len(v) > MaxTagValue {
+			return Errorf(Invalid, "the value of tag %q is longer than %d bytes", k, MaxTagValue)
+		}
+		for _, r := range v {
+			if r < 0x20 || r == 0x7f {
+				return Errorf(Invalid, "the value of tag %q has control characters", k)
+			}
+		}
+	}
+	return nil
+}
