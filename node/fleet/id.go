@@ -74,3 +74,27 @@ func (u *UUID) UnmarshalText(text []byte) error {
 	*u = parsed
 	return err
 }
+
+// MarshalBinary gives the wire form, all 32 bytes.
+func (id ID) MarshalBinary() ([]byte, error) { return id[:], nil }
+
+// UnmarshalBinary reads the wire form.
+func (id *ID) UnmarshalBinary(raw []byte) error {
+	if len(raw) != len(id) {
+		return Errorf(Invalid, "an ID of %d bytes; it has %d", len(raw), len(id))
+	}
+	copy(id[:], raw)
+	return nil
+}
+
+// MarshalBinary gives the wire form, all 16 bytes.
+func (u UUID) MarshalBinary() ([]byte, error) { return u[:], nil }
+
+// UnmarshalBinary reads the wire form.
+func (u *UUID) UnmarshalBinary(raw []byte) error {
+	if len(raw) != len(u) {
+		return Errorf(Invalid, "a UUID of %d bytes; it has %d", len(raw), len(u))
+	}
+	copy(u[:], raw)
+	return nil
+}

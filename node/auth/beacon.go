@@ -1,0 +1,107 @@
+package auth
+
+import (
+	"time"
+
+	"github.com/muster-fleet/muster/node/fleet"
+)
+
+// MaxVoters and MaxSpares bound a beacon. Five voters and two spares are the most that the quorum grows to; the rest is
+// room for a change in flight.
+const (
+	MaxVoters = 7
+	MaxSpares = 7
+)
+
+// Beacon is a server's signed summary of the newest state it holds. Nodes learn from it that they are behind, whom to
+// ask, and that time goes on.
+type Beacon struct {
+	Time         int64 // Unix milliseconds
+	Epoch        uint64
+	CharterHead  fleet.ID
+	CharterLen   uint64
+	RecordHead   fleet.ID
+	RecordLen    uint64
+	Act          uint64 // newest act index, commands included
+	GossipEpoch  uint32
+	Term         uint64
+	Leader       fleet.ID // zero: none known
+	Voters       []fleet.ID
+	Spares       []fleet.ID
+	AuditRoot    fleet.ID // zero until the audit log is there
+	FleetVersion uint16   // the level that servers write
+}
+
+// OpenBeacon verifies a beacon by an eligible server of the roster.
+func OpenBeacon(r Record, e Envelope) (Beacon, error) {
+	n, err := r.Roster.Enrolled(e.Key)
+	if err != nil {
+		return Beacon{}, err
+	}
+	if !n.Server {
+		return Beacon{}, fleet.Errorf(fleet.Denied, "node %s signed a beacon, but no operator made it a server", n.Name)
+	}
+	b, err := Open[Beacon](e, ForBeacon, r.Charter.fleetID, n.Key)
+	if err == nil && (len(b.Voters) > MaxVoters || len(b.Spares) > MaxSpares) {
+		err = fleet.Errorf(fleet.Invalid, "beacon of %s with too many servers", n.Name)
+	}
+	return b, err
+}
+
+// Newer reports whether b tells of a later state than old.
+func (b Beacon) Newer(old Beacon) bool {
+	switch {
+	case b.Epoch != old.Epoch:
+		return b.Epoch > old.Epoch
+	case b.Term != old.Term:
+		return b.Term > old.Term
+	case b.Act != old.Act:
+		return b.Act > old.Act
+	}
+	return b.Time > old.Time
+}
+
+// Clock judges time: what the fleet said last, and when this host heard it. The zero Clock trusts the host's.
+type Clock struct {
+	Floor int64         // Unix milliseconds: the newest beacon's time; persisted
+	Heard time.Duration // time since boot when it came; 0 after a restart
+}
+
+// Instant is a moment as a host sees it.
+type Instant struct {
+	Wall time.Time
+	Boot time.Duration // CLOCK_BOOTTIME
+}
+
+// Hear returns the clock after a beacon of time ms.
+func (c Clock) Hear(ms int64, at Instant) Clock {
+	if ms > c.Floor {
+		return Clock{Floor: ms, Heard: at.Boot}
+	}
+	return c
+}
+
+// Now returns the time that statements are judged by: the host's, or the floor where the host's lags behind it.
+func (c Clock) Now(at Instant) time.Time {
+	if at.Wall.UnixMilli() < c.Floor {
+		return time.UnixMilli(c.Floor)
+	}
+	return at.Wall
+}
+
+// Suspect returns by how much the host's clock is wrong beyond MaxSkew, or 0. A clock behind the floor is wrong at any
+// time; one ahead of it shows only against a beacon heard since this agent started.
+func (c Clock) Suspect(at Instant) time.Duration {
+	if c.Floor == 0 {
+		return 0
+	}
+	expected := time.UnixMilli(c.Floor)
+	if c.Heard > 0 {
+		expected = expected.Add(at.Boot - c.Heard)
+	}
+	off := at.Wall.Sub(expected)
+	if off < -MaxSkew || (c.Heard > 0 && off > MaxSkew) {
+		return off
+	}
+	return 0
+}

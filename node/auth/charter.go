@@ -1,0 +1,434 @@
+package auth
+
+import (
+	"cmp"
+	"crypto/ed25519"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/muster-fleet/muster/node/fleet"
+	"github.com/muster-fleet/muster/node/fleet/wire"
+)
+
+// Limits of the charter, so that every node can keep all of it.
+const (
+	MaxCharterEntry   = 16 << 10 // bytes of one entry; a policy is the largest
+	MaxCharterEntries = 10_000
+	MaxRoots          = 16
+	MaxOperators      = 512
+)
+
+// RootTeam is the team that the built-in first policy lets do everything.
+const RootTeam = "root"
+
+// CharterKind says what an entry changes.
+type CharterKind uint8
+
+// The kinds of charter entries.
+const (
+	CharterGenesis        CharterKind = 1
+	CharterPutOperator    CharterKind = 2
+	CharterDeleteOperator CharterKind = 3
+	CharterPutPolicy      CharterKind = 4
+	CharterPutRoots       CharterKind = 5
+	CharterEpoch          CharterKind = 6
+)
+
+// CharterBody is what roots sign. Header.Charter is the head it stands on.
+type CharterBody struct {
+	Header  Header
+	Seq     uint64
+	Kind    CharterKind
+	Content []byte // the encoding of the kind's own type below
+}
+
+// CharterEntry is one signed link of the chain, with the signatures of k of n roots.
+type CharterEntry struct {
+	Format     uint8
+	Body       []byte
+	Signatures []RootSignature
+}
+
+// RootSignature is one root's signature of an entry.
+type RootSignature struct {
+	Algorithm Algorithm
+	Key       fleet.ID
+	Signature []byte
+}
+
+// Genesis founds a fleet. Its hash is the fleet's ID.
+type Genesis struct {
+	Name      string
+	Nonce     fleet.ID
+	Roots     [][]byte // Ed25519 public keys
+	Threshold uint8    // signatures that a change needs; removing an operator needs one
+	Policy    string   // Cedar; empty means FirstPolicy
+}
+
+// Operator is a person (or a machine of theirs) who may sign orders, as the charter has it.
+type Operator struct {
+	Name    string
+	Key     []byte // Ed25519 public key
+	HPKE    []byte // public key for secrets, ML-KEM-768 with X25519
+	Teams   []string
+	Expires int64 // Unix milliseconds; 0: never
+}
+
+// ID returns the ID by which statements name the operator's key.
+func (o Operator) ID() fleet.ID { return fleet.Sum(o.Key) }
+
+// DeleteOperator removes an operator. Compromised means that nothing the key ever signed counts any more.
+type DeleteOperator struct {
+	Name        string
+	Key         fleet.ID
+	Compromised bool
+}
+
+// PutPolicy replaces the fleet's Cedar policy.
+type PutPolicy struct{ Policy string }
+
+// PutRoots replaces the roots.
+type PutRoots struct {
+	Roots     [][]byte
+	Threshold uint8
+}
+
+// Epoch begins a new recovery epoch; it alone settles a fork.
+type Epoch struct {
+	Epoch  uint64
+	Reason string
+}
+
+// known is an operator with the span of charter entries in which it stood.
+type known struct {
+	Operator    Operator
+	Added       int64 // Issued of the entry that added it
+	Removed     int64 // Issued of the entry that removed it; 0: stands
+	Compromised bool
+}
+
+// Charter is the verified chain's meaning: an immutable value.
+type Charter struct {
+	fleetID   fleet.ID
+	name      string
+	head      fleet.ID
+	seq       uint64 // entries taken
+	roots     map[fleet.ID]ed25519.PublicKey
+	threshold int
+	operators map[fleet.ID]known // by key ID, removed ones included
+	policy    *Policy
+	epoch     uint64
+	heads     map[fleet.ID]uint64 // every head there was, with its length
+}
+
+// Fleet returns the fleet's ID, the hash of its genesis.
+func (c *Charter) Fleet() fleet.ID { return c.fleetID }
+
+// Name returns the fleet's name.
+func (c *Charter) Name() string { return c.name }
+
+// Head returns the hash of the newest entry.
+func (c *Charter) Head() fleet.ID { return c.head }
+
+// Len returns the number of entries.
+func (c *Charter) Len() uint64 { return c.seq }
+
+// Epoch returns the recovery epoch.
+func (c *Charter) Epoch() uint64 { return c.epoch }
+
+// Policy returns the compiled policy.
+func (c *Charter) Policy() *Policy { return c.policy }
+
+// Threshold returns how many roots a change needs, and how many there are.
+func (c *Charter) Threshold() (k, n int) { return c.threshold, len(c.roots) }
+
+// HasRoot reports whether key is one of the roots.
+func (c *Charter) HasRoot(key fleet.ID) bool { return c.roots[key] != nil }
+
+// Knows reports whether head was ever this charter's head.
+func (c *Charter) Knows(head fleet.ID) bool {
+	_, ok := c.heads[head]
+	return ok
+}
+
+// Operators lists those who stand, by name.
+func (c *Charter) Operators() []Operator {
+	var out []Operator
+	for _, k := range c.operators {
+		if k.Removed == 0 {
+			out = append(out, k.Operator)
+		}
+	}
+	slices.SortFunc(out, func(a, b Operator) int { return cmp.Compare(a.Name, b.Name) })
+	return out
+}
+
+// OperatorByName returns the standing operator of that name.
+func (c *Charter) OperatorByName(name string) (Operator, bool) {
+	for _, k := range c.operators {
+		if k.Removed == 0 && k.Operator.Name == name {
+			return k.Operator, true
+		}
+	}
+	return Operator{}, false
+}
+
+// Current returns the operator who holds key, if it may sign orders at now.
+func (c *Charter) Current(key fleet.ID, now time.Time) (Operator, error) {
+	k, ok := c.operators[key]
+	switch {
+	case !ok:
+		return Operator{}, fleet.Errorf(fleet.Denied, "key %s is no operator of fleet %s", key, c.name).
+			Hinted("on that host: muster operator request; then, with the root key: muster operator approve CODE")
+	case k.Removed != 0:
+		return Operator{}, fleet.Errorf(fleet.Denied, "operator %s was removed from the charter", k.Operator.Name)
+	case k.Operator.Expires != 0 && now.UnixMilli() >= k.Operator.Expires:
+		return Operator{}, fleet.Errorf(fleet.Expired, "the key of operator %s expired at %s", k.Operator.Name,
+			time.UnixMilli(k.Operator.Expires).UTC().Format(time.RFC3339))
+	}
+	return k.Operator, nil
+}
+
+// Standing returns the operator who held key when a standing statement was issued. Such statements outlive their
+// signer, unless it was removed as compromised.
+func (c *Charter) Standing(key fleet.ID, issued int64) (Operator, error) {
+	k, ok := c.operators[key]
+	switch {
+	case !ok:
+		return Operator{}, fleet.Errorf(fleet.Denied, "key %s was never an operator of fleet %s", key, c.name)
+	case k.Compromised:
+		return Operator{}, fleet.Errorf(fleet.Denied, "operator %s was removed as compromised", k.Operator.Name)
+	case k.Removed != 0 && issued > k.Removed:
+		return Operator{}, fleet.Errorf(fleet.Denied, "operator %s was removed before this was signed", k.Operator.Name)
+	}
+	return k.Operator, nil
+}
+
+// SignCharter makes the next entry on top of c (nil for the genesis), signed by roots.
+func SignCharter(c *Charter, header Header, kind CharterKind, content any, roots ...Signer) CharterEntry {
+	body := CharterBody{Header: header, Kind: kind, Content: wire.Marshal(content)}
+	var fleetID fleet.ID
+	if c != nil {
+		body.Header.Charter, body.Seq, fleetID = c.head, c.seq, c.fleetID
+	}
+	raw := wire.Marshal(body)
+	entry := CharterEntry{Format: EnvelopeFormat, Body: raw}
+	for _, root := range roots {
+		entry.Signatures = append(entry.Signatures, RootSignature{
+			Algorithm: Ed25519, Key: root.ID(), Signature: ed25519.Sign(root.key, signedBytes(ForCharter, fleetID, raw)),
+		})
+	}
+	return entry
+}
+
+// Found reads a genesis entry. fleetID is what the caller expects (from a join string); zero takes any, which is right
+// only for the host that founds.
+func Found(entry CharterEntry, fleetID fleet.ID) (*Charter, error) {
+	id := fleet.Sum(signedBytes(ForCharter, fleet.ID{}, entry.Body))
+	if !fleetID.IsZero() && id != fleetID {
+		return nil, fleet.Errorf(fleet.Denied, "this is the charter of fleet %s, not of %s", id, fleetID)
+	}
+	body, err := decodeCharterBody(entry)
+	if err != nil {
+		return nil, err
+	}
+	if body.Kind != CharterGenesis || body.Seq != 0 {
+		return nil, fleet.Errorf(fleet.Invalid, "a charter must begin with its genesis entry")
+	}
+	var g Genesis
+	if err := wire.Unmarshal(body.Content, &g); err != nil {
+		return nil, err
+	}
+	if err := fleet.CheckName(g.Name); err != nil {
+		return nil, err
+	}
+	roots, err := readRoots(g.Roots, g.Threshold)
+	if err != nil {
+		return nil, err
+	}
+	policy, err := CompilePolicy(cmp.Or(g.Policy, FirstPolicy))
+	if err != nil {
+		return nil, err
+	}
+	c := &Charter{
+		fleetID: id, name: g.Name, head: id, seq: 1, roots: roots, threshold: int(g.Threshold),
+		operators: map[fleet.ID]known{}, policy: policy, heads: map[fleet.ID]uint64{id: 1},
+	}
+	if err := c.checkSignatures(entry, fleet.ID{}, c.threshold); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Append returns the charter with one entry more. An entry that is not on top of the head is refused: as a repetition,
+// as one from the future, or as a fork.
+func (c *Charter) Append(entry CharterEntry) (*Charter, error) {
+	hash := fleet.Sum(signedBytes(ForCharter, c.fleetID, entry.Body))
+	if at, ok := c.heads[hash]; ok {
+		return nil, fleet.Errorf(fleet.Conflict, "charter entry %d is already there", at-1)
+	}
+	body, err := decodeCharterBody(entry)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case body.Seq > c.seq:
+		return nil, fleet.Errorf(fleet.Unavailable, "charter entry %d came before entry %d", body.Seq, c.seq)
+	case body.Seq < c.seq || body.Header.Charter != c.head:
+		return nil, fleet.Errorf(fleet.Conflict, "charter fork: entry %d stands on %s, but the head is %s", body.Seq, body.Header.Charter, c.head).
+			Hinted("fetch the newest charter and sign again; if two roots signed apart, only an epoch statement settles it")
+	case c.seq >= MaxCharterEntries:
+		return nil, fleet.Errorf(fleet.Exhausted, "the charter has %d entries, its limit", MaxCharterEntries)
+	}
+	need := c.threshold
+	if body.Kind == CharterDeleteOperator {
+		need = 1 // taking a right away must not wait for a second root
+	}
+	if err := c.checkSignatures(entry, c.fleetID, need); err != nil {
+		return nil, err
+	}
+	next := *c
+	next.head, next.seq = hash, c.seq+1
+	next.heads = maps.Clone(c.heads)
+	next.heads[hash] = next.seq
+	if err := next.take(body); err != nil {
+		return nil, err
+	}
+	return &next, nil
+}
+
+func (c *Charter) take(body CharterBody) error {
+	switch body.Kind {
+	case CharterPutOperator:
+		var op Operator
+		if err := wire.Unmarshal(body.Content, &op); err != nil {
+			return err
+		}
+		return c.putOperator(op, body.Header.Issued)
+	case CharterDeleteOperator:
+		var del DeleteOperator
+		if err := wire.Unmarshal(body.Content, &del); err != nil {
+			return err
+		}
+		return c.deleteOperator(del, body.Header.Issued)
+	case CharterPutPolicy:
+		var put PutPolicy
+		if err := wire.Unmarshal(body.Content, &put); err != nil {
+			return err
+		}
+		policy, err := CompilePolicy(put.Policy)
+		if err != nil {
+			return err
+		}
+		c.policy = policy
+	case CharterPutRoots:
+		var put PutRoots
+		if err := wire.Unmarshal(body.Content, &put); err != nil {
+			return err
+		}
+		roots, err := readRoots(put.Roots, put.Threshold)
+		if err != nil {
+			return err
+		}
+		c.roots, c.threshold = roots, int(put.Threshold)
+	case CharterEpoch:
+		var e Epoch
+		if err := wire.Unmarshal(body.Content, &e); err != nil {
+			return err
+		}
+		if e.Epoch <= c.epoch {
+			return fleet.Errorf(fleet.Conflict, "epoch %d is not newer than %d", e.Epoch, c.epoch)
+		}
+		c.epoch = e.Epoch
+	default:
+		return fleet.Errorf(fleet.Invalid, "charter entry of kind %d is not understood by this version", body.Kind)
+	}
+	return nil
+}
+
+func (c *Charter) putOperator(op Operator, issued int64) error {
+	if err := fleet.CheckName(op.Name); err != nil {
+		return err
+	}
+	for _, team := range op.Teams {
+		if err := fleet.CheckName(team); err != nil {
+			return err
+		}
+	}
+	switch old, ok := c.operators[op.ID()]; {
+	case len(op.Key) != ed25519.PublicKeySize:
+		return fleet.Errorf(fleet.Invalid, "the key of operator %s has %d bytes", op.Name, len(op.Key))
+	case ok && old.Removed != 0:
+		return fleet.Errorf(fleet.Conflict, "the key of operator %s was removed once; make a new one", op.Name)
+	case !ok && len(c.operators) >= MaxOperators:
+		return fleet.Errorf(fleet.Exhausted, "%d operators, the limit", MaxOperators)
+	}
+	if other, ok := c.OperatorByName(op.Name); ok && other.ID() != op.ID() {
+		return fleet.Errorf(fleet.Conflict, "operator %s is there with another key", op.Name).
+			Hinted("muster operator delete %s, or take another name", op.Name)
+	}
+	c.operators = maps.Clone(c.operators)
+	c.operators[op.ID()] = known{Operator: op, Added: issued}
+	return nil
+}
+
+func (c *Charter) deleteOperator(del DeleteOperator, issued int64) error {
+	k, ok := c.operators[del.Key]
+	if !ok || k.Operator.Name != del.Name {
+		return fleet.Errorf(fleet.NotFound, "no operator %s with key %s", del.Name, del.Key)
+	}
+	if k.Removed == 0 {
+		k.Removed = issued
+	}
+	k.Compromised = k.Compromised || del.Compromised
+	c.operators = maps.Clone(c.operators)
+	c.operators[del.Key] = k
+	return nil
+}
+
+func (c *Charter) checkSignatures(entry CharterEntry, fleetID fleet.ID, need int) error {
+	good := map[fleet.ID]bool{}
+	for _, sig := range entry.Signatures {
+		key := c.roots[sig.Key]
+		if key == nil || sig.Algorithm != Ed25519 || !ed25519.Verify(key, signedBytes(ForCharter, fleetID, entry.Body), sig.Signature) {
+			return fleet.Errorf(fleet.Denied, "charter entry has a signature of key %s that does not hold", sig.Key)
+		}
+		good[sig.Key] = true
+	}
+	if len(good) < need {
+		return fleet.Errorf(fleet.Denied, "charter entry has the signatures of %d roots and needs %d", len(good), need)
+	}
+	return nil
+}
+
+func decodeCharterBody(entry CharterEntry) (CharterBody, error) {
+	var body CharterBody
+	switch {
+	case entry.Format != EnvelopeFormat:
+		return body, fleet.Errorf(fleet.Invalid, "charter format %d; this version reads %d", entry.Format, EnvelopeFormat)
+	case len(entry.Body) > MaxCharterEntry:
+		return body, fleet.Errorf(fleet.Exhausted, "charter entry of %d bytes; at most %d", len(entry.Body), MaxCharterEntry)
+	case len(entry.Signatures) > MaxRoots:
+		return body, fleet.Errorf(fleet.Exhausted, "charter entry with %d signatures; at most %d", len(entry.Signatures), MaxRoots)
+	}
+	err := wire.Unmarshal(entry.Body, &body)
+	return body, err
+}
+
+func readRoots(keys [][]byte, threshold uint8) (map[fleet.ID]ed25519.PublicKey, error) {
+	roots := map[fleet.ID]ed25519.PublicKey{}
+	for _, key := range keys {
+		if len(key) != ed25519.PublicKeySize {
+			return nil, fleet.Errorf(fleet.Invalid, "a root key has %d bytes; it needs %d", len(key), ed25519.PublicKeySize)
+		}
+		roots[fleet.Sum(key)] = key
+	}
+	if len(roots) != len(keys) || len(roots) > MaxRoots {
+		return nil, fleet.Errorf(fleet.Invalid, "roots must be at most %d different keys", MaxRoots)
+	}
+	if threshold == 0 || int(threshold) > len(roots) {
+		return nil, fleet.Errorf(fleet.Invalid, "threshold %d of %d roots cannot be met", threshold, len(roots))
+	}
+	return roots, nil
+}

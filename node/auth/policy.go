@@ -1,0 +1,144 @@
+package auth
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/cedar-policy/cedar-go"
+	"github.com/cedar-policy/cedar-go/types"
+
+	"github.com/muster-fleet/muster/node/fleet"
+)
+
+// FirstPolicy is what a new fleet starts with. Whatever no rule permits is denied.
+const FirstPolicy = `// Operators of team root may do everything.
+@id("root-operators-do-everything")
+permit (principal in Team::"root", action, resource);
+
+// A node may report about itself, and nothing else.
+@id("nodes-report")
+permit (principal is Node, action == Action::"report", resource is Node)
+when { principal == resource };
+`
+
+// MaxPolicy bounds a policy's text in bytes.
+const MaxPolicy = 12 << 10
+
+// Action is something that policy can permit. The list is the whole list.
+type Action string
+
+// The actions, and the resources they are asked about.
+const (
+	ActRun         Action = "run"          // Node; context: user, shell
+	ActCancel      Action = "cancel"       // Node
+	ActReport      Action = "report"       // Node
+	ActRead        Action = "read"         // Fleet: commands, results, tokens, operators
+	ActPutToken    Action = "token.put"    // Fleet; context: server
+	ActDeleteToken Action = "token.delete" // Fleet
+	ActTagNode     Action = "node.tag"     // Node, asked with its old and with its new tags
+	ActRemoveNode  Action = "node.remove"  // Node
+)
+
+// Actions lists them all, for documentation and for tests that must miss none.
+var Actions = []Action{ActRun, ActCancel, ActReport, ActRead, ActPutToken, ActDeleteToken, ActTagNode, ActRemoveNode}
+
+// Policy is a compiled Cedar policy set.
+type Policy struct {
+	text string
+	set  *cedar.PolicySet
+}
+
+// CompilePolicy parses Cedar text. The error names line and column.
+func CompilePolicy(text string) (*Policy, error) {
+	if len(text) > MaxPolicy {
+		return nil, fleet.Errorf(fleet.Exhausted, "policy of %d bytes; at most %d", len(text), MaxPolicy)
+	}
+	set, err := cedar.NewPolicySetFromBytes("policy", []byte(text))
+	if err != nil {
+		return nil, fleet.Errorf(fleet.Invalid, "policy: %w", err)
+	}
+	return &Policy{text: text, set: set}, nil
+}
+
+// Text returns the Cedar text.
+func (p *Policy) Text() string { return p.text }
+
+// Principal is who asks.
+type Principal struct {
+	Type  string // Operator, Node or LocalUser
+	Name  string
+	Teams []string
+}
+
+// AsPrincipal returns the operator as Cedar sees it.
+func (o Operator) AsPrincipal() Principal {
+	return Principal{Type: "Operator", Name: o.Name, Teams: o.Teams}
+}
+
+// Resource is what is asked about. Tags are roster tags, never facts.
+type Resource struct {
+	Type string // Node or Fleet
+	Name string
+	Tags map[string]string
+}
+
+// Ask is one question to policy.
+type Ask struct {
+	Principal Principal
+	Action    Action
+	Resource  Resource
+	User      string // context.user of a run: the account it runs as
+	Shell     bool   // context.shell of a run: a shell line or a script, not an argv
+	Server    bool   // context.server of a token: it lets nodes hold replicated state
+}
+
+// Decide reports why policy says no, or nil. rule names the policy that permitted.
+func (p *Policy) Decide(ask Ask) (rule string, err error) {
+	principal := cedar.NewEntityUID(types.EntityType(ask.Principal.Type), types.String(ask.Principal.Name))
+	resource := cedar.NewEntityUID(types.EntityType(ask.Resource.Type), types.String(ask.Resource.Name))
+	var teams []types.EntityUID
+	for _, team := range ask.Principal.Teams {
+		teams = append(teams, cedar.NewEntityUID("Team", types.String(team)))
+	}
+	tags := types.RecordMap{}
+	for k, v := range ask.Resource.Tags {
+		tags[types.String(k)] = types.String(v)
+	}
+	entities := types.EntityMap{
+		resource: {UID: resource, Attributes: types.NewRecord(types.RecordMap{"name": types.String(ask.Resource.Name)}), Tags: types.NewRecord(tags)},
+	}
+	if principal != resource {
+		entities[principal] = types.Entity{UID: principal, Parents: types.NewEntityUIDSet(teams...)}
+	}
+	decision, why := cedar.Authorize(p.set, entities, cedar.Request{
+		Principal: principal,
+		Action:    cedar.NewEntityUID("Action", types.String(ask.Action)),
+		Resource:  resource,
+		Context: types.NewRecord(types.RecordMap{
+			"user": types.String(ask.User), "shell": types.Boolean(ask.Shell), "server": types.Boolean(ask.Server),
+		}),
+	})
+	if decision == cedar.Allow {
+		return p.ruleNames(why), nil
+	}
+	said := "no rule permits it"
+	if len(why.Reasons) > 0 {
+		said = "forbidden by " + p.ruleNames(why)
+	}
+	return "", fleet.Errorf(fleet.Denied, "policy: %s %s may not %s on %s: %s",
+		strings.ToLower(ask.Principal.Type), ask.Principal.Name, ask.Action, ask.Resource.Name, said)
+}
+
+func (p *Policy) ruleNames(why types.Diagnostic) string {
+	var names []string
+	for _, reason := range why.Reasons {
+		name := string(reason.PolicyID)
+		if policy := p.set.Get(reason.PolicyID); policy != nil {
+			name = cmp.Or(string(policy.Annotations()["id"]), name)
+		}
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}

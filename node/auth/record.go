@@ -1,0 +1,221 @@
+package auth
+
+import (
+	"crypto/ed25519"
+	"time"
+
+	"github.com/muster-fleet/muster/node/fleet"
+	"github.com/muster-fleet/muster/node/fleet/wire"
+)
+
+// ActKind says what a committed act is.
+type ActKind uint8
+
+// The kinds of acts that every node keeps: together they are the record.
+const (
+	ActCharter     ActKind = 1 // CharterEntry
+	ActEnrol       ActKind = 2 // Enrolment
+	ActNodeTags    ActKind = 3 // Envelope of NodeTags
+	ActNodeRemove  ActKind = 4 // Envelope of NodeRemove
+	ActGossipEpoch ActKind = 5 // GossipEpoch
+)
+
+// Act is one committed entry of the record. Index and Time are the quorum's; Data is what was signed.
+type Act struct {
+	Index uint64 // act index, one count over everything committed
+	Time  int64  // Unix milliseconds, the leader's stamp, never going back
+	Kind  ActKind
+	Data  []byte
+}
+
+// GossipEpoch moves the fleet to another gossip key. The key itself stays out of the log; peers hand it to each other.
+// It carries no operator's signature: a key that nobody hands out cuts nobody off from QUIC.
+type GossipEpoch struct {
+	Epoch uint32
+	Hash  fleet.ID // SHA-256 of the key
+	Send  bool     // false: accept it; true: send with it, and drop what is older
+}
+
+// Record is what every node keeps of the fleet: charter and roster, with the chain they came by. It is an immutable
+// value; Apply is the only way to a newer one, in the quorum as on every node.
+type Record struct {
+	Charter *Charter
+	Roster  Roster
+	Gossip  GossipEpoch // newest
+	Sending GossipEpoch // newest with Send
+	Length  uint64      // acts taken
+	Head    fleet.ID    // hash chain over all acts
+	Act     uint64      // act index of the newest act
+	Time    int64       // its time
+}
+
+// NewRecord returns the empty record.
+func NewRecord() Record { return Record{Roster: emptyRoster()} }
+
+// MaxRecord bounds the acts of a record in bytes, so that every node can keep it.
+const MaxRecord = 64 << 20
+
+// Apply returns the record with one act more. Everything signed is verified here, against what the record said when
+// the act was accepted. want is the fleet that the caller joined; zero for the host that founds one.
+func (r Record) Apply(act Act, want fleet.ID) (Record, error) {
+	if r.Charter == nil && act.Kind != ActCharter {
+		return r, fleet.Errorf(fleet.Invalid, "a record begins with the charter's genesis, not with an act of kind %d", act.Kind)
+	}
+	if r.Length > 0 && (act.Index <= r.Act || act.Time < r.Time) {
+		return r, fleet.Errorf(fleet.Conflict, "act %d does not follow act %d", act.Index, r.Act)
+	}
+	next := r
+	if err := next.take(act, want); err != nil {
+		return r, err
+	}
+	next.Length++
+	next.Head = fleet.Sum(append(r.Head[:len(r.Head):len(r.Head)], wire.Marshal(act)...))
+	next.Act, next.Time = act.Index, act.Time
+	return next, nil
+}
+
+func (r *Record) take(act Act, want fleet.ID) (err error) {
+	switch act.Kind {
+	case ActCharter:
+		return r.takeCharter(act, want)
+	case ActEnrol:
+		return r.takeEnrolment(act)
+	case ActNodeTags:
+		return r.takeTags(act)
+	case ActNodeRemove:
+		return r.takeRemoval(act)
+	case ActGossipEpoch:
+		return r.takeGossip(act)
+	}
+	return fleet.Errorf(fleet.Invalid, "act of kind %d is not understood by this version", act.Kind)
+}
+
+func (r *Record) takeCharter(act Act, want fleet.ID) error {
+	var entry CharterEntry
+	err := wire.Unmarshal(act.Data, &entry)
+	switch {
+	case err != nil:
+	case r.Charter == nil:
+		r.Charter, err = Found(entry, want)
+	default:
+		var c *Charter
+		if c, err = r.Charter.Append(entry); err == nil {
+			r.Charter = c
+		}
+	}
+	return err
+}
+
+func (r *Record) takeEnrolment(act Act) error {
+	var e Enrolment
+	if err := wire.Unmarshal(act.Data, &e); err != nil {
+		return err
+	}
+	a, err := r.Charter.VerifyEnrolment(e, time.UnixMilli(act.Time), r.countersigner)
+	if err != nil {
+		return err
+	}
+	r.Roster, err = r.Roster.enrol(a, e, act.Time)
+	return err
+}
+
+// countersigner returns the key of the server that countersigned: an enrolled, eligible one, or, for the fleet's very
+// first node, that node itself.
+func (r *Record) countersigner(id fleet.ID, a Admitted) (ed25519.PublicKey, error) {
+	if r.Roster.Len() == 0 && id == a.ID && a.Token.Server {
+		return a.Key, nil
+	}
+	n, err := r.Roster.Enrolled(id)
+	if err != nil {
+		return nil, err
+	}
+	if !n.Server {
+		return nil, fleet.Errorf(fleet.Denied, "node %s countersigned, but no operator made it a server", n.Name)
+	}
+	return n.Key, nil
+}
+
+func (r *Record) takeTags(act Act) error {
+	var e Envelope
+	if err := wire.Unmarshal(act.Data, &e); err != nil {
+		return err
+	}
+	s, op, err := openStanding[NodeTags](r.Charter, e, ForNodeTags, act.Time, func(s NodeTags) Header { return s.Header })
+	if err != nil {
+		return err
+	}
+	n, err := r.Roster.Enrolled(s.Node)
+	if err != nil {
+		return err
+	}
+	for _, tags := range []map[string]string{n.Tags, s.Tags} {
+		ask := Ask{Principal: op.AsPrincipal(), Action: ActTagNode, Resource: Resource{Type: "Node", Name: n.Name, Tags: tags}, Server: s.Server}
+		if _, err := r.Charter.Policy().Decide(ask); err != nil {
+			return err
+		}
+	}
+	r.Roster, err = r.Roster.setTags(s)
+	return err
+}
+
+func (r *Record) takeRemoval(act Act) error {
+	var e Envelope
+	if err := wire.Unmarshal(act.Data, &e); err != nil {
+		return err
+	}
+	s, op, err := openStanding[NodeRemove](r.Charter, e, ForNodeRemove, act.Time, func(s NodeRemove) Header { return s.Header })
+	if err != nil {
+		return err
+	}
+	n, err := r.Roster.Enrolled(s.Node)
+	if err != nil {
+		return err
+	}
+	ask := Ask{Principal: op.AsPrincipal(), Action: ActRemoveNode, Resource: Resource{Type: "Node", Name: n.Name, Tags: n.Tags}}
+	if _, err := r.Charter.Policy().Decide(ask); err != nil {
+		return err
+	}
+	r.Roster, err = r.Roster.remove(s, act.Time)
+	return err
+}
+
+func (r *Record) takeGossip(act Act) error {
+	var g GossipEpoch
+	if err := wire.Unmarshal(act.Data, &g); err != nil {
+		return err
+	}
+	switch {
+	case !g.Send && g.Epoch != r.Gossip.Epoch+1:
+		return fleet.Errorf(fleet.Conflict, "gossip epoch %d does not follow %d", g.Epoch, r.Gossip.Epoch)
+	case g.Send && (g.Epoch != r.Gossip.Epoch || g.Hash != r.Gossip.Hash || r.Sending.Epoch == g.Epoch):
+		return fleet.Errorf(fleet.Conflict, "gossip epoch %d cannot be sent with: the newest is %d", g.Epoch, r.Gossip.Epoch)
+	}
+	r.Gossip = g
+	if g.Send || r.Sending.Epoch == 0 {
+		r.Sending = g
+	}
+	return nil
+}
+
+// openStanding verifies a standing statement at the moment of its acceptance: its signer may act now, and it is valid.
+func openStanding[T any](c *Charter, e Envelope, purpose Purpose, at int64, header func(T) Header) (T, Operator, error) {
+	now := time.UnixMilli(at)
+	var body T
+	op, err := c.Current(e.Key, now)
+	if err != nil {
+		return body, op, err
+	}
+	if body, err = Open[T](e, purpose, c.fleetID, op.Key); err != nil {
+		return body, op, err
+	}
+	return body, op, header(body).CheckTime(now)
+}
+
+// OpenOrder verifies a statement by a current operator: signature, time, and that its signer saw a charter we know.
+func OpenOrder[T any](c *Charter, e Envelope, purpose Purpose, now time.Time, header func(T) Header) (T, Operator, error) {
+	body, op, err := openStanding(c, e, purpose, now.UnixMilli(), header)
+	if err == nil && !c.Knows(header(body).Charter) {
+		err = fleet.Errorf(fleet.Unavailable, "it was signed under charter %s, which this node has not got", header(body).Charter)
+	}
+	return body, op, err
+}

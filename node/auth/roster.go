@@ -1,0 +1,164 @@
+package auth
+
+import (
+	"crypto/ed25519"
+	"iter"
+	"maps"
+
+	iradix "github.com/hashicorp/go-immutable-radix/v2"
+
+	"github.com/muster-fleet/muster/node/fleet"
+)
+
+// MaxNodes bounds the roster.
+const MaxNodes = 20_000
+
+// NodeTags sets a node's whole tag set and its server eligibility.
+type NodeTags struct {
+	Header Header
+	Node   fleet.ID
+	Seq    uint64 // one more than the node's last
+	Tags   map[string]string
+	Server bool
+}
+
+// NodeRemove removes a node for good: its key never comes back.
+type NodeRemove struct {
+	Header Header
+	Node   fleet.ID
+	Seq    uint64
+}
+
+// Node is a roster entry. Values are shared and never changed.
+type Node struct {
+	ID        fleet.ID
+	Name      string
+	Key       ed25519.PublicKey
+	HPKE      fleet.ID
+	Tags      map[string]string
+	Server    bool
+	Seq       uint64
+	Enrolled  int64 // Unix milliseconds, leader's stamp
+	Removed   int64 // Unix milliseconds, leader's stamp; 0: enrolled
+	Enrolment Enrolment
+}
+
+// Roster is the verified set of nodes: an immutable value with O(1) copies.
+type Roster struct {
+	nodes *iradix.Tree[*Node] // by ID, removed ones included
+	names *iradix.Tree[fleet.ID]
+	live  int
+}
+
+func emptyRoster() Roster {
+	return Roster{nodes: iradix.New[*Node](), names: iradix.New[fleet.ID]()}
+}
+
+// Len returns the number of enrolled, unremoved nodes.
+func (r Roster) Len() int { return r.live }
+
+// Node returns the entry of id, removed or not.
+func (r Roster) Node(id fleet.ID) (*Node, bool) { return r.nodes.Get(id[:]) }
+
+// Enrolled returns the entry of id unless it was removed or never there.
+func (r Roster) Enrolled(id fleet.ID) (*Node, error) {
+	n, ok := r.nodes.Get(id[:])
+	switch {
+	case !ok:
+		return nil, fleet.Errorf(fleet.Denied, "node %s is not enrolled", id)
+	case n.Removed != 0:
+		return nil, fleet.Errorf(fleet.Denied, "node %s (%s) was removed from the fleet", n.Name, id).
+			Hinted("its key is gone for good: enrol the host anew with muster join in an empty data folder")
+	}
+	return n, nil
+}
+
+// ByName returns the enrolled node of that name.
+func (r Roster) ByName(name string) (*Node, bool) {
+	id, ok := r.names.Get([]byte(name))
+	if !ok {
+		return nil, false
+	}
+	return r.nodes.Get(id[:])
+}
+
+// All lists enrolled nodes in the order of their names.
+func (r Roster) All() iter.Seq[*Node] {
+	return func(yield func(*Node) bool) {
+		it := r.names.Root().Iterator()
+		for _, id, ok := it.Next(); ok; _, id, ok = it.Next() {
+			if n, found := r.nodes.Get(id[:]); found && !yield(n) {
+				return
+			}
+		}
+	}
+}
+
+func (r Roster) put(n *Node) Roster {
+	old, had := r.nodes.Get(n.ID[:])
+	r.nodes, _, _ = r.nodes.Insert(n.ID[:], n)
+	if had && old.Removed == 0 {
+		r.names, _, _ = r.names.Delete([]byte(old.Name))
+		r.live--
+	}
+	if n.Removed == 0 {
+		r.names, _, _ = r.names.Insert([]byte(n.Name), n.ID)
+		r.live++
+	}
+	return r
+}
+
+func (r Roster) enrol(a Admitted, e Enrolment, at int64) (Roster, error) {
+	if old, ok := r.Node(a.ID); ok {
+		if old.Removed != 0 {
+			_, err := r.Enrolled(a.ID)
+			return r, err
+		}
+		return r, fleet.Errorf(fleet.Conflict, "node %s is enrolled already, as %s", a.ID, old.Name)
+	}
+	if r.live >= MaxNodes {
+		return r, fleet.Errorf(fleet.Exhausted, "%d nodes, the limit", MaxNodes)
+	}
+	tags, server := a.Token.Tags, a.Token.Server
+	if old, taken := r.ByName(a.Request.Name); taken {
+		if a.Token.Replace != a.Request.Name {
+			return r, fleet.Errorf(fleet.Conflict, "a node named %s is enrolled already (%s)", old.Name, old.ID).
+				Hinted("take another name (--name), or remove the old one first: muster node delete %s", old.Name)
+		}
+		gone := *old
+		gone.Removed = at
+		r = r.put(&gone)
+		tags, server = old.Tags, old.Server
+	}
+	return r.put(&Node{
+		ID: a.ID, Name: a.Request.Name, Key: a.Key, HPKE: a.Request.HPKE, Tags: maps.Clone(tags),
+		Server: server, Enrolled: at, Enrolment: e,
+	}), nil
+}
+
+func (r Roster) setTags(s NodeTags) (Roster, error) {
+	n, err := r.Enrolled(s.Node)
+	if err != nil {
+		return r, err
+	}
+	if s.Seq != n.Seq+1 {
+		return r, fleet.Errorf(fleet.Conflict, "the tags of %s changed meanwhile (sequence %d, not %d)", n.Name, n.Seq+1, s.Seq).
+			Hinted("look at muster node show %s and repeat", n.Name)
+	}
+	if err := fleet.CheckTags(s.Tags); err != nil {
+		return r, err
+	}
+	next := *n
+	next.Tags, next.Server, next.Seq = s.Tags, s.Server, s.Seq
+	return r.put(&next), nil
+}
+
+func (r Roster) remove(s NodeRemove, at int64) (Roster, error) {
+	n, err := r.Enrolled(s.Node)
+	if err != nil {
+		return r, err
+	}
+	gone := *n
+	gone.Removed, gone.Seq = at, n.Seq+1
+	return r.put(&gone), nil
+}

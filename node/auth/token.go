@@ -1,0 +1,143 @@
+package auth
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/base64"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/muster-fleet/muster/node/fleet"
+	"github.com/muster-fleet/muster/node/fleet/wire"
+)
+
+// Limits of tokens.
+const (
+	MaxTokenUses     = 10_000
+	MaxTokenLife     = 30 * 24 * time.Hour // as long as SSM's hybrid activations
+	MaxTokens        = 1_000               // standing at once
+	MaxJoinAddresses = 16
+)
+
+// Token lets nodes enrol. An operator signs it; its secret half never leaves the join string.
+type Token struct {
+	Header  Header // Expires is the token's end
+	Join    []byte // Ed25519 public key of the join secret
+	Uses    uint32
+	Tags    map[string]string // every node that enrols with it gets these
+	Pattern string            // names it may give, with * and ?; empty: any
+	Server  bool              // nodes are eligible to hold replicated state
+	Replace string            // name of the node whose name and tags pass to the joiner; empty: none
+}
+
+// DeleteToken takes a token back. Nodes enrolled with it stay.
+type DeleteToken struct {
+	Header Header
+	Token  fleet.UUID
+}
+
+// Check reports what is wrong with a token's scope, or nil.
+func (t Token) Check() error {
+	life := time.Duration(t.Header.Expires-t.Header.Issued) * time.Millisecond
+	switch {
+	case len(t.Join) != ed25519.PublicKeySize:
+		return fleet.Errorf(fleet.Invalid, "token with a join key of %d bytes", len(t.Join))
+	case t.Uses == 0 || t.Uses > MaxTokenUses:
+		return fleet.Errorf(fleet.Invalid, "a token is for 1 to %d uses, not %d", MaxTokenUses, t.Uses)
+	case t.Header.Expires == 0 || life <= 0 || life > MaxTokenLife:
+		return fleet.Errorf(fleet.Invalid, "a token lives up to %s, not %s", MaxTokenLife, life)
+	case len(t.Pattern) > 63:
+		return fleet.Errorf(fleet.Invalid, "name pattern %q is longer than a name", t.Pattern)
+	}
+	return fleet.CheckTags(t.Tags)
+}
+
+// Permits reports why a node called name may not enrol with t at now, or nil. Uses are counted by the quorum.
+func (t Token) Permits(name string, now time.Time) error {
+	if now.UnixMilli() >= t.Header.Expires {
+		return fleet.Errorf(fleet.Expired, "the join string expired at %s", time.UnixMilli(t.Header.Expires).UTC().Format(time.RFC3339)).
+			Hinted("on a host of the fleet: muster token create")
+	}
+	if t.Pattern != "" && !matchGlob(t.Pattern, name) {
+		return fleet.Errorf(fleet.Denied, "the join string is for names like %s, not %s", t.Pattern, name).
+			Hinted("muster join … --name NAME")
+	}
+	return fleet.CheckName(name)
+}
+
+// matchGlob matches * and ? without backtracking more than once per star.
+func matchGlob(pattern, s string) bool {
+	p, i, star, mark := 0, 0, -1, 0
+	for i < len(s) {
+		switch {
+		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == s[i]) && pattern[p] != '*':
+			p, i = p+1, i+1
+		case p < len(pattern) && pattern[p] == '*':
+			star, mark = p, i
+			p++
+		case star >= 0:
+			mark++
+			p, i = star+1, mark
+		default:
+			return false
+		}
+	}
+	return strings.Trim(pattern[p:], "*") == ""
+}
+
+// JoinString is what a joiner needs to know, and all of it.
+type JoinString struct {
+	Seed  []byte // Ed25519 seed of the join secret
+	Token fleet.UUID
+	Fleet fleet.ID
+	Head  fleet.ID // charter head as a floor: a server that has not got it is refused
+	Addrs []string
+}
+
+const (
+	joinPrefix = "muster-join-1."
+	joinCheck  = 4 // bytes of checksum, to tell a cut string from a wrong one
+)
+
+// String returns the text an operator passes on. It is a secret.
+func (j JoinString) String() string {
+	raw := wire.Marshal(j)
+	sum := sha256.Sum256(raw)
+	return joinPrefix + base64.RawURLEncoding.EncodeToString(append(raw, sum[:joinCheck]...))
+}
+
+// ParseJoinString reads what String wrote; white space around and inside (line breaks of a mail) is ignored.
+func ParseJoinString(text string) (JoinString, error) {
+	var j JoinString
+	text = strings.Join(strings.Fields(text), "")
+	hint := "copy the whole line that muster token create printed; it begins with " + joinPrefix
+	encoded, ok := strings.CutPrefix(text, joinPrefix)
+	if !ok {
+		return j, fleet.Errorf(fleet.Invalid, "that is no join string").Hinted("%s", hint)
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(encoded)
+	if err != nil || len(raw) < joinCheck {
+		return j, fleet.Errorf(fleet.Invalid, "the join string is damaged or cut").Hinted("%s", hint)
+	}
+	body, check := raw[:len(raw)-joinCheck], raw[len(raw)-joinCheck:]
+	if sum := sha256.Sum256(body); !bytes.Equal(check, sum[:joinCheck]) {
+		return j, fleet.Errorf(fleet.Invalid, "the join string is damaged or cut: its checksum differs").Hinted("%s", hint)
+	}
+	if err := wire.Unmarshal(body, &j); err != nil {
+		return j, err
+	}
+	if len(j.Seed) != ed25519.SeedSize || len(j.Addrs) > MaxJoinAddresses {
+		return j, fleet.Errorf(fleet.Invalid, "the join string is damaged")
+	}
+	for _, addr := range j.Addrs {
+		if _, err := netip.ParseAddrPort(addr); err != nil {
+			return j, fleet.Errorf(fleet.Invalid, "the join string names %q, which is no address", addr)
+		}
+	}
+	return j, nil
+}
+
+// Signer returns the key that signs an enrolment request.
+func (j JoinString) Signer() Signer { return NewSigner(ed25519.NewKeyFromSeed(j.Seed)) }
