@@ -1,0 +1,110 @@
+package consensus
+
+import (
+	"github.com/muster-fleet/muster/node/auth"
+	"github.com/muster-fleet/muster/node/fleet"
+	"github.com/muster-fleet/muster/node/fleet/wire"
+)
+
+// Entry is one thing to agree on. The set is closed.
+type Entry interface{ kind() uint8 }
+
+// The entries. Each carries what was signed, never a decision of the proposer's.
+type (
+	// PutAct takes one act into the record that every node keeps.
+	PutAct struct {
+		Kind auth.ActKind
+		Data []byte
+	}
+	// PutToken makes a token usable.
+	PutToken struct{ Statement auth.Envelope }
+	// DeleteToken takes a token back.
+	DeleteToken struct{ Statement auth.Envelope }
+	// PutCommand gives a command its place in the order.
+	PutCommand struct {
+		Statement auth.Envelope
+		Nodes     []fleet.ID
+	}
+	// PutCancel cancels a command.
+	PutCancel struct{ Statement auth.Envelope }
+	// PutRequest keeps a person's wish to become an operator until a root decides. It carries no right.
+	PutRequest struct{ Request OperatorRequest }
+)
+
+// OperatorRequest is what a person on another host asks for. Its hash is the code that is read out to the approver.
+type OperatorRequest struct {
+	Nonce  fleet.UUID
+	Name   string
+	Key    []byte // Ed25519 public key
+	HPKE   []byte
+	Node   fleet.ID // the host it was made on
+	Issued int64    // Unix milliseconds
+}
+
+// Code returns the hash by which the request is approved.
+func (r OperatorRequest) Code() fleet.ID { return fleet.Sum(wire.Marshal(r)) }
+
+const (
+	kindPutAct uint8 = iota + 1
+	kindPutToken
+	kindDeleteToken
+	kindPutCommand
+	kindPutCancel
+	kindPutRequest
+)
+
+func (PutAct) kind() uint8      { return kindPutAct }
+func (PutToken) kind() uint8    { return kindPutToken }
+func (DeleteToken) kind() uint8 { return kindDeleteToken }
+func (PutCommand) kind() uint8  { return kindPutCommand }
+func (PutCancel) kind() uint8   { return kindPutCancel }
+func (PutRequest) kind() uint8  { return kindPutRequest }
+
+// EntryVersion is the version that this code writes, the same for all kinds until one changes.
+const EntryVersion uint8 = 1
+
+// MaxEntry bounds the bytes of one encoded entry: a command for 10,000 nodes is the largest.
+const MaxEntry = 512 << 10
+
+// Encode returns {kind, version, array of leader's time in Unix milliseconds and the entry}.
+func Encode(e Entry, now int64) []byte {
+	body := wire.Marshal(struct {
+		Time int64
+		Body Entry
+	}{now, e})
+	return append([]byte{e.kind(), EntryVersion}, body...)
+}
+
+// Decode reads what Encode wrote.
+func Decode(data []byte) (e Entry, now int64, err error) {
+	if len(data) < 2 || len(data) > MaxEntry {
+		return nil, 0, fleet.Errorf(fleet.Invalid, "entry of %d bytes", len(data))
+	}
+	if data[1] != EntryVersion {
+		return nil, 0, fleet.Errorf(fleet.Invalid, "entry of version %d; this version reads %d", data[1], EntryVersion)
+	}
+	switch data[0] {
+	case kindPutAct:
+		return decode[PutAct](data[2:])
+	case kindPutToken:
+		return decode[PutToken](data[2:])
+	case kindDeleteToken:
+		return decode[DeleteToken](data[2:])
+	case kindPutCommand:
+		return decode[PutCommand](data[2:])
+	case kindPutCancel:
+		return decode[PutCancel](data[2:])
+	case kindPutRequest:
+		return decode[PutRequest](data[2:])
+	}
+	return nil, 0, fleet.Errorf(fleet.Invalid, "entry of kind %d is not understood by this version", data[0])
+}
+
+func decode[T Entry](data []byte) (Entry, int64, error) {
+	var stamped struct {
+		Time int64
+		Body T
+	}
+	err := wire.Unmarshal(data, &stamped)
+	return stamped.Body, stamped.Time, err
+}

@@ -1,0 +1,122 @@
+package quorum
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+
+	"github.com/hashicorp/raft"
+	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/muster-fleet/muster/node/fleet"
+)
+
+// damaged is the reason why a replica's files cannot be trusted. Anything else that goes wrong at opening (a lock, a
+// permission) says nothing about the files and is returned as it is.
+type damaged struct{ error }
+
+func (d damaged) Unwrap() error { return d.error }
+
+func damagef(format string, args ...any) error {
+	return damaged{fleet.Errorf(fleet.Internal, format, args...)}
+}
+
+// findings is what the log file holds.
+type findings struct {
+	tx          uint64
+	first, last uint64
+	after       uint64 // the highest index whose predecessor is missing; equals first where there is no gap
+}
+
+// examineLog reads the whole log file before raft or bbolt work with it: both panic on what is damaged, bbolt even on
+// a goroutine of its own. Opened read-only, bbolt leaves the free pages alone and stays on this goroutine.
+func examineLog(path string) (found findings, err error) {
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		return found, damagef("%s is missing", path)
+	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // a damaged page number leads out of the mapped file
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = damagef("%s is damaged: %v", path, cause)
+		}
+	}()
+	db, err := bbolt.Open(path, 0o600, boltOptions(true))
+	switch {
+	case err == nil:
+	case errors.Is(err, bbolterrors.ErrTimeout):
+		return found, fleet.Errorf(fleet.Unavailable, "%s is in use by another process", path).
+			Hinted("stop the other muster agent of this host")
+	case errors.Is(err, os.ErrPermission):
+		return found, fleet.Errorf(fleet.Unavailable, "cannot open %s: %w", path, err)
+	default:
+		return found, damagef("%s is damaged: %w", path, err)
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	return found, db.View(func(tx *bbolt.Tx) error {
+		found.tx = uint64(tx.ID())
+		return errors.Join(examineEntries(tx, path, &found), examineStable(tx, path))
+	})
+}
+
+func examineEntries(tx *bbolt.Tx, path string, found *findings) error {
+	bucket := tx.Bucket([]byte(bucketLog))
+	if bucket == nil {
+		return nil // a crash before the first transaction; the mark knows if there was more
+	}
+	var entry raft.Log
+	return bucket.ForEach(func(k, record []byte) error {
+		if len(k) != 8 {
+			return damagef("%s is damaged: a key has %d bytes", path, len(k))
+		}
+		index := binary.BigEndian.Uint64(k)
+		if err := decodeRecord(index, record, &entry); err != nil {
+			return damagef("%s: %w", path, err)
+		}
+		if found.first == 0 {
+			found.first = index
+		}
+		if index != found.last+1 {
+			found.after = index
+		}
+		found.last = index
+		return nil
+	})
+}
+
+func examineStable(tx *bbolt.Tx, path string) error {
+	bucket := tx.Bucket([]byte(bucketStable))
+	if bucket == nil {
+		return nil
+	}
+	return bucket.ForEach(func(name, record []byte) error {
+		if _, err := decodeStable(name, record); err != nil {
+			return damagef("%s: %w", path, err)
+		}
+		return nil
+	})
+}
+
+// consistent says whether log, newest snapshot (its index, 0 for none) and mark belong together.
+func consistent(found findings, snapshot uint64, noted marking, incarnation uint64) error {
+	switch {
+	case noted.Incarnation != incarnation:
+		return damagef("the mark is of incarnation %d, the replica of %d", noted.Incarnation, incarnation)
+	case found.tx < noted.Tx:
+		return damagef("the log was rolled back: it is at transaction %d and was at %d", found.tx, noted.Tx)
+	case found.last > snapshot && found.after > snapshot+1:
+		return damagef("log entries %d to %d are missing", snapshot+1, found.after-1)
+	case max(found.last, snapshot) < noted.Snapshot:
+		return damagef("the snapshot at %d is missing", noted.Snapshot)
+	}
+	return nil
+}
+
+// panicked turns a panic of a library at opening into an error.
+func panicked(err *error, what string) {
+	if cause := recover(); cause != nil {
+		*err = fleet.Errorf(fleet.Internal, "%s: %s", what, fmt.Sprint(cause))
+	}
+}

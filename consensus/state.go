@@ -1,0 +1,153 @@
+package consensus
+
+import (
+	"encoding/binary"
+	"slices"
+	"time"
+
+	iradix "github.com/hashicorp/go-immutable-radix/v2"
+
+	"github.com/muster-fleet/muster/exec"
+	"github.com/muster-fleet/muster/node/auth"
+	"github.com/muster-fleet/muster/node/fleet"
+)
+
+// Bounds of the replicated lists.
+const (
+	MaxCommands  = 5_000               // kept; the oldest that no node can start any more goes first
+	KeepCommands = 30 * 24 * time.Hour // how long an ended command stays: SSM's
+	MaxResults   = 20_000              // statements whose repetition is answered with the first result
+	MaxRequests  = 64
+	KeepRequests = time.Hour
+)
+
+// State is everything agreed, an immutable value: copies are free, and a reader keeps a consistent picture while
+// writes go on.
+type State struct {
+	Record auth.Record
+	Act    uint64 // act index of the newest committed statement
+	Time   int64  // Unix milliseconds: the newest leader's stamp, never going back
+
+	acts     *iradix.Tree[auth.Act] // the record's acts by position
+	tokens   *iradix.Tree[*Token]
+	commands *iradix.Tree[*Command] // by act index
+	byID     *iradix.Tree[uint64]   // command ID → act index
+	results  *iradix.Tree[Result]   // statement ID → first result
+	order    *iradix.Tree[fleet.UUID]
+	requests []OperatorRequest
+}
+
+// Token is a token with its count.
+type Token struct {
+	Statement auth.Envelope
+	Body      auth.Token
+	Used      uint32
+	Deleted   bool
+}
+
+// Command is a committed command.
+type Command struct {
+	Order     exec.Order
+	Body      exec.Command
+	Operator  string
+	Act       uint64
+	Committed int64 // Unix milliseconds
+	Cancel    *auth.Envelope
+	Cancelled int64 // Unix milliseconds; 0: not
+}
+
+// ID returns the command's ID.
+func (c *Command) ID() fleet.UUID { return c.Body.Header.ID }
+
+// Result is what an entry came to. A refusal is a value, the same on every replica.
+type Result struct {
+	Act  uint64
+	Time int64
+	Kind fleet.Kind // with Why
+	Why  string     // empty: accepted
+	Hint string
+}
+
+// Err returns the refusal as an error, or nil.
+func (r Result) Err() error {
+	if r.Why == "" {
+		return nil
+	}
+	return &fleet.Error{Kind: r.Kind, What: r.Why, Hint: r.Hint}
+}
+
+// NewState returns the state of a fleet that was not founded yet.
+func NewState() State {
+	return State{
+		Record: auth.NewRecord(), acts: iradix.New[auth.Act](), tokens: iradix.New[*Token](), commands: iradix.New[*Command](),
+		byID: iradix.New[uint64](), results: iradix.New[Result](), order: iradix.New[fleet.UUID](),
+	}
+}
+
+func key64(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
+
+// Acts returns up to n acts of the record from position from on (0 is the genesis).
+func (s State) Acts(from uint64, n int) []auth.Act {
+	var out []auth.Act
+	it := s.acts.Root().Iterator()
+	it.SeekLowerBound(key64(from))
+	for _, act, ok := it.Next(); ok && len(out) < n; _, act, ok = it.Next() {
+		out = append(out, act)
+	}
+	return out
+}
+
+// Token returns the token of that ID.
+func (s State) Token(id fleet.UUID) (*Token, bool) { return s.tokens.Get(id[:]) }
+
+// Tokens lists tokens that were not deleted, oldest first.
+func (s State) Tokens() []*Token {
+	var out []*Token
+	s.tokens.Root().Walk(func(_ []byte, t *Token) bool {
+		if !t.Deleted {
+			out = append(out, t)
+		}
+		return false
+	})
+	slices.SortFunc(out, func(a, b *Token) int { return int(a.Body.Header.Issued - b.Body.Header.Issued) })
+	return out
+}
+
+// Command returns the command of that ID.
+func (s State) Command(id fleet.UUID) (*Command, bool) {
+	act, ok := s.byID.Get(id[:])
+	if !ok {
+		return nil, false
+	}
+	return s.commands.Get(key64(act))
+}
+
+// Commands lists up to n commands, newest first.
+func (s State) Commands(n int) []*Command {
+	var out []*Command
+	it := s.commands.Root().ReverseIterator()
+	for _, c, ok := it.Previous(); ok && len(out) < n; _, c, ok = it.Previous() {
+		out = append(out, c)
+	}
+	return out
+}
+
+// CommandsFor lists up to n commands after act index since whose set holds node, that can still start or were
+// cancelled since; next is where to go on.
+func (s State) CommandsFor(node fleet.ID, since uint64, n int) (out []*Command, next uint64) {
+	it := s.commands.Root().Iterator()
+	it.SeekLowerBound(key64(since + 1))
+	for _, c, ok := it.Next(); ok; _, c, ok = it.Next() {
+		if len(out) == n {
+			return out, since
+		}
+		since = c.Act
+		if c.Body.Header.Expires+auth.MaxSkew.Milliseconds() > s.Time && c.Order.Has(node) {
+			out = append(out, c)
+		}
+	}
+	return out, max(since, s.Act)
+}
+
+// Requests lists pending operator requests.
+func (s State) Requests() []OperatorRequest { return s.requests }

@@ -1,0 +1,158 @@
+package exec
+
+import (
+	"time"
+
+	"github.com/muster-fleet/muster/node/auth"
+	"github.com/muster-fleet/muster/node/fleet"
+)
+
+// Limits of what a report carries of each stream. The whole output stays on the node.
+const (
+	ReportHead = 16 << 10 // bytes from the beginning
+	ReportTail = 8 << 10  // bytes from the end
+	MaxDetail  = 1 << 10
+	MaxReport  = 2*(ReportHead+ReportTail) + 4<<10
+)
+
+// Report is what a node says of its run of a command. A later Seq replaces an earlier one.
+type Report struct {
+	Command  fleet.UUID
+	Node     fleet.ID
+	Seq      uint32 // 1, 2, … per command and node
+	Status   Status
+	ExitCode int
+	Signal   string // "killed", when a signal ended it
+	Received int64  // Unix milliseconds by the node's clock, as all times here
+	Started  int64  // 0: not started
+	Ended    int64  // 0: not ended
+	Stdout   Stream
+	Stderr   Stream
+	Detail   string   // why, for people
+	Charter  fleet.ID // what it was judged by
+	Act      uint64
+	Rule     string // the policy that permitted it
+}
+
+// Stream is one output stream as a report has it.
+type Stream struct {
+	Size   int64 // bytes the run wrote
+	Kept   int64 // bytes kept on the node; less than Size when it was cut there
+	Digest fleet.ID
+	Head   []byte // the first bytes; all of it when Size <= ReportHead + ReportTail
+	Tail   []byte // the last bytes, when there is a gap after Head
+}
+
+// Gap returns how many bytes lie between head and tail.
+func (s Stream) Gap() int64 { return s.Size - int64(len(s.Head)) - int64(len(s.Tail)) }
+
+// Check reports what is wrong with a report, or nil.
+func (r Report) Check() error {
+	for _, s := range []Stream{r.Stdout, r.Stderr} {
+		if len(s.Head) > ReportHead+ReportTail || len(s.Tail) > ReportTail || s.Size < 0 || s.Gap() < 0 {
+			return fleet.Errorf(fleet.Invalid, "report with more output than a report may carry")
+		}
+	}
+	if len(r.Detail) > MaxDetail || r.Seq == 0 {
+		return fleet.Errorf(fleet.Invalid, "malformed report")
+	}
+	return nil
+}
+
+// OpenReport verifies a report: the node that ran signed it.
+func OpenReport(record auth.Record, e auth.Envelope) (Report, error) {
+	n, ok := record.Roster.Node(e.Key) // results of a node that was removed since still count
+	if !ok {
+		return Report{}, fleet.Errorf(fleet.Denied, "report by node %s, which is not enrolled", e.Key)
+	}
+	r, err := auth.Open[Report](e, auth.ForReport, record.Charter.Fleet(), n.Key)
+	if err == nil && r.Node != e.Key {
+		err = fleet.Errorf(fleet.Denied, "node %s reports for another node", n.Name)
+	}
+	if err == nil {
+		err = r.Check()
+	}
+	return r, err
+}
+
+// Tally counts where the nodes of a command stand.
+type Tally struct {
+	Targets, Success, Failed, Running, Pending, Unreachable, Refused, Unknown int
+}
+
+// Outcome is what a command came to on one node, as far as this view of the fleet knows.
+type Outcome struct {
+	Node      fleet.ID
+	Report    Report // zero when none came
+	Status    Status
+	Reachable bool // gossip says the node is there
+}
+
+// Outcomes joins the frozen set with the reports that came. online tells whom gossip sees; now and expires tell what
+// can no longer start.
+func Outcomes(nodes []fleet.ID, reports map[fleet.ID]Report, online func(fleet.ID) bool, expires, now time.Time) []Outcome {
+	out := make([]Outcome, 0, len(nodes))
+	for _, id := range nodes {
+		o := Outcome{Node: id, Status: Pending, Reachable: online(id)}
+		if r, ok := reports[id]; ok {
+			o.Report, o.Status = r, r.Status
+		} else if now.After(expires.Add(auth.MaxSkew)) {
+			// It can no longer start, but it may have started unheard. Only the node itself can say DeliveryTimedOut.
+			o.Status = Unknown
+		}
+		out = append(out, o)
+	}
+	return out
+}
+
+// Count sums outcomes up.
+func Count(outcomes []Outcome) Tally {
+	t := Tally{Targets: len(outcomes)}
+	for _, o := range outcomes {
+		switch o.Status {
+		case Success:
+			t.Success++
+		case Failed, TimedOut, Cancelled, Terminated:
+			t.Failed++
+		case InProgress:
+			t.Running++
+		case Refused, Undeliverable:
+			t.Refused++
+		case Unknown, DeliveryTimedOut:
+			t.Unknown++
+		default:
+			if o.Reachable {
+				t.Pending++
+			} else {
+				t.Unreachable++
+			}
+		}
+	}
+	return t
+}
+
+// Settled reports whether nothing more is to be waited for: every node that can be reached has ended.
+func (t Tally) Settled() bool { return t.Running == 0 && t.Pending == 0 }
+
+// Exit codes of commands that act on many nodes.
+const (
+	ExitOK      = 0
+	ExitFailed  = 1
+	ExitUsage   = 2
+	ExitRefused = 3
+	ExitBudget  = 4
+	ExitUnknown = 5
+)
+
+// ExitCode returns what the command line exits with: 5 outranks 1.
+func (t Tally) ExitCode() int {
+	switch {
+	case t.Unknown+t.Unreachable+t.Pending+t.Running > 0:
+		return ExitUnknown
+	case t.Refused > 0 && t.Refused == t.Targets:
+		return ExitRefused
+	case t.Failed+t.Refused > 0:
+		return ExitFailed
+	}
+	return ExitOK
+}
