@@ -1,0 +1,55 @@
+package node
+
+import (
+	"github.com/muster-fleet/muster/node/auth"
+	"github.com/muster-fleet/muster/node/fleet"
+	"github.com/muster-fleet/muster/node/fleet/wire"
+)
+
+// BellKind says what there is to do.
+type BellKind uint8
+
+// The kinds of bells.
+const (
+	BellCommand BellKind = 1 // a command was committed
+	BellCancel  BellKind = 2 // a command was cancelled
+	BellRecord  BellKind = 3 // the record grew
+)
+
+// MaxBell bounds a bell with what rides along: one sealed packet's payload. Without a rider a bell has about 150 bytes.
+const MaxBell = 1190
+
+// Bell says that there is something to do, never what must be done. Everything in it is a hint until the statement
+// behind it is verified.
+type Bell struct {
+	Kind      BellKind
+	Statement fleet.UUID // the command's ID; zero for BellRecord
+	Act       uint64
+	Holders   []fleet.ID      // up to two nodes that have it
+	Rider     []auth.Envelope // none or one: the signed statement, when it fits
+}
+
+// Encode returns the wire form, without the rider when it would not fit a packet.
+func (b Bell) Encode() []byte {
+	out := wire.Marshal(b)
+	if len(out) > MaxBell {
+		b.Rider = nil
+		out = wire.Marshal(b)
+	}
+	return out
+}
+
+// DecodeBell reads what Encode wrote.
+func DecodeBell(data []byte) (Bell, error) {
+	var b Bell
+	if len(data) > MaxBell {
+		return b, fleet.Errorf(fleet.Invalid, "bell of %d bytes; at most %d", len(data), MaxBell)
+	}
+	if err := wire.Unmarshal(data, &b); err != nil {
+		return b, err
+	}
+	if len(b.Holders) > 2 || len(b.Rider) > 1 || b.Kind < BellCommand || b.Kind > BellRecord {
+		return b, fleet.Errorf(fleet.Invalid, "malformed bell")
+	}
+	return b, nil
+}

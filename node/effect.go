@@ -1,0 +1,100 @@
+package node
+
+import (
+	"github.com/muster-fleet/muster/exec"
+	"github.com/muster-fleet/muster/node/auth"
+	"github.com/muster-fleet/muster/node/fleet"
+)
+
+// Effect is something to do. The set is closed; the shell does each and decides nothing.
+type Effect interface{ effect() }
+
+// The effects.
+type (
+	// Ring sends a bell to members, once, without waiting.
+	Ring struct {
+		To   []fleet.ID
+		Bell Bell
+	}
+	// ExchangeBeacons gives a peer our newest beacon and asks for its own. Answer: BeaconHeard or PeerSilent.
+	ExchangeBeacons struct{ With fleet.ID }
+	// FetchActs asks a peer for the record from a position on. Answer: ActsFetched.
+	FetchActs struct {
+		From     fleet.ID
+		Position uint64
+	}
+	// FetchOrder asks a holder for one order. Answer: OrderFetched.
+	FetchOrder struct {
+		From    fleet.ID
+		Command fleet.UUID
+	}
+	// FetchOrders asks a server for the orders that name this node. Answer: OrdersFetched.
+	FetchOrders struct {
+		From  fleet.ID
+		Since uint64
+	}
+	// KeepActs makes acts durable and Record the one that everybody on this host reads.
+	KeepActs struct {
+		Record auth.Record
+		Acts   []auth.Act
+	}
+	// KeepFloor makes the clock's floor durable.
+	KeepFloor struct{ Floor int64 }
+	// KeepBeacon makes the newest beacon the one that is passed on.
+	KeepBeacon struct {
+		Beacon   auth.Beacon
+		Envelope auth.Envelope
+	}
+	// HoldOrder lets peers fetch the order from here.
+	HoldOrder struct {
+		Command fleet.UUID
+		Order   exec.Order
+	}
+	// StartRun starts a run: ledger first, then the process. Answer: RunStarted, then RunEnded.
+	StartRun struct {
+		Command exec.Command
+		Digest  fleet.ID
+	}
+	// KillRun notes a cancel in the ledger and kills the run if there is one. Answer: RunEnded.
+	KillRun struct{ Command fleet.UUID }
+	// RefuseRun notes in the ledger that this command never runs here.
+	RefuseRun struct {
+		Command fleet.UUID
+		Digest  fleet.ID
+		Reason  string
+	}
+	// SendReport gives a report to a server. Answer: ReportTaken or ReportLost.
+	SendReport struct {
+		To     fleet.ID
+		Report exec.Report
+	}
+	// FetchGossipKey asks a peer for the key of an epoch, known by its hash.
+	FetchGossipKey struct {
+		From  fleet.ID
+		Epoch auth.GossipEpoch
+	}
+	// DropPeer closes every stream with a node that was removed.
+	DropPeer struct {
+		Peer fleet.ID
+		Why  string
+	}
+	// Warn tells the host's log something its owner should know.
+	Warn struct{ Text string }
+)
+
+func (Ring) effect()            {}
+func (ExchangeBeacons) effect() {}
+func (FetchActs) effect()       {}
+func (FetchOrder) effect()      {}
+func (FetchOrders) effect()     {}
+func (KeepActs) effect()        {}
+func (KeepFloor) effect()       {}
+func (KeepBeacon) effect()      {}
+func (HoldOrder) effect()       {}
+func (StartRun) effect()        {}
+func (KillRun) effect()         {}
+func (RefuseRun) effect()       {}
+func (SendReport) effect()      {}
+func (FetchGossipKey) effect()  {}
+func (DropPeer) effect()        {}
+func (Warn) effect()            {}

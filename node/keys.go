@@ -1,0 +1,81 @@
+package node
+
+import (
+	"slices"
+	"time"
+
+	"github.com/muster-fleet/muster/node/auth"
+	"github.com/muster-fleet/muster/node/fleet"
+)
+
+// keyWatch knows which gossip keys this host has, by epoch.
+type keyWatch struct {
+	have    map[uint32]bool
+	retryAt time.Duration
+}
+
+func newKeyWatch(epochs []uint32) keyWatch {
+	k := keyWatch{have: map[uint32]bool{}}
+	for _, e := range epochs {
+		k.have[e] = true
+	}
+	return k
+}
+
+// missing reports whether the record names a key that this host lacks.
+func (k *keyWatch) missing(r auth.Record) bool {
+	return r.Gossip.Epoch != 0 && !k.have[r.Gossip.Epoch]
+}
+
+// KeyKept is the event that a gossip key arrived and is on disk.
+type KeyKept struct{ Epoch uint32 }
+
+func (KeyKept) event() {}
+
+func (n *Node) dueKeys(at auth.Instant) []Effect {
+	if !n.keys.missing(n.record) || at.Boot < n.keys.retryAt {
+		return nil
+	}
+	n.keys.retryAt = at.Boot + retryAfter
+	peer, ok := n.askable(fleet.ID{})
+	if !ok || peer == n.self {
+		return nil
+	}
+	return []Effect{FetchGossipKey{From: peer, Epoch: n.record.Gossip}}
+}
+
+// GossipRotation is what the leader does about the gossip key.
+type GossipRotation uint8
+
+// The steps of a rotation: accept, then send, then drop. Dropping needs no step of its own: a node drops what is older
+// than the epoch that is sent with.
+const (
+	KeepGossipKey GossipRotation = iota
+	MakeGossipKey                // a node was removed since the key was made: accept a new one
+	SendGossipKey                // the new key had time to reach everybody: send with it
+)
+
+// acceptFor is how long a new gossip key is accepted before it is sent with: two digest rounds, so that whoever missed
+// the bell has met somebody who knows.
+const acceptFor = 2 * digestEvery
+
+// NextRotation decides what the leader does about the gossip key. lastRemoval and accepted are Unix milliseconds of the
+// newest removal and of the newest epoch's first act; holders says whether this server has the newest key.
+func NextRotation(r auth.Record, lastRemoval, accepted, now int64, have bool) GossipRotation {
+	switch {
+	case r.Gossip.Epoch == 0:
+		return MakeGossipKey
+	case r.Sending.Epoch != r.Gossip.Epoch && !have && now-accepted > acceptFor.Milliseconds():
+		return MakeGossipKey // whoever made it is gone with it
+	case r.Sending.Epoch != r.Gossip.Epoch && now-accepted > acceptFor.Milliseconds():
+		return SendGossipKey
+	case r.Sending.Epoch == r.Gossip.Epoch && lastRemoval > accepted:
+		return MakeGossipKey
+	}
+	return KeepGossipKey
+}
+
+// AcceptedEpochs lists the gossip epochs whose packets this host opens.
+func AcceptedEpochs(r auth.Record) []uint32 {
+	return slices.Compact([]uint32{r.Sending.Epoch, r.Gossip.Epoch})
+}

@@ -1,0 +1,168 @@
+package node
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/muster-fleet/muster/node/auth"
+	"github.com/muster-fleet/muster/node/fleet"
+)
+
+// Node is one host's decisions. Step is its only door; the shell calls it from one goroutine.
+type Node struct {
+	self   fleet.ID
+	facts  fleet.Facts
+	random *rand.Rand
+
+	record auth.Record
+	clock  auth.Clock
+	seen   map[fleet.ID]Sighting
+	online []fleet.ID // enrolled members that gossip sees, without self, sorted
+
+	beacon   auth.Beacon
+	envelope auth.Envelope // of beacon
+
+	digestAt time.Duration // next exchange of beacons, by boot time
+	acts     fetching      // one record fetch at a time
+	orders   orders
+	outbox   outbox
+	rings    []laterRing
+	tellAt   time.Duration // when to ring the record's bell; 0: nothing to tell
+	keys     keyWatch
+}
+
+// Config is what a Node needs to know from the start.
+type Config struct {
+	Self   fleet.ID
+	Facts  fleet.Facts
+	Seed   uint64 // of every random choice
+	Record auth.Record
+	Clock  auth.Clock
+	Epochs []uint32 // gossip keys that the host has
+}
+
+// New makes a Node. The first Step should be a Tick.
+func New(c Config) *Node {
+	return &Node{
+		self: c.Self, facts: c.Facts, random: rand.New(rand.NewPCG(c.Seed, 0x6d7573746572)),
+		record: c.Record, clock: c.Clock, seen: map[fleet.ID]Sighting{},
+		orders: newOrders(), outbox: newOutbox(), keys: newKeyWatch(c.Epochs),
+	}
+}
+
+// Step takes one event at a moment and returns what to do, in order.
+func (n *Node) Step(at auth.Instant, ev Event) []Effect {
+	var out []Effect
+	switch ev := ev.(type) {
+	case Tick:
+	case Gossiped:
+		n.gossiped(ev)
+	case BellHeard:
+		out = n.bellHeard(at, ev.Bell)
+	case BeaconHeard:
+		out = n.beaconHeard(at, ev)
+	case BeaconMade:
+		out = n.beaconMade(at, ev)
+	case PeerSilent:
+		n.acts.avoid(ev.Peer)
+	case ActsFetched:
+		out = n.actsFetched(at, ev)
+	case RecordCommitted:
+		out = n.recordCommitted(at, ev.Act)
+	case OrderFetched:
+		out = n.orderFetched(at, ev)
+	case OrdersFetched:
+		out = n.ordersFetched(at, ev)
+	case OrderCommitted:
+		out = n.orderCommitted(at, ev.Committed)
+	case RunStarted:
+		out = n.runStarted(at, ev)
+	case RunWrote:
+		out = n.runWrote(at, ev)
+	case RunEnded:
+		out = n.runEnded(at, ev)
+	case KeyKept:
+		n.keys.have[ev.Epoch] = true
+	case ReportTaken:
+		n.outbox.taken(ev)
+	case ReportLost:
+		n.outbox.lost(ev, at.Boot)
+	}
+	return append(out, n.due(at)...)
+}
+
+// due does whatever waits for time rather than for news.
+func (n *Node) due(at auth.Instant) []Effect {
+	var out []Effect
+	out = append(out, n.dueRings(at)...)
+	out = append(out, n.dueDigest(at)...)
+	out = append(out, n.dueFetches(at)...)
+	out = append(out, n.dueOrders(at)...)
+	out = append(out, n.dueKeys(at)...)
+	return append(out, n.dueReports(at)...)
+}
+
+// Deadline returns the boot time at which the next Tick is wanted.
+func (n *Node) Deadline(at auth.Instant) time.Duration {
+	next := n.digestAt
+	if n.tellAt != 0 {
+		next = min(next, n.tellAt)
+	}
+	for _, r := range n.rings {
+		next = min(next, r.at)
+	}
+	if n.busy() {
+		next = min(next, at.Boot+retryAfter)
+	}
+	return max(next, at.Boot)
+}
+
+// retryAfter is how soon an unanswered question is asked again, elsewhere.
+const retryAfter = time.Second
+
+func (n *Node) busy() bool {
+	return n.orders.waiting() || n.outbox.owing() || n.behind() || n.keys.missing(n.record)
+}
+
+// Record returns the newest record.
+func (n *Node) Record() auth.Record { return n.record }
+
+// Now returns the time that statements are judged by.
+func (n *Node) Now(at auth.Instant) time.Time { return n.clock.Now(at) }
+
+// member returns this node as its own targets see it: roster tags and its own facts.
+func (n *Node) member() (fleet.Member, bool) {
+	entry, err := n.record.Roster.Enrolled(n.self)
+	if err != nil {
+		return fleet.Member{}, false
+	}
+	return Describe(entry, Sighting{Status: fleet.Online}, n.facts, n.beacon), true
+}
+
+// Describe joins what the roster, gossip, the node's own facts and the newest beacon say of a member.
+func Describe(entry *auth.Node, seen Sighting, facts fleet.Facts, b auth.Beacon) fleet.Member {
+	m := fleet.Member{
+		ID: entry.ID, Name: entry.Name, Tags: entry.Tags, Server: entry.Server, Role: RoleOf(b, entry.ID),
+		Facts: facts, Status: seen.Status, Addrs: seen.Addrs,
+	}
+	if seen.LastSeen != 0 {
+		m.LastSeen = time.UnixMilli(seen.LastSeen)
+	}
+	if m.Status == "" {
+		m.Status = fleet.ConnectionLost
+	}
+	return m
+}
+
+// RoleOf returns the role that a beacon gives a node.
+func RoleOf(b auth.Beacon, id fleet.ID) fleet.Role {
+	switch {
+	case id == b.Leader && !id.IsZero():
+		return fleet.Lead
+	case contains(b.Voters, id):
+		return fleet.Voter
+	case contains(b.Spares, id):
+		return fleet.Spare
+	}
+	return fleet.Plain
+}
