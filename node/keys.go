@@ -59,17 +59,17 @@ const (
 // the bell has met somebody who knows.
 const acceptFor = 2 * digestEvery
 
-// NextRotation decides what the leader does about the gossip key. lastRemoval and accepted are Unix milliseconds of the
-// newest removal and of the newest epoch's first act; holders says whether this server has the newest key.
-func NextRotation(r auth.Record, lastRemoval, accepted, now int64, have bool) GossipRotation {
+// NextRotation decides what the leader does about the gossip key at now (Unix milliseconds). have says whether this
+// server has the newest key.
+func NextRotation(r auth.Record, now int64, have bool) GossipRotation {
 	switch {
 	case r.Gossip.Epoch == 0:
 		return MakeGossipKey
-	case r.Sending.Epoch != r.Gossip.Epoch && !have && now-accepted > acceptFor.Milliseconds():
+	case r.Sending.Epoch != r.Gossip.Epoch && !have && now-r.KeyedAt > acceptFor.Milliseconds():
 		return MakeGossipKey // whoever made it is gone with it
-	case r.Sending.Epoch != r.Gossip.Epoch && now-accepted > acceptFor.Milliseconds():
+	case r.Sending.Epoch != r.Gossip.Epoch && now-r.KeyedAt > acceptFor.Milliseconds():
 		return SendGossipKey
-	case r.Sending.Epoch == r.Gossip.Epoch && lastRemoval > accepted:
+	case r.Sending.Epoch == r.Gossip.Epoch && r.Removal > r.KeyedAt:
 		return MakeGossipKey
 	}
 	return KeepGossipKey

@@ -1,0 +1,164 @@
+package node
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/muster-fleet/muster/consensus"
+	"github.com/muster-fleet/muster/exec"
+	"github.com/muster-fleet/muster/node/auth"
+	"github.com/muster-fleet/muster/node/fleet"
+)
+
+// What a host answers to people and tools that ask it.
+
+// Status is what a host says of itself and of what it sees.
+type Status struct {
+	Version     string
+	Fleet       fleet.ID
+	FleetName   string
+	Self        fleet.Member
+	CharterHead fleet.ID
+	CharterLen  uint64
+	Act         uint64 // act index of the newest record entry here
+	RecordLen   uint64
+	Now         time.Time // the time that statements are judged by here
+	ClockOff    time.Duration
+	Online      int // members that gossip sees, self included
+	Lost        int
+	Left        int
+	Quorum      QuorumStatus
+	Observed    []netip.AddrPort // addresses at which peers see this host
+	Warnings    []string         // what its owner should know, with the command that mends it
+}
+
+// QuorumStatus is who keeps the replicated state, as far as this host knows.
+type QuorumStatus struct {
+	Leader fleet.ID // zero: none known
+	Term   uint64
+	Voters []ServerStatus
+	Spares []ServerStatus
+	Danger string // what would stop writes, in one line; empty: one loss is survived
+}
+
+// ServerStatus is one server of the quorum.
+type ServerStatus struct {
+	ID     fleet.ID
+	Name   string
+	Online bool
+}
+
+// Danger says in one line what would stop writes, or nothing when any one server may be lost.
+func Danger(voters []ServerStatus) string {
+	online, missing := 0, ""
+	for _, v := range voters {
+		if v.Online {
+			online++
+		} else {
+			missing = v.Name
+		}
+	}
+	need := len(voters)/2 + 1
+	switch {
+	case len(voters) == 0:
+		return "no quorum is known: nothing can be written"
+	case online < need:
+		return plural(online, "voter") + " of " + plural(len(voters), "voter") + " can be seen: writes stop until one is back (" + missing + ")"
+	case len(voters) == 1:
+		return "1 voter: losing " + voters[0].Name + " stops writes"
+	case online == need:
+		return plural(online, "voter") + " of " + plural(len(voters), "voter") + " can be seen: losing one more stops writes (missing: " + missing + ")"
+	}
+	return ""
+}
+
+func plural(n int, word string) string {
+	digits := [...]string{"no", "1", "2", "3", "4", "5", "6", "7"}
+	text := "many"
+	if n < len(digits) {
+		text = digits[n]
+	}
+	if n == 1 {
+		return text + " " + word
+	}
+	return text + " " + word + "s"
+}
+
+// CommandInfo is a committed command with what has become of it.
+type CommandInfo struct {
+	ID        fleet.UUID
+	Body      exec.Command
+	Operator  string
+	Act       uint64
+	Committed int64 // Unix milliseconds
+	Cancelled int64 // 0: not
+	Nodes     []fleet.ID
+}
+
+// Update is one piece of news of a command that somebody watches.
+type Update struct {
+	Info    *CommandInfo // first, and again when it was cancelled
+	Report  *exec.Report // a node's newest
+	Servers int          // servers that answer this watch; set in every update
+}
+
+// ReadWhat says what is read.
+type ReadWhat string
+
+// What can be read at the servers, with an operator's signature.
+const (
+	ReadCommands ReadWhat = "commands"
+	ReadCommand  ReadWhat = "command" // Arg: its ID
+	ReadTokens   ReadWhat = "tokens"
+	ReadRequests ReadWhat = "requests"
+)
+
+// Read is the body of a signed request to read. Servers verify it themselves, so that a host that merely passes it on
+// gains nothing.
+type Read struct {
+	Header auth.Header
+	What   ReadWhat
+	Arg    fleet.UUID
+}
+
+// ReadLife is how long a signed read is good for.
+const ReadLife = 2 * time.Minute
+
+// OpenRead verifies a signed request to read and asks policy.
+func OpenRead(record auth.Record, e auth.Envelope, now time.Time) (Read, error) {
+	body, op, err := auth.OpenOrder(record.Charter, e, auth.ForRequest, now, func(r Read) auth.Header { return r.Header })
+	if err != nil {
+		return body, err
+	}
+	if body.Header.Expires == 0 || body.Header.Expires-body.Header.Issued > ReadLife.Milliseconds() {
+		return body, fleet.Errorf(fleet.Invalid, "a signed read lives %s at most", ReadLife)
+	}
+	_, err = record.Charter.Policy().Decide(auth.Ask{
+		Principal: op.AsPrincipal(), Action: auth.ActRead,
+		Resource: auth.Resource{Type: "Fleet", Name: record.Charter.Name()},
+	})
+	return body, err
+}
+
+// Answer is what a server answers to a Read. Only the part that was asked for is set.
+type Answer struct {
+	Commands []CommandInfo
+	Tokens   []TokenInfo
+	Requests []consensus.OperatorRequest
+}
+
+// TokenInfo is a token without its secret, which nobody keeps.
+type TokenInfo struct {
+	ID       fleet.UUID
+	Operator string
+	Used     uint32
+	Body     auth.Token
+}
+
+// InfoOf returns a committed command as it is shown.
+func InfoOf(c *consensus.Command) CommandInfo {
+	return CommandInfo{
+		ID: c.ID(), Body: c.Body, Operator: c.Operator, Act: c.Act, Committed: c.Committed,
+		Cancelled: c.Cancelled, Nodes: c.Order.Nodes,
+	}
+}

@@ -1,0 +1,159 @@
+package folder
+
+import (
+	"encoding/binary"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/muster-fleet/muster/node/auth"
+	"github.com/muster-fleet/muster/node/fleet"
+	"github.com/muster-fleet/muster/node/fleet/wire"
+)
+
+// The record file is {header line, then per act: u32 length, canonical act, first 8 bytes of the chain's head}. The
+// chain is the record's own, so that a damaged act shows where it stands.
+const (
+	maxAct    = 32 << 10
+	chainSize = 8
+)
+
+// LoadRecord reads and verifies every act. A last act that was cut by a crash is dropped: it was not acknowledged to
+// anybody and comes again from the peers. Anything else that does not hold is damage.
+func (f *Folder) LoadRecord(want fleet.ID) (auth.Record, error) {
+	record := auth.NewRecord()
+	path := filepath.Join(f.dir, "record")
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return record, f.startRecord(path)
+	}
+	if err != nil {
+		return record, diskError("read", path, err)
+	}
+	head := header("record")
+	if len(data) < len(head) || string(data[:len(head)]) != string(head) {
+		return record, mendRecord(damaged(path, "it does not begin as a record"))
+	}
+	starts, at, err := replay(data, len(head), path, want, &record)
+	if err != nil {
+		return record, mendRecord(err)
+	}
+	if f.record, err = os.OpenFile(path, os.O_RDWR, 0o600); err != nil {
+		return record, diskError("open", path, err)
+	}
+	f.size, f.starts = int64(at), starts
+	if err := f.record.Truncate(f.size); err != nil {
+		return record, diskError("write", path, err)
+	}
+	return record, f.checkFloor(record, path)
+}
+
+func replay(data []byte, at int, path string, want fleet.ID, record *auth.Record) (starts []int64, end int, err error) {
+	for at < len(data) {
+		rest := data[at:]
+		if len(rest) < 4 {
+			return starts, at, nil
+		}
+		size := int(binary.BigEndian.Uint32(rest))
+		if size > maxAct {
+			return nil, at, fleet.Errorf(fleet.Invalid, "%s is damaged at byte %d: an act of %d bytes", path, at, size)
+		}
+		if len(rest) < 4+size+chainSize {
+			return starts, at, nil
+		}
+		var act auth.Act
+		err := wire.Unmarshal(rest[4:4+size], &act)
+		if err == nil {
+			*record, err = record.Apply(act, want)
+		}
+		if err != nil {
+			return nil, at, fleet.Errorf(fleet.Invalid, "%s is damaged at byte %d: %w", path, at, err)
+		}
+		if string(rest[4+size:4+size+chainSize]) != string(record.Head[:chainSize]) {
+			return nil, at, fleet.Errorf(fleet.Invalid, "%s is damaged at byte %d: its chain differs", path, at)
+		}
+		starts = append(starts, int64(at))
+		at += 4 + size + chainSize
+	}
+	return starts, at, nil
+}
+
+// checkFloor refuses a record that is shorter than it once was: somebody put an older copy in place.
+func (f *Folder) checkFloor(record auth.Record, path string) error {
+	floor, err := f.Floor()
+	if err != nil {
+		return err
+	}
+	if record.Length < floor.Length {
+		return mendRecord(fleet.Errorf(fleet.Invalid, "%s is cut or old: it has %d acts and once had %d", path, record.Length, floor.Length))
+	}
+	return nil
+}
+
+func mendRecord(err error) error {
+	return hint(err, "move the file away; the host fetches the record again from its peers and verifies it")
+}
+
+func (f *Folder) startRecord(path string) error {
+	if err := WriteFile(path, header("record"), 0o600); err != nil {
+		return err
+	}
+	var err error
+	if f.record, err = os.OpenFile(path, os.O_RDWR, 0o600); err != nil {
+		return diskError("open", path, err)
+	}
+	f.size = int64(len(header("record")))
+	return nil
+}
+
+// AppendActs makes acts durable. heads are the chain's heads after each.
+func (f *Folder) AppendActs(acts []auth.Act, heads []fleet.ID) error {
+	var data []byte
+	var starts []int64
+	for i, act := range acts {
+		raw := wire.Marshal(act)
+		starts = append(starts, f.size+int64(len(data)))
+		data = binary.BigEndian.AppendUint32(data, uint32(len(raw)))
+		data = append(data, raw...)
+		data = append(data, heads[i][:chainSize]...)
+	}
+	_, err := f.record.WriteAt(data, f.size)
+	if err == nil {
+		err = f.record.Sync()
+	}
+	if err != nil {
+		err = errors.Join(err, f.record.Truncate(f.size)) // half an act is none
+		return diskError("write", f.record.Name(), err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.size += int64(len(data))
+	f.starts = append(f.starts, starts...)
+	return nil
+}
+
+// ReadActs returns acts from a position on (0 is the genesis), up to about maxBytes of them, for peers that lack them.
+func (f *Folder) ReadActs(from uint64, maxBytes int) ([]auth.Act, error) {
+	f.mu.Lock()
+	starts, size := f.starts, f.size
+	f.mu.Unlock()
+	var acts []auth.Act
+	for used := 0; from < uint64(len(starts)) && used < maxBytes; from++ {
+		end := size
+		if from+1 < uint64(len(starts)) {
+			end = starts[from+1]
+		}
+		raw := make([]byte, end-starts[from])
+		if _, err := f.record.ReadAt(raw, starts[from]); err != nil {
+			return nil, diskError("read", f.record.Name(), err)
+		}
+		var act auth.Act
+		if err := wire.Unmarshal(raw[4:len(raw)-chainSize], &act); err != nil {
+			return nil, mendRecord(damaged(f.record.Name(), err.Error()))
+		}
+		acts = append(acts, act)
+		used += len(raw)
+	}
+	return acts, nil
+}
