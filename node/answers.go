@@ -2,6 +2,7 @@ package node
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/muster-fleet/muster/consensus"
@@ -161,4 +162,25 @@ func InfoOf(c *consensus.Command) CommandInfo {
 		ID: c.ID(), Body: c.Body, Operator: c.Operator, Act: c.Act, Committed: c.Committed,
 		Cancelled: c.Cancelled, Nodes: c.Order.Nodes,
 	}
+}
+
+// SameAddresses warns of members that claim one address: every Vagrant box has 10.0.2.15. Such hosts are told apart by
+// their keys, but whoever dials that address reaches only one of them.
+func SameAddresses(sightings []Sighting, name func(fleet.ID) string) []string {
+	claims := map[netip.AddrPort][]string{}
+	for _, s := range sightings {
+		for _, addr := range s.Addrs {
+			claims[addr] = append(claims[addr], name(s.ID))
+		}
+	}
+	var out []string
+	for addr, names := range claims {
+		if len(names) > 1 {
+			slices.Sort(names)
+			out = append(out, fleet.FoldNames(names)+" all say that they are at "+addr.String()+
+				": give each an address of its own (muster agent --advertise IP:PORT)")
+		}
+	}
+	slices.Sort(out)
+	return out
 }

@@ -1,0 +1,356 @@
+package agent
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/muster-fleet/muster/exec"
+	"github.com/muster-fleet/muster/node"
+	"github.com/muster-fleet/muster/node/auth"
+	"github.com/muster-fleet/muster/node/fleet"
+)
+
+// Config is what an agent is made of.
+type Config struct {
+	Key     ed25519.PrivateKey
+	Fleet   fleet.ID
+	Name    string
+	Version string
+	Facts   fleet.Facts
+	Record  auth.Record
+	Floor   int64 // Unix milliseconds
+	Keys    map[uint32][32]byte
+	Hints   map[fleet.ID][]netip.AddrPort // where members were last
+	Folder  Folder
+	Clock   func() auth.Instant
+	Seed    uint64
+	Log     *slog.Logger
+}
+
+// Agent is one host's agent.
+type Agent struct {
+	cfg    Config
+	self   fleet.ID
+	signer auth.Signer
+	log    *slog.Logger
+
+	peers   Peers
+	gossip  Gossip
+	runner  Runner
+	reports Reports
+	quorum  Quorum
+	replica *Replica
+
+	queue   chan node.Event
+	picture atomic.Pointer[picture]
+
+	mu     sync.Mutex
+	keys   map[uint32][32]byte
+	seen   map[fleet.ID]node.Sighting
+	hints  map[fleet.ID][]netip.AddrPort
+	orders held
+	facts  factsCache
+	leader fleet.ID // who answered as the leader last
+	said   map[string]time.Duration
+	gone   string // why peers refuse this node; empty: they do not
+	enrols sync.Mutex
+	leave  chan struct{}
+}
+
+// picture is what everybody on this host reads without waiting.
+type picture struct {
+	record   auth.Record
+	beacon   auth.Beacon
+	envelope auth.Envelope
+	clock    auth.Clock
+}
+
+// New makes an agent that does nothing until Run.
+func New(cfg Config) *Agent {
+	a := &Agent{
+		cfg: cfg, signer: auth.NewSigner(cfg.Key), log: cfg.Log, queue: make(chan node.Event, queueSize),
+		keys: cfg.Keys, hints: cfg.Hints, seen: map[fleet.ID]node.Sighting{}, orders: newHeld(), said: map[string]time.Duration{},
+		leave: make(chan struct{}),
+	}
+	if a.keys == nil {
+		a.keys = map[uint32][32]byte{}
+	}
+	if a.hints == nil {
+		a.hints = map[fleet.ID][]netip.AddrPort{}
+	}
+	a.self = a.signer.ID()
+	a.picture.Store(&picture{record: cfg.Record, clock: auth.Clock{Floor: cfg.Floor}})
+	return a
+}
+
+// Shells are the parts that an agent drives. Quorum and Reports are nil on a host that is no server.
+type Shells struct {
+	Peers   Peers
+	Gossip  Gossip
+	Runner  Runner
+	Reports Reports
+	Quorum  Quorum
+	Replica *Replica
+}
+
+// Attach gives the agent its shells. Call it before Run and before any peer is served.
+func (a *Agent) Attach(s Shells) {
+	a.peers, a.gossip, a.runner, a.reports, a.quorum, a.replica = s.Peers, s.Gossip, s.Runner, s.Reports, s.Quorum, s.Replica
+	a.useKeys()
+}
+
+// queueSize bounds events that wait for the loop. Beyond it bells are dropped, and others wait.
+const queueSize = 4096
+
+// Post brings an event to the loop.
+func (a *Agent) Post(ev node.Event) { a.queue <- ev }
+
+// Bell takes a bell from the network. It never waits: a bell that finds no room is lost, as on the wire.
+func (a *Agent) Bell(data []byte) {
+	bell, err := node.DecodeBell(data)
+	if err != nil {
+		return
+	}
+	select {
+	case a.queue <- node.BellHeard{Bell: bell}:
+	default:
+	}
+}
+
+// Run is the loop. It returns when ctx ends or the host leaves.
+func (a *Agent) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	var work sync.WaitGroup
+	defer work.Wait()
+	defer stop()
+
+	core := node.New(node.Config{
+		Self: a.self, Facts: a.cfg.Facts, Seed: a.cfg.Seed, Record: a.cfg.Record,
+		Clock: auth.Clock{Floor: a.cfg.Floor}, Epochs: a.epochs(),
+	})
+	work.Go(func() { a.watchGossip(ctx) })
+	work.Go(func() { a.tellFacts(ctx) })
+	if a.quorum != nil {
+		work.Go(func() { a.serve(ctx) })
+		work.Go(func() { a.feed(ctx) })
+	}
+	work.Go(func() { a.runner.Recall(a.Post) })
+
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		var ev node.Event
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-a.leave:
+			return nil
+		case ev = <-a.queue:
+		case <-timer.C:
+			ev = node.Tick{}
+		}
+		at := a.cfg.Clock()
+		for _, effect := range core.Step(at, ev) {
+			a.perform(ctx, &work, at, effect)
+		}
+		timer.Reset(max(core.Deadline(at)-at.Boot, time.Millisecond))
+	}
+}
+
+// perform does one effect: what must keep its order at once, the rest beside the loop.
+func (a *Agent) perform(ctx context.Context, work *sync.WaitGroup, at auth.Instant, effect node.Effect) {
+	switch e := effect.(type) {
+	case node.KeepActs:
+		a.keepActs(e)
+	case node.KeepBeacon:
+		p := *a.picture.Load()
+		p.beacon, p.envelope, p.clock = e.Beacon, e.Envelope, p.clock.Hear(e.Beacon.Time, at)
+		a.picture.Store(&p)
+	case node.KeepFloor:
+		a.keepFloor(e.Floor)
+	case node.HoldOrder:
+		a.mu.Lock()
+		a.orders.put(e.Command, e.Order)
+		a.mu.Unlock()
+	case node.Ring:
+		a.ring(e)
+	case node.DropPeer:
+		a.peers.Drop(e.Peer, e.Why)
+		a.gossip.Evict(e.Peer)
+	case node.Warn:
+		a.log.Warn(e.Text)
+	case node.ExchangeBeacons:
+		work.Go(func() { a.exchange(ctx, e.With) })
+	case node.FetchActs:
+		work.Go(func() { a.fetchActs(ctx, e) })
+	case node.FetchOrder:
+		work.Go(func() { a.fetchOrder(ctx, e) })
+	case node.FetchOrders:
+		work.Go(func() { a.fetchOrders(ctx, e) })
+	case node.FetchGossipKey:
+		work.Go(func() { a.fetchKey(ctx, e) })
+	case node.SendReport:
+		work.Go(func() { a.sendReport(ctx, e) })
+	case node.StartRun:
+		work.Go(func() { a.startRun(ctx, e) })
+	case node.KillRun:
+		work.Go(func() { a.complain("cancel", a.runner.Cancel(e.Command)) })
+	case node.RefuseRun:
+		work.Go(func() { a.complain("refuse", a.runner.Refuse(e.Command, e.Digest, e.Reason)) })
+	}
+}
+
+// complain logs what could not be done.
+func (a *Agent) complain(what string, err error) {
+	if err != nil && !errors.Is(err, context.Canceled) {
+		a.log.Warn("could not "+what, "err", err)
+	}
+}
+
+func (a *Agent) startRun(ctx context.Context, e node.StartRun) {
+	err := a.runner.Start(ctx, e.Command, e.Digest)
+	if err == nil || fleet.KindOf(err) == fleet.Conflict {
+		return // a conflict: the ledger has it already, and Recall told what it knows
+	}
+	a.log.Warn("a command could not be started", "command", e.Command.Header.ID, "err", err)
+	a.Post(node.RunEnded{Command: e.Command.Header.ID, Status: exec.Failed, ExitCode: -1, Detail: "could not be started: " + err.Error()})
+}
+
+// keepActs makes acts durable, then visible. A disk that does not keep them stops the agent's progress, not its truth:
+// the acts come again after a restart.
+func (a *Agent) keepActs(e node.KeepActs) {
+	p := *a.picture.Load()
+	heads := make([]fleet.ID, len(e.Acts))
+	record := p.record
+	for i, act := range e.Acts {
+		next, err := record.Apply(act, a.cfg.Fleet)
+		if err != nil {
+			a.log.Error("an act does not hold where it is kept", "act", act.Index, "err", err)
+			return
+		}
+		record = next
+		heads[i] = record.Head
+	}
+	if err := a.cfg.Folder.AppendActs(e.Acts, heads); err != nil {
+		a.log.Error("the record cannot be kept", "err", err)
+	}
+	p.record = e.Record
+	a.picture.Store(&p)
+	a.keepFloor(p.clock.Floor)
+	a.useKeys()
+}
+
+func (a *Agent) keepFloor(floor int64) {
+	r := a.record()
+	a.complain("keep the floor", a.cfg.Folder.PutFloor(floor, r.Length, r.Head))
+}
+
+func (a *Agent) record() auth.Record { return a.picture.Load().record }
+
+func (a *Agent) now() time.Time { return a.picture.Load().clock.Now(a.cfg.Clock()) }
+
+// Warned remembers what was said, so that a lasting trouble fills no log.
+func (a *Agent) warnOnce(key, text string, args ...any) {
+	now := a.cfg.Clock().Boot
+	a.mu.Lock()
+	last, ok := a.said[key]
+	fresh := !ok || now-last > 10*time.Minute
+	if fresh {
+		a.said[key] = now
+	}
+	a.mu.Unlock()
+	if fresh {
+		a.log.Warn(text, args...)
+	}
+}
+
+func (a *Agent) ring(e node.Ring) {
+	data := e.Bell.Encode()
+	for _, id := range e.To {
+		if addrs := a.Addrs(id); len(addrs) > 0 {
+			a.peers.Ring(addrs[0], data)
+		}
+	}
+}
+
+// watchGossip passes gossip's picture on, and keeps addresses for the next start.
+func (a *Agent) watchGossip(ctx context.Context) {
+	save := time.NewTicker(time.Minute)
+	defer save.Stop()
+	rejoin := time.NewTicker(10 * time.Second)
+	defer rejoin.Stop()
+	a.gossip.Join(ctx, a.everyHint())
+	for {
+		a.look()
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.gossip.Changed():
+		case <-rejoin.C:
+			if !a.anyOnline() {
+				a.gossip.Join(ctx, a.everyHint())
+			}
+		case <-save.C:
+			a.complain("keep the members' addresses", a.cfg.Folder.PutPeers(a.everyHint()))
+		}
+	}
+}
+
+func (a *Agent) look() {
+	members := a.gossip.Members()
+	a.mu.Lock()
+	a.seen = make(map[fleet.ID]node.Sighting, len(members))
+	for _, m := range members {
+		a.seen[m.ID] = m
+		if m.ID != a.self && len(m.Addrs) > 0 {
+			a.hints[m.ID] = m.Addrs
+		}
+	}
+	a.mu.Unlock()
+	a.Post(node.Gossiped{Members: members})
+}
+
+func (a *Agent) anyOnline() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for id, s := range a.seen {
+		if id != a.self && s.Status == fleet.Online {
+			return true
+		}
+	}
+	return false
+}
+
+func (a *Agent) everyHint() map[fleet.ID][]netip.AddrPort {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	out := map[fleet.ID][]netip.AddrPort{}
+	for id, addrs := range a.hints {
+		if id != a.self {
+			out[id] = addrs
+		}
+	}
+	return out
+}
+
+// Addrs returns where a node may be, best first.
+func (a *Agent) Addrs(id fleet.ID) []netip.AddrPort {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.hints[id]
+}
+
+// Hint adds an address at which a node may be, for a first contact.
+func (a *Agent) Hint(id fleet.ID, addrs []netip.AddrPort) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.hints[id]) == 0 {
+		a.hints[id] = addrs
+	}
+}

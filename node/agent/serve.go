@@ -1,0 +1,298 @@
+package agent
+
+import (
+	"context"
+	"errors"
+
+	"github.com/muster-fleet/muster/consensus"
+	"github.com/muster-fleet/muster/exec"
+	"github.com/muster-fleet/muster/node"
+	"github.com/muster-fleet/muster/node/auth"
+	"github.com/muster-fleet/muster/node/fleet"
+	"github.com/muster-fleet/muster/node/fleet/wire"
+)
+
+// may says who may make a request. The transport has proved the peer's key and checked that it is enrolled.
+type may uint8
+
+const (
+	anyMember may = iota + 1
+	serversOnly
+)
+
+// requests is the whole table of what members may ask of each other. What is not here is refused.
+var requests = map[byte]may{
+	askBeacon: anyMember, askActs: anyMember, askOrder: anyMember, askOrders: anyMember,
+	askPropose: anyMember, // every entry but its time is verified by its own signatures when it is applied
+	askRead:    anyMember, // an operator's signature is verified here
+	askReport:  anyMember, // of the peer's own runs
+	askWatch:   anyMember, // an operator's signature is verified here
+	askKey:     anyMember, askReplica: serversOnly, askTerm: serversOnly,
+	askPutFacts: anyMember, // the peer's own
+	askFacts:    anyMember,
+	askEnrol:    anyMember, // the join secret's signature is verified here
+}
+
+// Serve answers one stream of a member.
+func (a *Agent) Serve(s Stream) {
+	defer s.Close()
+	kind, body, err := s.ReadFrame()
+	if err != nil {
+		return
+	}
+	if kind == askWatch {
+		if err := a.serveWatch(s, body); err != nil {
+			_ = s.WriteError(err)
+		}
+		return
+	}
+	kindBack, answer, err := a.answer(s.Context(), s.Peer(), kind, body)
+	if err != nil {
+		_ = s.WriteError(err)
+		return
+	}
+	_ = s.WriteFrame(kindBack, answer)
+}
+
+// answer serves one request, of a peer or of this host itself.
+func (a *Agent) answer(ctx context.Context, peer fleet.ID, kind byte, body []byte) (byte, []byte, error) {
+	who, known := requests[kind]
+	if !known {
+		return 0, nil, fleet.Errorf(fleet.Invalid, "request of kind %d is not understood by this version", kind)
+	}
+	if who == serversOnly && peer != a.self && !a.isServer(peer) {
+		return 0, nil, fleet.Errorf(fleet.Denied, "only servers may ask that")
+	}
+	answer, err := a.dispatch(ctx, peer, kind, body)
+	if lead, ok := errors.AsType[NotLeader](err); ok {
+		return notLeader, wire.Marshal(leaderBody{lead.Leader}), nil
+	}
+	return done, answer, err
+}
+
+func (a *Agent) dispatch(ctx context.Context, peer fleet.ID, kind byte, body []byte) ([]byte, error) {
+	switch kind {
+	case askBeacon:
+		return a.answerBeacon(peer, body)
+	case askActs:
+		return a.answerActs(body)
+	case askOrder:
+		return a.answerOrder(peer, body)
+	case askOrders:
+		return a.answerOrders(peer, body)
+	case askPropose:
+		return a.answerPropose(ctx, peer, body)
+	case askRead:
+		return a.answerRead(ctx, body)
+	case askReport:
+		return nil, a.takeReport(peer, body)
+	case askKey:
+		return a.answerKey(body)
+	case askReplica:
+		return a.answerReplica()
+	case askTerm:
+		return nil, a.answerTerm(body)
+	case askPutFacts:
+		return nil, a.takeFacts(peer, body)
+	case askFacts:
+		return a.answerFacts()
+	case askEnrol:
+		return a.answerEnrol(ctx, body)
+	}
+	return nil, fleet.Errorf(fleet.Internal, "request of kind %d has no answer", kind)
+}
+
+func (a *Agent) isServer(id fleet.ID) bool {
+	entry, err := a.record().Roster.Enrolled(id)
+	return err == nil && entry.Server
+}
+
+func (a *Agent) answerBeacon(peer fleet.ID, body []byte) ([]byte, error) {
+	var theirs, mine beaconBody
+	if err := wire.Unmarshal(body, &theirs); err != nil {
+		return nil, err
+	}
+	if len(theirs.Beacon) == 1 {
+		a.Post(node.BeaconHeard{From: peer, Envelope: theirs.Beacon[0]})
+	}
+	if p := a.picture.Load(); p.envelope.Format != 0 {
+		mine.Beacon = []auth.Envelope{p.envelope}
+	}
+	return wire.Marshal(mine), nil
+}
+
+func (a *Agent) answerActs(body []byte) ([]byte, error) {
+	var ask actsAsk
+	if err := wire.Unmarshal(body, &ask); err != nil {
+		return nil, err
+	}
+	acts, err := a.cfg.Folder.ReadActs(ask.From, actsPage)
+	return wire.Marshal(actsBody{acts}), err
+}
+
+// answerOrder gives an order to those it names, and to servers.
+func (a *Agent) answerOrder(peer fleet.ID, body []byte) ([]byte, error) {
+	var ask orderAsk
+	if err := wire.Unmarshal(body, &ask); err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	o, ok := a.orders.get(ask.Command)
+	a.mu.Unlock()
+	if !ok && a.replica != nil {
+		if c, found := a.replica.State().Command(ask.Command); found {
+			o, ok = c.Order, true
+		}
+	}
+	if !ok {
+		return nil, fleet.Errorf(fleet.NotFound, "no order %s here", ask.Command)
+	}
+	if !o.Has(peer) && !a.isServer(peer) {
+		return nil, fleet.Errorf(fleet.Denied, "order %s is not for %s", ask.Command, peer)
+	}
+	return o.Encode(), nil
+}
+
+func (a *Agent) needReplica() error {
+	if a.replica == nil {
+		return fleet.Errorf(fleet.Unavailable, "%s holds no replicated state", a.cfg.Name)
+	}
+	return nil
+}
+
+func (a *Agent) answerOrders(peer fleet.ID, body []byte) ([]byte, error) {
+	var ask ordersAsk
+	if err := errors.Join(wire.Unmarshal(body, &ask), a.needReplica()); err != nil {
+		return nil, err
+	}
+	commands, next := a.replica.State().CommandsFor(peer, ask.Since, ordersPage)
+	out := ordersBody{Next: next}
+	for _, c := range commands {
+		out.Orders = append(out.Orders, committedOf(c))
+	}
+	return wire.Marshal(out), nil
+}
+
+func committedOf(c *consensus.Command) node.Committed {
+	out := node.Committed{Act: c.Act, Order: c.Order}
+	if c.Cancel != nil {
+		out.Cancel = []auth.Envelope{*c.Cancel}
+	}
+	return out
+}
+
+func (a *Agent) answerPropose(ctx context.Context, peer fleet.ID, body []byte) ([]byte, error) {
+	if err := a.needReplica(); err != nil {
+		return nil, err
+	}
+	entry, _, err := consensus.Decode(body)
+	if err != nil {
+		return nil, err
+	}
+	if put, ok := entry.(consensus.PutAct); ok && put.Kind == auth.ActGossipEpoch && peer != a.self {
+		return nil, fleet.Errorf(fleet.Denied, "only the leader turns the gossip key")
+	}
+	if request, ok := entry.(consensus.PutRequest); ok && request.Request.Node != peer {
+		return nil, fleet.Errorf(fleet.Denied, "an operator request comes from the host it was made on")
+	}
+	result, err := a.commit(ctx, entry)
+	return wire.Marshal(result), err
+}
+
+// commit stamps an entry with this leader's time and proposes it.
+func (a *Agent) commit(ctx context.Context, e consensus.Entry) (consensus.Result, error) {
+	v, err := a.quorum.Propose(ctx, consensus.Encode(e, a.cfg.Clock().Wall.UnixMilli()))
+	if err != nil {
+		return consensus.Result{}, err
+	}
+	return resultOf(v), nil
+}
+
+func (a *Agent) answerRead(ctx context.Context, body []byte) ([]byte, error) {
+	var signed auth.Envelope
+	if err := errors.Join(wire.Unmarshal(body, &signed), a.needReplica()); err != nil {
+		return nil, err
+	}
+	read, err := node.OpenRead(a.record(), signed, a.now())
+	if err == nil {
+		err = a.quorum.Read(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	answer, err := lookUp(a.replica.State(), read)
+	return wire.Marshal(answer), err
+}
+
+func lookUp(s consensus.State, read node.Read) (node.Answer, error) {
+	var out node.Answer
+	switch read.What {
+	case node.ReadCommands:
+		for _, c := range s.Commands(maxCommands) {
+			info := node.InfoOf(c)
+			info.Body.Run.Stdin, info.Body.Run.Script = nil, nil // lists stay small
+			info.Nodes = nil
+			out.Commands = append(out.Commands, info)
+		}
+	case node.ReadCommand:
+		c, ok := s.Command(read.Arg)
+		if !ok {
+			return out, fleet.Errorf(fleet.NotFound, "no command %s", read.Arg).Hinted("muster command list")
+		}
+		out.Commands = []node.CommandInfo{node.InfoOf(c)}
+	case node.ReadTokens:
+		for _, t := range s.Tokens() {
+			op := "?"
+			if signer, err := s.Record.Charter.Standing(t.Statement.Key, t.Body.Header.Issued); err == nil {
+				op = signer.Name
+			}
+			out.Tokens = append(out.Tokens, node.TokenInfo{ID: t.Body.Header.ID, Operator: op, Used: t.Used, Body: t.Body})
+		}
+	case node.ReadRequests:
+		out.Requests = s.Requests()
+	default:
+		return out, fleet.Errorf(fleet.Invalid, "%q cannot be read", read.What)
+	}
+	return out, nil
+}
+
+func (a *Agent) takeReport(peer fleet.ID, body []byte) error {
+	var signed auth.Envelope
+	if err := wire.Unmarshal(body, &signed); err != nil {
+		return err
+	}
+	if a.reports == nil {
+		return a.needReplica()
+	}
+	report, err := exec.OpenReport(a.record(), signed)
+	if err == nil && report.Node != peer {
+		err = fleet.Errorf(fleet.Denied, "a node reports for itself")
+	}
+	if err == nil {
+		err = a.reports.Put(report, signed)
+	}
+	return err
+}
+
+func (a *Agent) answerReplica() ([]byte, error) {
+	if a.quorum == nil {
+		return nil, fleet.Errorf(fleet.Unavailable, "%s has no replica", a.cfg.Name)
+	}
+	return wire.Marshal(replicaBody{a.quorum.Incarnation()}), nil
+}
+
+func (a *Agent) answerTerm(body []byte) error {
+	var ask termAsk
+	if err := wire.Unmarshal(body, &ask); err != nil {
+		return err
+	}
+	if a.quorum == nil {
+		return fleet.Errorf(fleet.Unavailable, "%s has no replica", a.cfg.Name)
+	}
+	return a.quorum.ConfirmTerm(ask.Incarnation, ask.Term)
+}
+
+// ConfirmTerm asks a voter whether its term is still that one.
+func (a *Agent) ConfirmTerm(ctx context.Context, voter fleet.ID, incarnation, term uint64) error {
+	return a.ask(ctx, voter, askTerm, termAsk{incarnation, term}, nil)
+}

@@ -1,0 +1,207 @@
+package agent
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/muster-fleet/muster/consensus"
+	"github.com/muster-fleet/muster/node"
+	"github.com/muster-fleet/muster/node/auth"
+	"github.com/muster-fleet/muster/node/fleet"
+	"github.com/muster-fleet/muster/node/fleet/wire"
+)
+
+// What a server does beside answering: beacons, and, as the leader, the set of voters and the gossip key.
+const (
+	beaconEvery = 3 * time.Second
+	tendEvery   = time.Second
+	actsPerFeed = 256
+)
+
+// feed brings the replica's record to the loop, act by act, as if a peer had answered. It also catches up what a
+// snapshot jumped over.
+func (a *Agent) feed(ctx context.Context) {
+	a.replica.committed = func(c *consensus.Command) {
+		if a.quorum.Status().Leading {
+			a.Post(node.OrderCommitted{Committed: committedOf(c)})
+		}
+	}
+	fed := a.record().Length
+	for {
+		for {
+			acts := a.replica.State().Acts(fed, actsPerFeed)
+			if len(acts) == 0 {
+				break
+			}
+			for _, act := range acts {
+				a.Post(node.RecordCommitted{Act: act})
+				fed++
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.replica.grown:
+		}
+	}
+}
+
+// serve is a server's own clockwork.
+func (a *Agent) serve(ctx context.Context) {
+	beacon := time.NewTicker(beaconEvery)
+	defer beacon.Stop()
+	tend := time.NewTicker(tendEvery)
+	defer tend.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.quorum.Changed():
+			a.sendBeacon()
+			a.tend(ctx)
+		case <-beacon.C:
+			a.sendBeacon()
+		case <-tend.C:
+			a.tend(ctx)
+		}
+	}
+}
+
+// sendBeacon makes this server's summary of the newest state, for the loop to pass on.
+func (a *Agent) sendBeacon() {
+	s, state := a.quorum.Status(), a.replica.State()
+	if !s.Member || state.Record.Charter == nil {
+		return
+	}
+	r := state.Record
+	b := auth.Beacon{
+		Time: a.cfg.Clock().Wall.UnixMilli(), Epoch: r.Charter.Epoch(), CharterHead: r.Charter.Head(), CharterLen: r.Charter.Len(),
+		RecordHead: r.Head, RecordLen: r.Length, Act: state.Act, GossipEpoch: r.Sending.Epoch, Term: s.Term, Leader: s.Leader,
+		Voters: firstSorted(s.Voters, auth.MaxVoters), Spares: firstSorted(s.Spares, auth.MaxSpares), FleetVersion: uint16(consensus.EntryVersion),
+	}
+	a.Post(node.BeaconMade{Beacon: b, Envelope: a.signer.Sign(auth.ForBeacon, a.cfg.Fleet, b)})
+}
+
+func firstSorted(ids []fleet.ID, most int) []fleet.ID {
+	out := slices.Clone(ids)
+	slices.SortFunc(out, fleet.ID.Compare)
+	return out[:min(most, len(out))]
+}
+
+// tend does the leader's upkeep, one step at a time.
+func (a *Agent) tend(ctx context.Context) {
+	if !a.quorum.Status().Leading {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	did, err := a.quorum.Tend(ctx, a.record().Roster.Len(), a.candidates(ctx))
+	if err != nil && !errors.Is(err, context.Canceled) {
+		a.log.Debug("the set of voters could not be changed", "err", err)
+	}
+	if did != "" {
+		a.log.Info("quorum: " + did)
+		a.sendBeacon()
+	}
+	a.complain("turn the gossip key", a.rotate(ctx))
+}
+
+// candidates asks every eligible server that gossip sees which replica it has.
+func (a *Agent) candidates(ctx context.Context) []Candidate {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	var out []Candidate
+	answers := make(chan Candidate)
+	asked := 0
+	for entry := range a.record().Roster.All() {
+		if !entry.Server {
+			continue
+		}
+		asked++
+		c := Candidate{ID: entry.ID, Alive: a.alive(entry.ID), Zone: entry.Tags["zone"]}
+		go func() {
+			if c.ID == a.self {
+				c.Incarnation = a.quorum.Incarnation()
+			} else if c.Alive {
+				var body replicaBody
+				if a.ask(ctx, c.ID, askReplica, struct{}{}, &body) == nil {
+					c.Incarnation = body.Incarnation
+				}
+			}
+			answers <- c
+		}()
+	}
+	for range asked {
+		out = append(out, <-answers)
+	}
+	return out
+}
+
+func (a *Agent) alive(id fleet.ID) bool {
+	if id == a.self {
+		return true
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.seen[id].Status == fleet.Online
+}
+
+// rotate turns the gossip key when node.NextRotation says so.
+func (a *Agent) rotate(ctx context.Context) error {
+	r := a.replica.State().Record
+	if r.Charter == nil {
+		return nil
+	}
+	a.mu.Lock()
+	_, have := a.keys[r.Gossip.Epoch]
+	a.mu.Unlock()
+	switch node.NextRotation(r, a.cfg.Clock().Wall.UnixMilli(), have) {
+	case node.KeepGossipKey:
+		return nil
+	case node.SendGossipKey:
+		return a.commitEpoch(ctx, auth.GossipEpoch{Epoch: r.Gossip.Epoch, Hash: r.Gossip.Hash, Send: true})
+	case node.MakeGossipKey:
+	}
+	var key [32]byte
+	rand.Read(key[:])
+	epoch := r.Gossip.Epoch + 1
+	if err := a.keepKey(epoch, key); err != nil { // on disk first: a key that only the log knows is lost
+		return err
+	}
+	return a.commitEpoch(ctx, auth.GossipEpoch{Epoch: epoch, Hash: fleet.Sum(key[:])})
+}
+
+func (a *Agent) commitEpoch(ctx context.Context, g auth.GossipEpoch) error {
+	result, err := a.commit(ctx, consensus.PutAct{Kind: auth.ActGossipEpoch, Data: wire.Marshal(g)})
+	if err == nil {
+		err = result.Err()
+	}
+	return err
+}
+
+// Found bootstraps the quorum and proposes what init prepared. It may be repeated after a crash.
+func (a *Agent) Found(ctx context.Context, entries []consensus.Entry) error {
+	if err := a.quorum.Bootstrap(); err != nil {
+		return err
+	}
+	for _, e := range entries {
+		for {
+			result, err := a.commit(ctx, e)
+			if err == nil {
+				if err := result.Err(); err != nil && fleet.KindOf(err) != fleet.Conflict {
+					return err
+				}
+				break
+			}
+			select { // it elects itself within a moment
+			case <-ctx.Done():
+				return err
+			case <-time.After(retryLeader):
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,112 @@
+package agent
+
+import (
+	"context"
+	"net/netip"
+
+	"github.com/muster-fleet/muster/exec"
+	"github.com/muster-fleet/muster/node"
+	"github.com/muster-fleet/muster/node/auth"
+	"github.com/muster-fleet/muster/node/fleet"
+)
+
+// Stream is one stream of frames with a peer whose key was proved.
+type Stream interface {
+	Peer() fleet.ID
+	Context() context.Context
+	ReadFrame() (kind byte, body []byte, err error)
+	WriteFrame(kind byte, body []byte) error
+	WriteError(err error) error
+	Close() error
+}
+
+// Peers carries requests and bells to other nodes.
+type Peers interface {
+	Request(ctx context.Context, id fleet.ID, kind byte, body []byte) (byte, []byte, error)
+	Open(ctx context.Context, id fleet.ID) (Stream, error)
+	Ring(to netip.AddrPort, bell []byte)
+	Drop(id fleet.ID, why string)
+	UseKeys(send uint32, accept map[uint32][32]byte)
+	Observed() []netip.AddrPort
+}
+
+// Gossip knows who is there.
+type Gossip interface {
+	Members() []node.Sighting
+	Changed() <-chan struct{}
+	Join(ctx context.Context, peers map[fleet.ID][]netip.AddrPort) int
+	Evict(id fleet.ID)
+	Leave(ctx context.Context) error
+}
+
+// Quorum is this host's replica of the agreed state. A host that is no server has none.
+type Quorum interface {
+	// Propose returns a consensus.Result, or NotLeader.
+	Propose(ctx context.Context, item []byte) (any, error)
+	// Read returns when the replica's state may be read as the newest, or NotLeader.
+	Read(ctx context.Context) error
+	Status() Replication
+	ConfirmTerm(incarnation, term uint64) error
+	Incarnation() uint64
+	Changed() <-chan struct{}
+	// Tend moves the set of voters one step towards what it should be, and says what it did.
+	Tend(ctx context.Context, nodes int, servers []Candidate) (string, error)
+	Bootstrap() error
+	StepDown(ctx context.Context) error
+}
+
+// Replication is how a replica stands.
+type Replication struct {
+	Leader  fleet.ID
+	Leading bool // from here
+	Term    uint64
+	Voters  []fleet.ID
+	Spares  []fleet.ID
+	Member  bool   // this host is one of them
+	Trouble string // what was wrong with the replica's files; empty: nothing
+}
+
+// Candidate is an eligible server as the leader sees it.
+type Candidate struct {
+	ID          fleet.ID
+	Incarnation uint64
+	Alive       bool
+	Zone        string
+}
+
+// NotLeader is the error of Propose and Read on a replica that does not lead.
+type NotLeader struct{ Leader fleet.ID }
+
+// Error says where to go, if that is known.
+func (e NotLeader) Error() string {
+	if e.Leader.IsZero() {
+		return "no leader is known here"
+	}
+	return "the leader is " + e.Leader.String()
+}
+
+// Runner runs commands on this host. What happens to them comes back as node events.
+type Runner interface {
+	Start(ctx context.Context, cmd exec.Command, digest fleet.ID) error
+	Cancel(command fleet.UUID) error
+	Refuse(command fleet.UUID, digest fleet.ID, reason string) error
+	// Recall posts what the ledger knows of commands that were started here before.
+	Recall(post func(node.Event))
+}
+
+// Reports is the store of a server.
+type Reports interface {
+	Put(r exec.Report, signed auth.Envelope) error
+	Watch(ctx context.Context, command fleet.UUID, each func(auth.Envelope) error) error
+	PutFacts(id fleet.ID, signed auth.Envelope) error
+	Facts() (map[fleet.ID]auth.Envelope, error)
+}
+
+// Folder keeps what must survive a restart.
+type Folder interface {
+	AppendActs(acts []auth.Act, heads []fleet.ID) error
+	ReadActs(from uint64, maxBytes int) ([]auth.Act, error)
+	PutFloor(time int64, length uint64, head fleet.ID) error
+	PutKeys(keys map[uint32][32]byte) error
+	PutPeers(peers map[fleet.ID][]netip.AddrPort) error
+}
