@@ -1,6 +1,7 @@
 package consensus
 
 import (
+	"bytes"
 	"errors"
 	"slices"
 	"time"
@@ -14,19 +15,18 @@ import (
 // Apply returns the state after one entry, and what the entry came to. Every replica computes the same. now is the
 // leader's stamp; the state's time never goes back.
 func (s State) Apply(e Entry, now int64) (State, Result) {
-	next := s
-	next.Time = max(s.Time, now)
-	id, known := statementID(e)
+	if now <= auth.MaxTime { // a stamp beyond all time would keep the fleet from ever taking another act
+		s.Time = max(s.Time, now)
+	}
+	id, known := statementKey(e)
 	if first, ok := s.results.Get(id[:]); known && ok {
 		return s, first
 	}
+	next := s
 	next.Act++
 	result := Result{Act: next.Act, Time: next.Time}
 	if err := next.take(e); err != nil {
-		result = refusal(err, next.Time)
-		next = s // a refused entry leaves nothing but its time
-		next.Time = max(s.Time, now)
-		return next, result
+		return s, refusal(err, s.Time) // a refused entry leaves nothing but its time
 	}
 	if known {
 		next.remember(id, result)
@@ -42,42 +42,44 @@ func refusal(err error, at int64) Result {
 	return r
 }
 
-// statementID returns the ID under which a repetition is known. A refused statement is not remembered: it may hold
-// later (a name that became free), and refusing it again costs nothing.
-func statementID(e Entry) (fleet.UUID, bool) {
+// statementKey returns the hash under which a repetition is known: of the kind, the signer and the body, for nothing
+// here is verified yet, and an ID that somebody merely claims must not answer for another statement. A refused
+// statement is not remembered: it may hold later (a name that became free), and refusing it again costs nothing.
+func statementKey(e Entry) (fleet.UUID, bool) {
 	switch e := e.(type) {
 	case PutAct:
-		sum := fleet.Sum(append([]byte{byte(e.Kind)}, e.Data...))
-		return fleet.UUID(sum[:16]), e.Kind != auth.ActGossipEpoch
+		switch e.Kind {
+		case auth.ActGossipEpoch: // the server's own, counted by its epoch
+			return fleet.UUID{}, false
+		case auth.ActEnrol: // a joiner who asks again may get another server's countersignature
+			var enrolment auth.Enrolment
+			if err := wire.Unmarshal(e.Data, &enrolment); err != nil {
+				return fleet.UUID{}, false
+			}
+			return envelopeKey(e.kind(), enrolment.Request)
+		}
+		return keyOf(e.kind(), []byte{byte(e.Kind)}, e.Data)
 	case PutToken:
-		return peekID(auth.Peek[auth.Token](e.Statement))
+		return envelopeKey(e.kind(), e.Statement)
 	case DeleteToken:
-		return peekID(auth.Peek[auth.DeleteToken](e.Statement))
+		return envelopeKey(e.kind(), e.Statement)
 	case PutCommand:
-		return peekID(auth.Peek[exec.Command](e.Statement))
+		return envelopeKey(e.kind(), e.Statement)
 	case PutCancel:
-		return peekID(auth.Peek[exec.Cancel](e.Statement))
+		return envelopeKey(e.kind(), e.Statement)
 	case PutRequest:
-		return e.Request.Nonce, true
+		return keyOf(e.kind(), wire.Marshal(e.Request))
 	}
 	return fleet.UUID{}, false
 }
 
-func peekID[T any](body T, err error) (fleet.UUID, bool) {
-	if err != nil {
-		return fleet.UUID{}, false
-	}
-	switch b := any(body).(type) {
-	case auth.Token:
-		return b.Header.ID, true
-	case auth.DeleteToken:
-		return b.Header.ID, true
-	case exec.Command:
-		return b.Header.ID, true
-	case exec.Cancel:
-		return b.Header.ID, true
-	}
-	return fleet.UUID{}, false
+func envelopeKey(kind uint8, e auth.Envelope) (fleet.UUID, bool) {
+	return keyOf(kind, e.Key[:], e.Body)
+}
+
+func keyOf(kind uint8, parts ...[]byte) (fleet.UUID, bool) {
+	sum := fleet.Sum(append([]byte{kind}, bytes.Join(parts, nil)...))
+	return fleet.UUID(sum[:16]), true
 }
 
 func (s *State) remember(id fleet.UUID, r Result) {
@@ -91,6 +93,9 @@ func (s *State) remember(id fleet.UUID, r Result) {
 }
 
 func (s *State) take(e Entry) error {
+	if act, ok := e.(PutAct); s.Record.Charter == nil && (!ok || act.Kind != auth.ActCharter) {
+		return fleet.Errorf(fleet.Unavailable, "the fleet is not founded yet")
+	}
 	switch e := e.(type) {
 	case PutAct:
 		return s.putAct(e)
@@ -112,21 +117,21 @@ func (s *State) clock() time.Time { return time.UnixMilli(s.Time) }
 
 func (s *State) putAct(e PutAct) error {
 	act := auth.Act{Index: s.Act, Time: s.Time, Kind: e.Kind, Data: e.Data}
+	record, err := s.Record.Apply(act, fleet.ID{})
+	if err != nil {
+		return err
+	}
 	if e.Kind == auth.ActEnrol && s.Record.Roster.Len() > 0 { // the first node's token was never put
 		if err := s.countUse(e.Data); err != nil {
 			return err
 		}
-	}
-	record, err := s.Record.Apply(act, fleet.ID{})
-	if err != nil {
-		return err
 	}
 	s.acts, _, _ = s.acts.Insert(key64(s.Record.Length), act)
 	s.Record = record
 	return nil
 }
 
-// countUse counts one use of the enrolment's token. The count stands only if the whole entry does.
+// countUse counts one use of the token of an enrolment that is verified.
 func (s *State) countUse(data []byte) error {
 	var enrolment auth.Enrolment
 	if err := wire.Unmarshal(data, &enrolment); err != nil {
@@ -159,7 +164,7 @@ func (s *State) putToken(e PutToken) error {
 		err = body.Check()
 	}
 	if err == nil {
-		err = s.permit(op, auth.Ask{Action: auth.ActPutToken, Server: body.Server})
+		_, err = s.Record.Charter.Policy().Decide(body.Ask(op, s.Record.Charter.Name()))
 	}
 	if err != nil {
 		return err
@@ -167,26 +172,33 @@ func (s *State) putToken(e PutToken) error {
 	if _, ok := s.Token(body.Header.ID); ok {
 		return fleet.Errorf(fleet.Conflict, "token %s is there already", body.Header.ID)
 	}
-	s.dropOldTokens()
-	if s.tokens.Len() >= auth.MaxTokens {
+	switch standing := s.dropOldTokens(); {
+	case standing >= auth.MaxTokens:
 		return fleet.Errorf(fleet.Exhausted, "%d tokens, the limit", auth.MaxTokens).Hinted("muster token list; muster token delete ID")
+	case s.tokens.Len() >= MaxTokensKept:
+		return fleet.Errorf(fleet.Exhausted, "%d tokens are used up or deleted and not expired yet, the limit", s.tokens.Len()-standing)
 	}
 	s.tokens, _, _ = s.tokens.Insert(body.Header.ID[:], &Token{Statement: e.Statement, Body: body})
 	return nil
 }
 
-// dropOldTokens forgets tokens that nobody can use any more.
-func (s *State) dropOldTokens() {
+// dropOldTokens forgets tokens that have expired, and counts those that somebody can still use. One that is used up or
+// deleted is kept until it expires: forgotten, it could be put once more.
+func (s *State) dropOldTokens() (standing int) {
 	var gone [][]byte
 	s.tokens.Root().Walk(func(key []byte, t *Token) bool {
-		if t.Body.Header.Expires+auth.MaxSkew.Milliseconds() < s.Time {
+		switch {
+		case t.Body.Header.Expires+auth.MaxSkew.Milliseconds() < s.Time:
 			gone = append(gone, key)
+		case !t.Deleted && t.Used < t.Body.Uses:
+			standing++
 		}
 		return false
 	})
 	for _, key := range gone {
 		s.tokens, _, _ = s.tokens.Delete(key)
 	}
+	return standing
 }
 
 func (s *State) deleteToken(e DeleteToken) error {
@@ -221,6 +233,10 @@ func (s *State) putCommand(e PutCommand) error {
 	if err != nil {
 		return err
 	}
+	if body.Header.Act > s.Record.Act { // every node would wait for it
+		return fleet.Errorf(fleet.Conflict, "the command was signed at act %d, but the fleet's record ends at act %d", body.Header.Act, s.Record.Act).
+			Hinted("repeat the command; if the fleet was restored from a backup, on a host that has caught up")
+	}
 	for _, id := range order.Nodes {
 		if _, err := s.Record.Roster.Enrolled(id); err != nil {
 			return err
@@ -240,29 +256,29 @@ func (s *State) putCommand(e PutCommand) error {
 
 // makeRoom forgets commands that are over and old, and, at the bound, the oldest that is over.
 func (s *State) makeRoom() error {
-	for {
-		key, oldest, ok := s.commands.Root().Minimum()
-		if !ok {
-			return nil
+	var gone []*Command
+	full := s.commands.Len() >= MaxCommands
+	s.commands.Root().Walk(func(_ []byte, c *Command) bool {
+		old := c.Committed+KeepCommands.Milliseconds() < s.Time
+		if c.over(s.Time) && (old || full && len(gone) == 0) {
+			gone = append(gone, c)
 		}
-		over := oldest.Body.Header.Expires+oldest.Body.Run.Timeout+auth.MaxSkew.Milliseconds() < s.Time
-		old := oldest.Committed+KeepCommands.Milliseconds() < s.Time
-		full := s.commands.Len() >= MaxCommands
-		switch {
-		case over && (old || full):
-			s.commands, _, _ = s.commands.Delete(key)
-			id := oldest.ID()
-			s.byID, _, _ = s.byID.Delete(id[:])
-		case full:
-			return fleet.Errorf(fleet.Exhausted, "%d commands are kept and the oldest may still run", MaxCommands)
-		default:
-			return nil
-		}
+		return !old && (!full || len(gone) > 0)
+	})
+	if full && len(gone) == 0 {
+		return fleet.Errorf(fleet.Exhausted, "%d commands are kept, and all of them may still run", MaxCommands).
+			Hinted("muster command list; shorter --expires and --timeout")
 	}
+	for _, c := range gone {
+		id := c.ID()
+		s.commands, _, _ = s.commands.Delete(key64(c.Act))
+		s.byID, _, _ = s.byID.Delete(id[:])
+	}
+	return nil
 }
 
 func (s *State) putCancel(e PutCancel) error {
-	body, _, err := auth.OpenOrder(s.Record.Charter, e.Statement, auth.ForCancel, s.clock(), func(c exec.Cancel) auth.Header { return c.Header })
+	body, op, err := auth.OpenOrder(s.Record.Charter, e.Statement, auth.ForCancel, s.clock(), func(c exec.Cancel) auth.Header { return c.Header })
 	if err != nil {
 		return err
 	}
@@ -273,12 +289,30 @@ func (s *State) putCancel(e PutCancel) error {
 	if c.Cancel != nil {
 		return nil // cancelled is cancelled
 	}
+	if err := s.mayCancel(op, c); err != nil {
+		return err
+	}
 	// It moves behind everything that nodes have caught up on, so that they learn of it by the same cursor.
 	cancelled := *c
 	cancelled.Cancel, cancelled.Cancelled, cancelled.Act = &e.Statement, s.Time, s.Act
 	s.commands, _, _ = s.commands.Delete(key64(c.Act))
 	s.commands, _, _ = s.commands.Insert(key64(s.Act), &cancelled)
 	s.byID, _, _ = s.byID.Insert(body.Command[:], s.Act)
+	return nil
+}
+
+// mayCancel asks policy about every node of the command. The first cancel stands for all: one that some node would not
+// obey must not take the place of one that it would.
+func (s *State) mayCancel(op auth.Operator, c *Command) error {
+	for _, id := range c.Order.Nodes {
+		n, err := s.Record.Roster.Enrolled(id)
+		if err != nil {
+			continue // removed since: nothing is left to cancel there
+		}
+		if err := exec.MayCancel(s.Record.Charter, op, n.Name, n.Tags); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -293,14 +327,20 @@ func (s *State) putRequest(e PutRequest) error {
 	if op, ok := s.Record.Charter.OperatorByName(r.Name); ok {
 		return fleet.Errorf(fleet.Conflict, "operator %s is there already", op.Name).Hinted("muster operator request --name OTHER")
 	}
-	if off := time.Duration(r.Issued-s.Time) * time.Millisecond; off.Abs() > auth.MaxSkew {
-		return fleet.Errorf(fleet.Denied, "the request was made %s off the fleet's time", off.Round(time.Second))
+	if off := time.UnixMilli(r.Issued).Sub(s.clock()); off > auth.MaxSkew || off < -auth.MaxSkew { // Sub saturates
+		return fleet.Errorf(fleet.Denied, "the request was made %s off the fleet's time", off.Round(time.Second)).
+			Hinted("compare the clocks of both hosts: date -u")
 	}
-	cutoff := s.Time - KeepRequests.Milliseconds()
-	fresh := slices.DeleteFunc(slices.Clone(s.requests), func(old OperatorRequest) bool { return old.Issued < cutoff })
+	fresh := s.Requests()
+	if slices.ContainsFunc(fresh, func(old OperatorRequest) bool { return old.Code() == r.Code() }) {
+		return nil
+	}
 	if len(fresh) >= MaxRequests {
 		return fleet.Errorf(fleet.Exhausted, "%d operator requests wait, the limit; they lapse after an hour", MaxRequests)
 	}
 	s.requests = append(fresh, r)
 	return nil
 }
+
+// Refuse returns the result of an item that is no entry at all.
+func Refuse(err error) Result { return refusal(err, 0) }

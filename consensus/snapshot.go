@@ -2,6 +2,8 @@ package consensus
 
 import (
 	"bufio"
+	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"io"
 
@@ -12,7 +14,8 @@ import (
 )
 
 // A snapshot is a sequence of records {u32 length, u8 kind, canonical msgpack}, in this order: head, acts, tokens by
-// ID, commands by act index, results by act index, requests. The same state gives the same bytes on every replica.
+// ID, commands by act index, results by act index, requests, end. The same state gives the same bytes on every replica,
+// and no other bytes are read.
 const (
 	snapHead uint8 = iota + 1
 	snapAct
@@ -25,6 +28,8 @@ const (
 
 // SnapshotFormat is the version of that layout.
 const SnapshotFormat = 1
+
+const snapPrefix = 5 // bytes of length and kind
 
 type snapshotHead struct {
 	Format uint8
@@ -48,18 +53,32 @@ type snapshotCommand struct {
 }
 
 type snapshotResult struct {
-	ID     fleet.UUID
+	Key    fleet.UUID
 	Result Result
+}
+
+// snapshotTail ends a snapshot. Only the record proves itself; the sum tells of damage to all the rest.
+type snapshotTail struct {
+	Record fleet.ID // the record's head
+	Sum    fleet.ID // SHA-256 of all bytes before this record
+}
+
+// Digest names the state: the SHA-256 of its snapshot, by which replicas compare.
+func (s State) Digest() fleet.ID {
+	h := sha256.New()
+	_ = s.WriteSnapshot(h) // a hash takes whatever is written
+	return fleet.ID(h.Sum(nil))
 }
 
 // WriteSnapshot writes the state in canonical form.
 func (s State) WriteSnapshot(w io.Writer) error {
-	out := bufio.NewWriter(w)
+	buffered, sum := bufio.NewWriter(w), sha256.New()
+	out := io.MultiWriter(buffered, sum)
 	var failed error
 	put := func(kind uint8, v any) {
 		body := wire.Marshal(v)
-		frame := binary.BigEndian.AppendUint32(nil, uint32(len(body)))
-		if _, err := out.Write(append(append(frame, kind), body...)); err != nil && failed == nil {
+		frame := append(binary.BigEndian.AppendUint32(make([]byte, 0, snapPrefix+len(body)), uint32(len(body))), kind)
+		if _, err := out.Write(append(frame, body...)); err != nil && failed == nil {
 			failed = err
 		}
 	}
@@ -73,117 +92,246 @@ func (s State) WriteSnapshot(w io.Writer) error {
 		return failed != nil
 	})
 	s.commands.Root().Walk(func(_ []byte, c *Command) bool {
-		sc := snapshotCommand{Order: c.Order, Operator: c.Operator, Act: c.Act, Committed: c.Committed, Cancelled: c.Cancelled}
-		if c.Cancel != nil {
-			sc.Cancel = []auth.Envelope{*c.Cancel}
-		}
-		put(snapCommand, sc)
+		put(snapCommand, c.snapshot())
 		return failed != nil
 	})
-	s.order.Root().Walk(func(_ []byte, id fleet.UUID) bool {
-		r, _ := s.results.Get(id[:])
-		put(snapResult, snapshotResult{id, r})
+	s.order.Root().Walk(func(_ []byte, key fleet.UUID) bool {
+		r, _ := s.results.Get(key[:])
+		put(snapResult, snapshotResult{key, r})
 		return failed != nil
 	})
 	for _, r := range s.requests {
 		put(snapRequest, r)
 	}
-	put(snapEnd, s.Record.Head)
+	put(snapEnd, snapshotTail{s.Record.Head, fleet.ID(sum.Sum(nil))})
 	if failed == nil {
-		failed = out.Flush()
+		failed = buffered.Flush()
 	}
 	return failed
 }
 
-// ReadSnapshot reads what WriteSnapshot wrote. The record is verified again from its genesis on.
+func (c *Command) snapshot() snapshotCommand {
+	out := snapshotCommand{Order: c.Order, Operator: c.Operator, Act: c.Act, Committed: c.Committed, Cancelled: c.Cancelled}
+	if c.Cancel != nil {
+		out.Cancel = []auth.Envelope{*c.Cancel}
+	}
+	return out
+}
+
+// ReadSnapshot reads what WriteSnapshot wrote, to the end of r, and nothing else. The record is verified again from its
+// genesis on. Tokens and commands are not: whoever acts on them verifies them.
 func ReadSnapshot(r io.Reader) (State, error) {
-	s := NewState()
-	in := bufio.NewReader(r)
-	var head snapshotHead
+	restored := restoring{state: NewState()}
+	in, sum := bufio.NewReader(r), sha256.New()
 	for {
-		var prefix [5]byte
+		var prefix [snapPrefix]byte
 		if _, err := io.ReadFull(in, prefix[:]); err != nil {
-			return s, fleet.Errorf(fleet.Invalid, "snapshot is cut: %w", err)
+			return NewState(), snapshotCut(err)
 		}
-		size := binary.BigEndian.Uint32(prefix[:4])
+		size, kind := binary.BigEndian.Uint32(prefix[:4]), prefix[4]
 		if size > 2*MaxEntry {
-			return s, fleet.Errorf(fleet.Invalid, "snapshot has a record of %d bytes", size)
+			return NewState(), fleet.Errorf(fleet.Invalid, "snapshot has a record of %d bytes", size)
 		}
 		body := make([]byte, size)
 		if _, err := io.ReadFull(in, body); err != nil {
-			return s, fleet.Errorf(fleet.Invalid, "snapshot is cut: %w", err)
+			return NewState(), snapshotCut(err)
 		}
-		if prefix[4] == snapEnd {
-			return s, s.finish(head, body)
+		if kind == snapEnd {
+			if err := restored.finish(body, fleet.ID(sum.Sum(nil))); err != nil {
+				return NewState(), err
+			}
+			return restored.state, snapshotEnds(in)
 		}
-		if err := s.restore(prefix[4], body, &head); err != nil {
-			return s, err
+		sum.Write(prefix[:])
+		sum.Write(body)
+		if err := restored.take(kind, body); err != nil {
+			return NewState(), err
 		}
 	}
 }
 
-func (s *State) finish(head snapshotHead, body []byte) error {
-	var recordHead fleet.ID
-	if err := wire.Unmarshal(body, &recordHead); err != nil {
-		return err
+func snapshotCut(err error) error {
+	return fleet.Errorf(fleet.Invalid, "snapshot is cut: %v", err)
+}
+
+func snapshotEnds(in *bufio.Reader) error {
+	switch _, err := in.ReadByte(); err {
+	case io.EOF:
+		return nil
+	case nil:
+		return fleet.Errorf(fleet.Invalid, "snapshot goes on behind its end")
+	default:
+		return fleet.Errorf(fleet.Unavailable, "snapshot cannot be read: %v", err)
 	}
-	if head.Format != SnapshotFormat {
-		return fleet.Errorf(fleet.Invalid, "snapshot of format %d; this version reads %d", head.Format, SnapshotFormat)
+}
+
+// restoring is a snapshot as far as it was read.
+type restoring struct {
+	state State
+	head  snapshotHead
+	kind  uint8  // of the record before
+	key   []byte // of the record before, where its kind has keys
+}
+
+// follows reports whether a record with key stands behind the one before it, and notes it.
+func (r *restoring) follows(key []byte) error {
+	if bytes.Compare(key, r.key) <= 0 {
+		return snapshotDisorder()
 	}
-	if recordHead != s.Record.Head {
-		return fleet.Errorf(fleet.Invalid, "snapshot's record ends at %s, not at %s", s.Record.Head, recordHead)
-	}
-	s.Act, s.Time = head.Act, head.Time
+	r.key = key
 	return nil
 }
 
-func (s *State) restore(kind uint8, body []byte, head *snapshotHead) error {
+func snapshotDisorder() error {
+	return fleet.Errorf(fleet.Invalid, "snapshot is not in canonical order")
+}
+
+func (r *restoring) take(kind uint8, body []byte) error {
+	if (kind == snapHead) != (r.kind == 0) || kind < r.kind {
+		return snapshotDisorder()
+	}
+	if kind != r.kind {
+		r.kind, r.key = kind, nil
+	}
 	switch kind {
 	case snapHead:
-		return wire.Unmarshal(body, head)
+		return r.takeHead(body)
 	case snapAct:
-		var act auth.Act
-		if err := wire.Unmarshal(body, &act); err != nil {
-			return err
-		}
-		record, err := s.Record.Apply(act, fleet.ID{})
-		s.acts, _, _ = s.acts.Insert(key64(s.Record.Length), act)
-		s.Record = record
-		return err
+		return r.takeAct(body)
 	case snapToken:
-		var st snapshotToken
-		if err := wire.Unmarshal(body, &st); err != nil {
-			return err
-		}
-		t, err := auth.Peek[auth.Token](st.Statement)
-		s.tokens, _, _ = s.tokens.Insert(t.Header.ID[:], &Token{Statement: st.Statement, Body: t, Used: st.Used, Deleted: st.Deleted})
-		return err
+		return r.takeToken(body)
 	case snapCommand:
-		var sc snapshotCommand
-		if err := wire.Unmarshal(body, &sc); err != nil {
-			return err
-		}
-		cmd, err := auth.Peek[exec.Command](sc.Order.Statement)
-		c := &Command{Order: sc.Order, Body: cmd, Operator: sc.Operator, Act: sc.Act, Committed: sc.Committed, Cancelled: sc.Cancelled}
-		if len(sc.Cancel) > 0 {
-			c.Cancel = &sc.Cancel[0]
-		}
-		s.commands, _, _ = s.commands.Insert(key64(c.Act), c)
-		s.byID, _, _ = s.byID.Insert(cmd.Header.ID[:], c.Act)
-		return err
+		return r.takeCommand(body)
 	case snapResult:
-		var sr snapshotResult
-		if err := wire.Unmarshal(body, &sr); err != nil {
-			return err
-		}
-		s.results, _, _ = s.results.Insert(sr.ID[:], sr.Result)
-		s.order, _, _ = s.order.Insert(key64(sr.Result.Act), sr.ID)
-		return nil
+		return r.takeResult(body)
 	case snapRequest:
-		var r OperatorRequest
-		err := wire.Unmarshal(body, &r)
-		s.requests = append(s.requests, r)
-		return err
+		return r.takeRequest(body)
 	}
 	return fleet.Errorf(fleet.Invalid, "snapshot has a record of kind %d, not understood by this version", kind)
+}
+
+func (r *restoring) takeHead(body []byte) error {
+	if err := wire.Unmarshal(body, &r.head); err != nil {
+		return err
+	}
+	if r.head.Format != SnapshotFormat {
+		return fleet.Errorf(fleet.Invalid, "snapshot of format %d; this version reads %d", r.head.Format, SnapshotFormat)
+	}
+	return nil
+}
+
+func (r *restoring) takeAct(body []byte) error {
+	var act auth.Act
+	if err := wire.Unmarshal(body, &act); err != nil {
+		return err
+	}
+	record, err := r.state.Record.Apply(act, fleet.ID{})
+	if err != nil {
+		return err
+	}
+	r.state.acts, _, _ = r.state.acts.Insert(key64(r.state.Record.Length), act)
+	r.state.Record = record
+	return nil
+}
+
+func (r *restoring) takeToken(body []byte) error {
+	var st snapshotToken
+	if err := wire.Unmarshal(body, &st); err != nil {
+		return err
+	}
+	t, err := auth.Peek[auth.Token](st.Statement)
+	if err == nil {
+		err = r.follows(t.Header.ID[:])
+	}
+	if err != nil {
+		return err
+	}
+	r.state.tokens, _, _ = r.state.tokens.Insert(t.Header.ID[:], &Token{Statement: st.Statement, Body: t, Used: st.Used, Deleted: st.Deleted})
+	return within(r.state.tokens.Len(), MaxTokensKept, "tokens")
+}
+
+func (r *restoring) takeCommand(body []byte) error {
+	var sc snapshotCommand
+	if err := wire.Unmarshal(body, &sc); err != nil {
+		return err
+	}
+	cmd, err := auth.Peek[exec.Command](sc.Order.Statement)
+	if err == nil {
+		err = r.follows(key64(sc.Act))
+	}
+	if err != nil {
+		return err
+	}
+	if _, ok := r.state.Command(cmd.Header.ID); ok || len(sc.Cancel) > 1 {
+		return fleet.Errorf(fleet.Invalid, "snapshot has command %s twice", cmd.Header.ID)
+	}
+	c := &Command{Order: sc.Order, Body: cmd, Operator: sc.Operator, Act: sc.Act, Committed: sc.Committed, Cancelled: sc.Cancelled}
+	if len(sc.Cancel) == 1 {
+		c.Cancel = &sc.Cancel[0]
+	}
+	r.state.commands, _, _ = r.state.commands.Insert(key64(c.Act), c)
+	r.state.byID, _, _ = r.state.byID.Insert(cmd.Header.ID[:], c.Act)
+	return within(r.state.commands.Len(), MaxCommands, "commands")
+}
+
+func (r *restoring) takeResult(body []byte) error {
+	var sr snapshotResult
+	if err := wire.Unmarshal(body, &sr); err != nil {
+		return err
+	}
+	if err := r.follows(key64(sr.Result.Act)); err != nil {
+		return err
+	}
+	if _, ok := r.state.results.Get(sr.Key[:]); ok {
+		return fleet.Errorf(fleet.Invalid, "snapshot has two results of one statement")
+	}
+	r.state.results, _, _ = r.state.results.Insert(sr.Key[:], sr.Result)
+	r.state.order, _, _ = r.state.order.Insert(key64(sr.Result.Act), sr.Key)
+	return within(r.state.results.Len(), MaxResults, "results")
+}
+
+func (r *restoring) takeRequest(body []byte) error {
+	var request OperatorRequest
+	if err := wire.Unmarshal(body, &request); err != nil {
+		return err
+	}
+	r.state.requests = append(r.state.requests, request)
+	return within(len(r.state.requests), MaxRequests, "operator requests")
+}
+
+func within(n, limit int, what string) error {
+	if n > limit {
+		return fleet.Errorf(fleet.Exhausted, "snapshot with more than %d %s", limit, what)
+	}
+	return nil
+}
+
+func (r *restoring) finish(body []byte, sum fleet.ID) error {
+	var tail snapshotTail
+	if err := wire.Unmarshal(body, &tail); err != nil {
+		return err
+	}
+	s := &r.state
+	newest := max(s.Record.Act, lastAct(s.commands.Root().Maximum()), lastAct(s.order.Root().Maximum()))
+	switch {
+	case r.kind == 0:
+		return fleet.Errorf(fleet.Invalid, "snapshot has no head")
+	case tail.Sum != sum:
+		return fleet.Errorf(fleet.Invalid, "snapshot is damaged: its checksum differs")
+	case tail.Record != s.Record.Head:
+		return fleet.Errorf(fleet.Invalid, "snapshot's record ends at %s, not at %s", s.Record.Head, tail.Record)
+	case s.Record.Charter == nil && s.Record.Length+uint64(s.tokens.Len()+s.commands.Len()+len(s.requests)) > 0:
+		return fleet.Errorf(fleet.Invalid, "snapshot of a fleet that was not founded")
+	case newest > r.head.Act || s.Record.Time > r.head.Time:
+		return fleet.Errorf(fleet.Invalid, "snapshot holds act %d, but says that it ends at %d", newest, r.head.Act)
+	}
+	s.Act, s.Time = r.head.Act, r.head.Time
+	return nil
+}
+
+func lastAct[T any](key []byte, _ T, ok bool) uint64 {
+	if !ok {
+		return 0
+	}
+	return binary.BigEndian.Uint64(key)
 }

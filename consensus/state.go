@@ -1,6 +1,7 @@
 package consensus
 
 import (
+	"cmp"
 	"encoding/binary"
 	"slices"
 	"time"
@@ -18,7 +19,10 @@ const (
 	KeepCommands = 30 * 24 * time.Hour // how long an ended command stays: SSM's
 	MaxResults   = 20_000              // statements whose repetition is answered with the first result
 	MaxRequests  = 64
-	KeepRequests = time.Hour
+	// MaxTokensKept bounds tokens that can be used (auth.MaxTokens) together with those that cannot and are remembered
+	// until they expire.
+	MaxTokensKept = 10 * auth.MaxTokens
+	KeepRequests  = time.Hour
 )
 
 // State is everything agreed, an immutable value: copies are free, and a reader keeps a consistent picture while
@@ -58,6 +62,19 @@ type Command struct {
 
 // ID returns the command's ID.
 func (c *Command) ID() fleet.UUID { return c.Body.Header.ID }
+
+// over reports whether at now (Unix milliseconds) no node can run the command any more, whatever its clock.
+func (c *Command) over(now int64) bool {
+	return c.Body.Header.Expires+c.Body.Run.Timeout+auth.MaxSkew.Milliseconds() < now
+}
+
+// concerns reports whether a node that catches up at now has something to do about the command: start it, or stop it.
+func (c *Command) concerns(now int64) bool {
+	if c.Cancel != nil {
+		return !c.over(now)
+	}
+	return c.Body.Header.Expires+auth.MaxSkew.Milliseconds() > now
+}
 
 // Result is what an entry came to. A refusal is a value, the same on every replica.
 type Result struct {
@@ -109,7 +126,7 @@ func (s State) Tokens() []*Token {
 		}
 		return false
 	})
-	slices.SortFunc(out, func(a, b *Token) int { return int(a.Body.Header.Issued - b.Body.Header.Issued) })
+	slices.SortStableFunc(out, func(a, b *Token) int { return cmp.Compare(a.Body.Header.Issued, b.Body.Header.Issued) })
 	return out
 }
 
@@ -122,7 +139,7 @@ func (s State) Command(id fleet.UUID) (*Command, bool) {
 	return s.commands.Get(key64(act))
 }
 
-// Commands lists up to n commands, newest first.
+// Commands lists up to n commands, newest first; a cancelled one counts as new when it was cancelled.
 func (s State) Commands(n int) []*Command {
 	var out []*Command
 	it := s.commands.Root().ReverseIterator()
@@ -132,22 +149,33 @@ func (s State) Commands(n int) []*Command {
 	return out
 }
 
-// CommandsFor lists up to n commands after act index since whose set holds node, that can still start or were
-// cancelled since; next is where to go on.
+// CommandsFor lists up to n commands (at least 1) after act index since whose set holds node, that can still start, or
+// that were cancelled and may still run; next is where to go on. A command comes at most twice: as committed, and as
+// cancelled.
 func (s State) CommandsFor(node fleet.ID, since uint64, n int) (out []*Command, next uint64) {
+	if since >= s.Act { // nothing, also for a cursor of another history
+		return nil, since
+	}
 	it := s.commands.Root().Iterator()
 	it.SeekLowerBound(key64(since + 1))
 	for _, c, ok := it.Next(); ok; _, c, ok = it.Next() {
-		if len(out) == n {
+		if len(out) == max(n, 1) {
 			return out, since
 		}
 		since = c.Act
-		if c.Body.Header.Expires+auth.MaxSkew.Milliseconds() > s.Time && c.Order.Has(node) {
+		if c.concerns(s.Time) && c.Order.Has(node) {
 			out = append(out, c)
 		}
 	}
-	return out, max(since, s.Act)
+	return out, s.Act
 }
 
-// Requests lists pending operator requests.
-func (s State) Requests() []OperatorRequest { return s.requests }
+// Requests lists pending operator requests, oldest first: those that have not lapsed, by people who are no operators
+// yet.
+func (s State) Requests() []OperatorRequest {
+	cutoff := s.Time - KeepRequests.Milliseconds()
+	return slices.DeleteFunc(slices.Clone(s.requests), func(r OperatorRequest) bool {
+		_, taken := s.Record.Charter.OperatorByName(r.Name)
+		return taken || r.Issued < cutoff
+	})
+}

@@ -54,15 +54,16 @@ func (r Run) Text() string {
 
 // Check reports what is wrong with a command on the face of it, or nil.
 func (c Command) Check() error {
-	life := time.Duration(c.Header.Expires-c.Header.Issued) * time.Millisecond
-	timeout := time.Duration(c.Run.Timeout) * time.Millisecond
+	life := c.Header.Expires - c.Header.Issued // in milliseconds: as a Duration, five centuries wrap to an instant
 	switch {
-	case len(c.Run.Argv) == 0 && len(c.Run.Script) == 0:
+	case c.Header.ID.IsZero():
+		return fleet.Errorf(fleet.Invalid, "command without an ID")
+	case len(c.Run.Script) == 0 && (len(c.Run.Argv) == 0 || strings.TrimSpace(c.Run.Argv[0]) == ""):
 		return fleet.Errorf(fleet.Invalid, "nothing to run").Hinted("muster run --target … -- COMMAND")
-	case c.Header.Expires == 0 || life <= 0 || life > MaxExpires:
-		return fleet.Errorf(fleet.Invalid, "--expires must be above 0 and at most %s, not %s", MaxExpires, life)
-	case timeout <= 0 || timeout > MaxTimeout:
-		return fleet.Errorf(fleet.Invalid, "--timeout must be above 0 and at most %s, not %s", MaxTimeout, timeout)
+	case c.Header.Issued < 0 || c.Header.Expires > auth.MaxTime || life <= 0 || life > MaxExpires.Milliseconds():
+		return fleet.Errorf(fleet.Invalid, "--expires must be above 0 and at most %s, not %d s", MaxExpires, life/1000)
+	case c.Run.Timeout <= 0 || c.Run.Timeout > MaxTimeout.Milliseconds():
+		return fleet.Errorf(fleet.Invalid, "--timeout must be above 0 and at most %s, not %d s", MaxTimeout, c.Run.Timeout/1000)
 	case c.Count == 0 || c.Count > MaxTargets:
 		return fleet.Errorf(fleet.Invalid, "a command is for 1 to %d nodes, not %d", MaxTargets, c.Count)
 	case c.Header.Mode != auth.ByQuorum:
@@ -93,7 +94,7 @@ type Order struct {
 	Nodes     []fleet.ID // sorted; its SetDigest is signed
 }
 
-// SetDigest names a set of nodes. ids must be sorted.
+// SetDigest names a set of nodes. ids must be sorted: SortIDs.
 func SetDigest(ids []fleet.ID) fleet.ID {
 	h := sha256.New()
 	for _, id := range ids {
@@ -128,8 +129,33 @@ func (o Order) Verify(c *auth.Charter, now time.Time) (Command, auth.Operator, e
 	if err == nil {
 		err = cmd.Check()
 	}
-	if err == nil && (int(cmd.Count) != len(o.Nodes) || SetDigest(o.Nodes) != cmd.Set) {
-		err = fleet.Errorf(fleet.Denied, "the set of nodes is not the one that was signed")
+	if err == nil {
+		err = o.checkSet(cmd)
 	}
 	return cmd, op, err
+}
+
+// checkSet reports why the nodes are not those that cmd names. A set out of order is refused even where its digest was
+// signed: Has would miss some of its nodes.
+func (o Order) checkSet(cmd Command) error {
+	if int(cmd.Count) != len(o.Nodes) || SetDigest(o.Nodes) != cmd.Set {
+		return fleet.Errorf(fleet.Denied, "the set of nodes is not the one that was signed")
+	}
+	for i := 1; i < len(o.Nodes); i++ {
+		if o.Nodes[i-1].Compare(o.Nodes[i]) >= 0 {
+			return fleet.Errorf(fleet.Invalid, "the set of nodes is not sorted")
+		}
+	}
+	return nil
+}
+
+// genuine reports whether somebody who is or was an operator signed exactly this order. It says nothing about whether
+// it may run.
+func (o Order) genuine(c *auth.Charter) bool {
+	op, err := c.Standing(o.Statement.Key, 0)
+	if err != nil || len(o.Statement.Body) > MaxCommand {
+		return false
+	}
+	cmd, err := auth.Open[Command](o.Statement, auth.ForCommand, c.Fleet(), op.Key)
+	return err == nil && o.checkSet(cmd) == nil
 }

@@ -11,7 +11,8 @@ import (
 const (
 	ReportHead = 16 << 10 // bytes from the beginning
 	ReportTail = 8 << 10  // bytes from the end
-	MaxDetail  = 1 << 10
+	MaxDetail  = 1 << 10  // bytes of Detail, and of Rule
+	MaxSignal  = 32       // bytes of a signal's name
 	MaxReport  = 2*(ReportHead+ReportTail) + 4<<10
 )
 
@@ -52,15 +53,48 @@ func (r Report) Check() error {
 		if len(s.Head) > ReportHead+ReportTail || len(s.Tail) > ReportTail || s.Size < 0 || s.Gap() < 0 {
 			return fleet.Errorf(fleet.Invalid, "report with more output than a report may carry")
 		}
+		if s.Kept < 0 || s.Kept > s.Size {
+			return fleet.Errorf(fleet.Invalid, "report with %d bytes kept of %d", s.Kept, s.Size)
+		}
 	}
-	if len(r.Detail) > MaxDetail || r.Seq == 0 {
+	switch {
+	case !r.Status.known():
+		return fleet.Errorf(fleet.Invalid, "report of a status that is not understood by this version")
+	case len(r.Detail) > MaxDetail || len(r.Rule) > MaxDetail || len(r.Signal) > MaxSignal || r.Seq == 0:
 		return fleet.Errorf(fleet.Invalid, "malformed report")
 	}
 	return nil
 }
 
+func (s Status) known() bool {
+	switch s {
+	case Pending, InProgress, Unknown:
+		return true
+	}
+	return s.Final()
+}
+
+// Supersedes reports whether new takes the place of old, both of one command and node; a zero old is none at all. A
+// final report replaces one that is not, whatever their Seq; among those that are not, the higher Seq wins; Unknown is
+// one of them, as it may become the truth. A final report never changes. So it does not matter in which order the
+// reports of a node arrive, or how often.
+func Supersedes(old, new Report) bool {
+	switch {
+	case old.Seq == 0:
+		return true
+	case old.Command != new.Command || old.Node != new.Node || old.Status.Final():
+		return false
+	case new.Status.Final():
+		return true
+	}
+	return new.Seq > old.Seq
+}
+
 // OpenReport verifies a report: the node that ran signed it.
 func OpenReport(record auth.Record, e auth.Envelope) (Report, error) {
+	if len(e.Body) > MaxReport {
+		return Report{}, fleet.Errorf(fleet.Exhausted, "report of %d bytes; at most %d", len(e.Body), MaxReport)
+	}
 	n, ok := record.Roster.Node(e.Key) // results of a node that was removed since still count
 	if !ok {
 		return Report{}, fleet.Errorf(fleet.Denied, "report by node %s, which is not enrolled", e.Key)

@@ -13,7 +13,7 @@ import (
 type machine struct {
 	Machine
 	prepare   func() // called before raft drops the log behind a snapshot
-	committed func(index uint64, configuration raft.Configuration)
+	committed func(configuration raft.Configuration, index uint64)
 }
 
 // results are what a batch's items got, in order.
@@ -35,7 +35,7 @@ func (m *machine) Apply(entry *raft.Log) any {
 
 // StoreConfiguration hears of every committed configuration.
 func (m *machine) StoreConfiguration(index uint64, configuration raft.Configuration) {
-	m.committed(index, configuration)
+	m.committed(configuration, index)
 }
 
 // A snapshot's state: u8 format 1, then the machine's own bytes.

@@ -20,7 +20,7 @@ type snapshots struct {
 	*raft.FileSnapshotStore
 	dir    string
 	mark   *mark
-	stored func(index uint64, configuration raft.Configuration, configurationIndex uint64)
+	stored func(configuration raft.Configuration, configurationIndex uint64)
 }
 
 const checkFile = "check" // beside meta.json: SHA-256 of it
@@ -47,7 +47,7 @@ func (s *snapshots) Create(version raft.SnapshotVersion, index, term uint64, con
 		if err := s.seal(sink.ID()); err != nil {
 			return err
 		}
-		s.stored(index, configuration, configurationIndex)
+		s.stored(configuration, configurationIndex)
 		return s.mark.stored(index)
 	}}, nil
 }

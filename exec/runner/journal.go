@@ -49,15 +49,16 @@ type book interface {
 
 // journal appends records to the ledger file. One goroutine writes; whatever waited during one sync shares the next.
 type journal struct {
-	dir    string
-	wrap   func(file) file
-	book   book
-	f      file
-	header header
-	mark   mark // what the file's newest mark will say; End and Chain are where the next record goes
-	failed error
-	in     chan *entry
-	done   chan struct{}
+	dir          string
+	wrap         func(file) file
+	book         book
+	f            file
+	header       header
+	mark         mark  // what the file's newest mark will say; End and Chain are where the next record goes
+	failed       error // the disk failed: nothing more is written
+	spareTrouble error // why there is no spare; compaction may then fail on a full disk
+	in           chan *entry
+	done         chan struct{}
 }
 
 type entry struct {
@@ -108,7 +109,8 @@ func (j *journal) load(raw *os.File) ([]exec.Record, error) {
 			return nil, err
 		}
 	}
-	return s.Records, ensureSpare(j.dir, s.Header.Capacity)
+	j.spareTrouble = ensureSpare(j.dir, s.Header.Capacity)
+	return s.Records, nil
 }
 
 // clear zeroes the remains of a torn append, so that the next one lies on clean ground.
@@ -162,7 +164,7 @@ func (j *journal) drain() []*entry {
 	}
 }
 
-// append returns once the record is synced. An error for which barrierDoubt holds leaves open whether it is on disk.
+// append returns once the record is synced. After a *doubtError it may or may not be on disk.
 func (j *journal) append(r exec.Record) error {
 	e := &entry{r, make(chan error, 1)}
 	j.in <- e
@@ -249,9 +251,9 @@ func (j *journal) write(at int64, data []byte) error {
 		err = j.f.Datasync()
 	}
 	if err != nil {
-		j.failed = &doubtError{fleet.Errorf(fleet.Unavailable, "the ledger %s cannot be written: %w", filepath.Join(j.dir, ledgerName), err).
-			Hinted("check the disk, then restart the agent; it starts nothing until then")}
-		return j.failed
+		j.failed = fleet.Errorf(fleet.Unavailable, "the ledger %s cannot be written: %w", filepath.Join(j.dir, ledgerName), err).
+			Hinted("check the disk, then restart the agent; it starts nothing until then")
+		return &doubtError{j.failed}
 	}
 	return nil
 }
@@ -274,56 +276,57 @@ func (j *journal) writeMark() {
 	}
 }
 
-// room is how many bytes are left for records of this kind. A quarter of the file is kept from starts, so that refusing,
+// fits reports whether there is a page for the record. A quarter of the file is kept from starts, so that refusing,
 // cancelling and ending always find room.
-func (j *journal) room(r exec.Record) int64 {
-	room := j.header.Capacity - roundUp(j.mark.End) - journalQueue*exec.MaxRecord
+func (j *journal) fits(r exec.Record) bool {
+	limit := j.header.Capacity
 	if _, start := r.(exec.StartedRecord); start {
-		room -= j.header.Capacity / 4
+		limit -= limit / 4
 	}
-	return room
+	return roundUp(j.mark.End)+pageSize <= limit
 }
 
 func (j *journal) makeRoom(r exec.Record) error {
-	if j.failed != nil || j.room(r) >= exec.MaxRecord {
+	if j.failed != nil || j.fits(r) {
 		return j.failed
 	}
 	err := j.compact()
-	if err == nil && j.room(r) >= exec.MaxRecord {
+	if err == nil && j.fits(r) {
 		return nil
-	}
-	if _, start := r.(exec.StartedRecord); !start && j.failed == nil && roundUp(j.mark.End)+pageSize < j.header.Capacity {
-		return nil // the last pages are for the records that must always work
 	}
 	return fleet.Errorf(fleet.Exhausted, "the ledger in %s is full: %w", j.dir, errors.Join(err)).
 		Hinted("free space on the disk of %s; ended runs are forgotten a day after their orders expire", j.dir)
 }
 
-// compact rewrites what is still needed into the spare and exchanges the two files. The old one becomes the spare.
+// compact rewrites what is still needed into the spare and exchanges the two files. The old one becomes the spare. When
+// more than half would be full again the new file is larger, if the disk has room for it.
 func (j *journal) compact() error {
 	records, horizon := j.book.live()
 	h := j.header
 	h.Horizon = horizon
-	for layout, _ := layOut(records, fleet.ID{}); h.Capacity/2 < int64(len(layout)); {
+	layout, _ := layOut(records, fleet.ID{})
+	for h.Capacity/2 < int64(len(layout)) {
 		h.Capacity += ledgerStep
 	}
 	spare := filepath.Join(j.dir, spareName)
 	raw, next, err := writeLedger(spare, h, records)
+	if err != nil && h.Capacity > j.header.Capacity && j.header.Capacity > int64(len(layout))+2*pageSize {
+		h.Capacity = j.header.Capacity
+		raw, next, err = writeLedger(spare, h, records)
+	}
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(j.dir, ledgerName)
-	if err := exchange(spare, path); err != nil {
+	if err := exchange(spare, filepath.Join(j.dir, ledgerName)); err != nil {
 		raw.Close()
-		return err
-	}
-	if err := syncDir(j.dir); err != nil {
-		raw.Close()
-		j.failed = err
 		return err
 	}
 	j.f.Close()
 	j.f, j.header, j.mark = j.wrap(osFile{raw}), h, next
+	if j.failed = syncDir(j.dir); j.failed != nil { // after a power cut the old file could be back, without what comes now
+		return j.failed
+	}
+	j.spareTrouble = ensureSpare(j.dir, h.Capacity)
 	return nil
 }
 

@@ -237,7 +237,7 @@ func readFull(r io.ReaderAt, p []byte, off int64) error {
 
 // firstNonZero returns the offset of the first byte that is not zero in [from, to), or -1.
 func firstNonZero(r io.ReaderAt, from, to int64) (int64, error) {
-	buf := make([]byte, 256<<10)
+	buf := make([]byte, max(0, min(256<<10, to-from)))
 	for from < to {
 		p := buf[:min(int64(len(buf)), to-from)]
 		if err := readFull(r, p, from); err != nil {

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"crypto/ed25519"
+
 	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/fleet"
 	"github.com/muster-fleet/muster/node/fleet/wire"
@@ -56,4 +58,13 @@ func (a *Agent) Allow(peer fleet.ID, replicas bool) error {
 			Hinted("muster node tag %s --server", entry.Name)
 	}
 	return nil
+}
+
+// Trusted returns the key of a node that is enrolled and not removed.
+func (a *Agent) Trusted(id fleet.ID) (ed25519.PublicKey, bool) {
+	entry, err := a.record().Roster.Enrolled(id)
+	if err != nil {
+		return nil, false
+	}
+	return entry.Key, true
 }

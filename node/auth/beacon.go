@@ -42,13 +42,24 @@ func OpenBeacon(r Record, e Envelope) (Beacon, error) {
 		return Beacon{}, fleet.Errorf(fleet.Denied, "node %s signed a beacon, but no operator made it a server", n.Name)
 	}
 	b, err := Open[Beacon](e, ForBeacon, r.Charter.fleetID, n.Key)
-	if err == nil && (len(b.Voters) > MaxVoters || len(b.Spares) > MaxSpares) {
+	switch {
+	case err != nil:
+	case len(b.Voters) > MaxVoters || len(b.Spares) > MaxSpares:
 		err = fleet.Errorf(fleet.Invalid, "beacon of %s with too many servers", n.Name)
+	case !isTime(b.Time):
+		err = fleet.Errorf(fleet.Invalid, "beacon of %s with a time that is none: %d", n.Name, b.Time)
 	}
 	return b, err
 }
 
-// Newer reports whether b tells of a later state than old.
+// Contradicts reports whether b and r are two histories of equal length: the proof that somebody rewrote, held back or
+// made up an act of the record. r may be the liar's work as well as b: ask other servers.
+func (b Beacon) Contradicts(r Record) bool {
+	return b.RecordLen == r.Length && b.RecordHead != r.Head
+}
+
+// Newer reports whether b tells of a later state than old. Compare beacons of one server only, and keep the newest of
+// each: beside a server that lies about its term, every honest beacon looks old.
 func (b Beacon) Newer(old Beacon) bool {
 	switch {
 	case b.Epoch != old.Epoch:
@@ -64,7 +75,7 @@ func (b Beacon) Newer(old Beacon) bool {
 // Clock judges time: what the fleet said last, and when this host heard it. The zero Clock trusts the host's.
 type Clock struct {
 	Floor int64         // Unix milliseconds: the newest beacon's time; persisted
-	Heard time.Duration // time since boot when it came; 0 after a restart
+	Heard time.Duration // time since boot at which it was Floor; 0: not known, as after a restart; not persisted
 }
 
 // Instant is a moment as a host sees it.
@@ -73,12 +84,41 @@ type Instant struct {
 	Boot time.Duration // CLOCK_BOOTTIME
 }
 
-// Hear returns the clock after a beacon of time ms.
+// Hear returns the clock after a beacon of time ms that came straight from its signer, who is taken to have made it
+// just now.
 func (c Clock) Hear(ms int64, at Instant) Clock {
-	if ms > c.Floor {
+	if !isTime(ms) || ms <= c.Floor {
+		return c
+	}
+	if c.anchored(at) && ms <= c.expected(at) {
+		return c.Overhear(ms, at) // late: what we count ourselves is nearer to the truth
+	}
+	return Clock{Floor: ms, Heard: at.Boot}
+}
+
+// Overhear returns the clock after a beacon of time ms that came by way of another member, who may have held it for
+// hours: it raises the floor, and says nothing about how late it is now.
+func (c Clock) Overhear(ms int64, at Instant) Clock {
+	switch {
+	case !isTime(ms) || ms <= c.Floor:
+		return c
+	case !c.anchored(at):
+		return Clock{Floor: ms}
+	case ms > c.expected(at):
 		return Clock{Floor: ms, Heard: at.Boot}
 	}
-	return c
+	return Clock{Floor: ms, Heard: c.Heard + time.Duration(ms-c.Floor)*time.Millisecond}
+}
+
+// anchored reports whether the clock knows when Floor was. A Heard ahead of the boot time is another boot's.
+func (c Clock) anchored(at Instant) bool { return c.Heard > 0 && c.Heard <= at.Boot }
+
+// expected returns the time that it must be at least, in Unix milliseconds.
+func (c Clock) expected(at Instant) int64 {
+	if c.anchored(at) {
+		return c.Floor + (at.Boot - c.Heard).Milliseconds()
+	}
+	return c.Floor
 }
 
 // Now returns the time that statements are judged by: the host's, or the floor where the host's lags behind it.
@@ -95,12 +135,8 @@ func (c Clock) Suspect(at Instant) time.Duration {
 	if c.Floor == 0 {
 		return 0
 	}
-	expected := time.UnixMilli(c.Floor)
-	if c.Heard > 0 {
-		expected = expected.Add(at.Boot - c.Heard)
-	}
-	off := at.Wall.Sub(expected)
-	if off < -MaxSkew || (c.Heard > 0 && off > MaxSkew) {
+	off := at.Wall.Sub(time.UnixMilli(c.expected(at)))
+	if off < -MaxSkew || (c.anchored(at) && off > MaxSkew) {
 		return off
 	}
 	return 0

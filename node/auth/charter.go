@@ -3,20 +3,27 @@ package auth
 import (
 	"cmp"
 	"crypto/ed25519"
-	"maps"
+	"iter"
 	"slices"
 	"time"
+
+	iradix "github.com/hashicorp/go-immutable-radix/v2"
 
 	"github.com/muster-fleet/muster/node/fleet"
 	"github.com/muster-fleet/muster/node/fleet/wire"
 )
 
-// Limits of the charter, so that every node can keep all of it.
+// Limits of the charter, so that every node can keep all of it. Removals of operators are exempt from the limits of the
+// whole: a right must be revocable in a charter that is full. They are bounded by the keys there are.
 const (
 	MaxCharterEntry   = 16 << 10 // bytes of one entry; a policy is the largest
 	MaxCharterEntries = 10_000
+	MaxCharterSize    = 16 << 20 // bytes of all entries
 	MaxRoots          = 16
-	MaxOperators      = 512
+	MaxOperators      = 512   // standing at once
+	MaxOperatorKeys   = 4_096 // ever, removed ones included
+	MaxTeams          = 64    // of one operator
+	MaxOperatorHPKE   = 2_048 // bytes; ML-KEM-768 with X25519 has 1,216
 )
 
 // RootTeam is the team that the built-in first policy lets do everything.
@@ -100,11 +107,11 @@ type Epoch struct {
 	Reason string
 }
 
-// known is an operator with the span of charter entries in which it stood.
+// known is a key that is or was an operator's. Values are shared and never changed.
 type known struct {
 	Operator    Operator
-	Added       int64 // Issued of the entry that added it
-	Removed     int64 // Issued of the entry that removed it; 0: stands
+	Gone        bool
+	Removed     int64 // Unix milliseconds, of the entry that removed it first
 	Compromised bool
 }
 
@@ -116,10 +123,12 @@ type Charter struct {
 	seq       uint64 // entries taken
 	roots     map[fleet.ID]ed25519.PublicKey
 	threshold int
-	operators map[fleet.ID]known // by key ID, removed ones included
+	operators *iradix.Tree[*known] // by key ID, removed ones included
+	standing  int                  // of them, those not removed
 	policy    *Policy
 	epoch     uint64
-	heads     map[fleet.ID]uint64 // every head there was, with its length
+	heads     *iradix.Tree[uint64] // every head there was, with its length
+	size      uint64               // bytes of all entries
 }
 
 // Fleet returns the fleet's ID, the hash of its genesis.
@@ -148,15 +157,15 @@ func (c *Charter) HasRoot(key fleet.ID) bool { return c.roots[key] != nil }
 
 // Knows reports whether head was ever this charter's head.
 func (c *Charter) Knows(head fleet.ID) bool {
-	_, ok := c.heads[head]
+	_, ok := c.heads.Get(head[:])
 	return ok
 }
 
 // Operators lists those who stand, by name.
 func (c *Charter) Operators() []Operator {
 	var out []Operator
-	for _, k := range c.operators {
-		if k.Removed == 0 {
+	for k := range c.known() {
+		if !k.Gone {
 			out = append(out, k.Operator)
 		}
 	}
@@ -166,22 +175,33 @@ func (c *Charter) Operators() []Operator {
 
 // OperatorByName returns the standing operator of that name.
 func (c *Charter) OperatorByName(name string) (Operator, bool) {
-	for _, k := range c.operators {
-		if k.Removed == 0 && k.Operator.Name == name {
+	for k := range c.known() {
+		if !k.Gone && k.Operator.Name == name {
 			return k.Operator, true
 		}
 	}
 	return Operator{}, false
 }
 
+func (c *Charter) known() iter.Seq[*known] {
+	return func(yield func(*known) bool) {
+		it := c.operators.Root().Iterator()
+		for _, k, ok := it.Next(); ok && yield(k); _, k, ok = it.Next() {
+		}
+	}
+}
+
 // Current returns the operator who holds key, if it may sign orders at now.
 func (c *Charter) Current(key fleet.ID, now time.Time) (Operator, error) {
-	k, ok := c.operators[key]
+	if c == nil {
+		return Operator{}, errNoCharter()
+	}
+	k, ok := c.operators.Get(key[:])
 	switch {
 	case !ok:
 		return Operator{}, fleet.Errorf(fleet.Denied, "key %s is no operator of fleet %s", key, c.name).
 			Hinted("on that host: muster operator request; then, with the root key: muster operator approve CODE")
-	case k.Removed != 0:
+	case k.Gone:
 		return Operator{}, fleet.Errorf(fleet.Denied, "operator %s was removed from the charter", k.Operator.Name)
 	case k.Operator.Expires != 0 && now.UnixMilli() >= k.Operator.Expires:
 		return Operator{}, fleet.Errorf(fleet.Expired, "the key of operator %s expired at %s", k.Operator.Name,
@@ -190,29 +210,43 @@ func (c *Charter) Current(key fleet.ID, now time.Time) (Operator, error) {
 	return k.Operator, nil
 }
 
-// Standing returns the operator who held key when a standing statement was issued. Such statements outlive their
-// signer, unless it was removed as compromised.
+// Standing returns the operator who held key when a standing statement was issued (Unix milliseconds, by the signer).
+// Such statements outlive their signer, unless it was removed as compromised. The signer can back-date: whoever must
+// rule that out removes the key as compromised.
 func (c *Charter) Standing(key fleet.ID, issued int64) (Operator, error) {
-	k, ok := c.operators[key]
+	if c == nil {
+		return Operator{}, errNoCharter()
+	}
+	k, ok := c.operators.Get(key[:])
 	switch {
 	case !ok:
 		return Operator{}, fleet.Errorf(fleet.Denied, "key %s was never an operator of fleet %s", key, c.name)
 	case k.Compromised:
 		return Operator{}, fleet.Errorf(fleet.Denied, "operator %s was removed as compromised", k.Operator.Name)
-	case k.Removed != 0 && issued > k.Removed:
+	case k.Gone && issued > k.Removed:
 		return Operator{}, fleet.Errorf(fleet.Denied, "operator %s was removed before this was signed", k.Operator.Name)
+	case k.Operator.Expires != 0 && issued >= k.Operator.Expires:
+		return Operator{}, fleet.Errorf(fleet.Denied, "the key of operator %s had expired when this was signed", k.Operator.Name)
 	}
 	return k.Operator, nil
 }
 
+func errNoCharter() error {
+	return fleet.Errorf(fleet.Unavailable, "this node has no charter yet")
+}
+
 // SignCharter makes the next entry on top of c (nil for the genesis), signed by roots.
 func SignCharter(c *Charter, header Header, kind CharterKind, content any, roots ...Signer) CharterEntry {
-	body := CharterBody{Header: header, Kind: kind, Content: wire.Marshal(content)}
-	var fleetID fleet.ID
-	if c != nil {
-		body.Header.Charter, body.Seq, fleetID = c.head, c.seq, c.fleetID
+	if c == nil {
+		return SignCharterAt(fleet.ID{}, fleet.ID{}, 0, header, kind, content, roots...)
 	}
-	raw := wire.Marshal(body)
+	return SignCharterAt(c.fleetID, c.head, c.seq, header, kind, content, roots...)
+}
+
+// SignCharterAt makes the entry that follows a head at which the charter has length entries.
+func SignCharterAt(fleetID, head fleet.ID, length uint64, header Header, kind CharterKind, content any, roots ...Signer) CharterEntry {
+	header.Charter = head
+	raw := wire.Marshal(CharterBody{Header: header, Seq: length, Kind: kind, Content: wire.Marshal(content)})
 	entry := CharterEntry{Format: EnvelopeFormat, Body: raw}
 	for _, root := range roots {
 		entry.Signatures = append(entry.Signatures, RootSignature{
@@ -253,8 +287,9 @@ func Found(entry CharterEntry, fleetID fleet.ID) (*Charter, error) {
 	}
 	c := &Charter{
 		fleetID: id, name: g.Name, head: id, seq: 1, roots: roots, threshold: int(g.Threshold),
-		operators: map[fleet.ID]known{}, policy: policy, heads: map[fleet.ID]uint64{id: 1},
+		operators: iradix.New[*known](), policy: policy, heads: iradix.New[uint64](), size: uint64(len(entry.Body)),
 	}
+	c.heads, _, _ = c.heads.Insert(id[:], c.seq)
 	if err := c.checkSignatures(entry, fleet.ID{}, c.threshold); err != nil {
 		return nil, err
 	}
@@ -263,9 +298,13 @@ func Found(entry CharterEntry, fleetID fleet.ID) (*Charter, error) {
 
 // Append returns the charter with one entry more. An entry that is not on top of the head is refused: as a repetition,
 // as one from the future, or as a fork.
-func (c *Charter) Append(entry CharterEntry) (*Charter, error) {
+func (c *Charter) Append(entry CharterEntry) (*Charter, error) { return c.appendAt(entry, MaxTime) }
+
+// appendAt is Append of an entry that was accepted at a moment (Unix milliseconds). A removal counts from then at the
+// latest: a root's clock that runs ahead must not leave the removed operator time to sign on.
+func (c *Charter) appendAt(entry CharterEntry, accepted int64) (*Charter, error) {
 	hash := fleet.Sum(signedBytes(ForCharter, c.fleetID, entry.Body))
-	if at, ok := c.heads[hash]; ok {
+	if at, ok := c.heads.Get(hash[:]); ok {
 		return nil, fleet.Errorf(fleet.Conflict, "charter entry %d is already there", at-1)
 	}
 	body, err := decodeCharterBody(entry)
@@ -278,8 +317,11 @@ func (c *Charter) Append(entry CharterEntry) (*Charter, error) {
 	case body.Seq < c.seq || body.Header.Charter != c.head:
 		return nil, fleet.Errorf(fleet.Conflict, "charter fork: entry %d stands on %s, but the head is %s", body.Seq, body.Header.Charter, c.head).
 			Hinted("fetch the newest charter and sign again; if two roots signed apart, only an epoch statement settles it")
+	case body.Kind == CharterDeleteOperator:
 	case c.seq >= MaxCharterEntries:
 		return nil, fleet.Errorf(fleet.Exhausted, "the charter has %d entries, its limit", MaxCharterEntries)
+	case c.size+uint64(len(entry.Body)) > MaxCharterSize:
+		return nil, fleet.Errorf(fleet.Exhausted, "the charter has %d bytes; with this entry it would pass its limit of %d", c.size, MaxCharterSize)
 	}
 	need := c.threshold
 	if body.Kind == CharterDeleteOperator {
@@ -289,29 +331,28 @@ func (c *Charter) Append(entry CharterEntry) (*Charter, error) {
 		return nil, err
 	}
 	next := *c
-	next.head, next.seq = hash, c.seq+1
-	next.heads = maps.Clone(c.heads)
-	next.heads[hash] = next.seq
-	if err := next.take(body); err != nil {
+	next.head, next.seq, next.size = hash, c.seq+1, c.size+uint64(len(entry.Body))
+	next.heads, _, _ = c.heads.Insert(hash[:], next.seq)
+	if err := next.take(body, accepted); err != nil {
 		return nil, err
 	}
 	return &next, nil
 }
 
-func (c *Charter) take(body CharterBody) error {
+func (c *Charter) take(body CharterBody, accepted int64) error {
 	switch body.Kind {
 	case CharterPutOperator:
 		var op Operator
 		if err := wire.Unmarshal(body.Content, &op); err != nil {
 			return err
 		}
-		return c.putOperator(op, body.Header.Issued)
+		return c.putOperator(op)
 	case CharterDeleteOperator:
 		var del DeleteOperator
 		if err := wire.Unmarshal(body.Content, &del); err != nil {
 			return err
 		}
-		return c.deleteOperator(del, body.Header.Issued)
+		return c.deleteOperator(del, min(body.Header.Issued, accepted))
 	case CharterPutPolicy:
 		var put PutPolicy
 		if err := wire.Unmarshal(body.Content, &put); err != nil {
@@ -347,43 +388,70 @@ func (c *Charter) take(body CharterBody) error {
 	return nil
 }
 
-func (c *Charter) putOperator(op Operator, issued int64) error {
-	if err := fleet.CheckName(op.Name); err != nil {
+func (c *Charter) putOperator(op Operator) error {
+	if err := op.check(); err != nil {
 		return err
 	}
-	for _, team := range op.Teams {
-		if err := fleet.CheckName(team); err != nil {
-			return err
-		}
-	}
-	switch old, ok := c.operators[op.ID()]; {
-	case len(op.Key) != ed25519.PublicKeySize:
-		return fleet.Errorf(fleet.Invalid, "the key of operator %s has %d bytes", op.Name, len(op.Key))
-	case ok && old.Removed != 0:
+	id := op.ID()
+	old, had := c.operators.Get(id[:])
+	switch {
+	case had && old.Gone:
 		return fleet.Errorf(fleet.Conflict, "the key of operator %s was removed once; make a new one", op.Name)
-	case !ok && len(c.operators) >= MaxOperators:
+	case !had && c.standing >= MaxOperators:
 		return fleet.Errorf(fleet.Exhausted, "%d operators, the limit", MaxOperators)
+	case !had && c.operators.Len() >= MaxOperatorKeys:
+		return fleet.Errorf(fleet.Exhausted, "%d operator keys in the life of this fleet, the limit", MaxOperatorKeys)
 	}
 	if other, ok := c.OperatorByName(op.Name); ok && other.ID() != op.ID() {
 		return fleet.Errorf(fleet.Conflict, "operator %s is there with another key", op.Name).
 			Hinted("muster operator delete %s, or take another name", op.Name)
 	}
-	c.operators = maps.Clone(c.operators)
-	c.operators[op.ID()] = known{Operator: op, Added: issued}
+	c.operators, _, _ = c.operators.Insert(id[:], &known{Operator: op})
+	if !had {
+		c.standing++
+	}
 	return nil
 }
 
-func (c *Charter) deleteOperator(del DeleteOperator, issued int64) error {
-	k, ok := c.operators[del.Key]
-	if !ok || k.Operator.Name != del.Name {
+func (o Operator) check() error {
+	if err := fleet.CheckName(o.Name); err != nil {
+		return err
+	}
+	switch {
+	case len(o.Key) != ed25519.PublicKeySize:
+		return fleet.Errorf(fleet.Invalid, "the key of operator %s has %d bytes; it needs %d", o.Name, len(o.Key), ed25519.PublicKeySize)
+	case len(o.HPKE) > MaxOperatorHPKE:
+		return fleet.Errorf(fleet.Invalid, "the HPKE key of operator %s has %d bytes; at most %d", o.Name, len(o.HPKE), MaxOperatorHPKE)
+	case len(o.Teams) > MaxTeams:
+		return fleet.Errorf(fleet.Exhausted, "operator %s in %d teams; at most %d", o.Name, len(o.Teams), MaxTeams)
+	case !isTime(o.Expires):
+		return fleet.Errorf(fleet.Invalid, "operator %s expires at %d, which is no time", o.Name, o.Expires)
+	}
+	for _, team := range o.Teams {
+		if err := fleet.CheckName(team); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deleteOperator refuses what changes nothing: one root alone can sign removals, and must not fill the charter with them.
+func (c *Charter) deleteOperator(del DeleteOperator, at int64) error {
+	k, ok := c.operators.Get(del.Key[:])
+	switch {
+	case !ok || k.Operator.Name != del.Name:
 		return fleet.Errorf(fleet.NotFound, "no operator %s with key %s", del.Name, del.Key)
+	case k.Gone && (k.Compromised || !del.Compromised):
+		return fleet.Errorf(fleet.Conflict, "operator %s was removed already", del.Name)
 	}
-	if k.Removed == 0 {
-		k.Removed = issued
+	gone := *k
+	gone.Gone, gone.Compromised = true, del.Compromised
+	gone.Operator.HPKE = nil // nobody encrypts to it any more
+	if !k.Gone {
+		gone.Removed = at
+		c.standing--
 	}
-	k.Compromised = k.Compromised || del.Compromised
-	c.operators = maps.Clone(c.operators)
-	c.operators[del.Key] = k
+	c.operators, _, _ = c.operators.Insert(del.Key[:], &gone)
 	return nil
 }
 

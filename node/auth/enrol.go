@@ -51,18 +51,14 @@ func (c *Charter) VerifyRequest(token, request Envelope, now time.Time) (Admitte
 	if len(token.Body)+len(request.Body) > MaxEnrolment {
 		return a, fleet.Errorf(fleet.Exhausted, "enrolment of %d bytes; at most %d", len(token.Body)+len(request.Body), MaxEnrolment)
 	}
-	peeked, err := Peek[Token](token)
-	if err != nil {
-		return a, err
-	}
-	op, err := c.Standing(token.Key, peeked.Header.Issued)
+	op, err := c.Standing(token.Key, 0) // whose key it is: nothing is decoded before it is verified
 	if err != nil {
 		return a, err
 	}
 	if a.Token, err = Open[Token](token, ForToken, c.fleetID, op.Key); err != nil {
 		return a, err
 	}
-	if err := a.Token.Check(); err != nil {
+	if err := c.checkToken(a.Token, op, now); err != nil {
 		return a, err
 	}
 	if a.Request, err = Open[EnrolRequest](request, ForEnrol, c.fleetID, a.Token.Join); err != nil {
@@ -71,8 +67,42 @@ func (c *Charter) VerifyRequest(token, request Envelope, now time.Time) (Admitte
 	if a.Request.Token != a.Token.Header.ID || len(a.Request.Key) != ed25519.PublicKeySize {
 		return a, fleet.Errorf(fleet.Denied, "the enrolment request is for another token")
 	}
+	if err := a.Request.Header.checkSpan(a.Token, now); err != nil {
+		return a, err
+	}
 	a.Key, a.ID = a.Request.Key, fleet.Sum(a.Request.Key)
 	return a, a.Token.Permits(a.Request.Name, now)
+}
+
+// checkToken judges a token whose signature holds: its scope, its signer then and the signer's rights now.
+func (c *Charter) checkToken(t Token, op Operator, now time.Time) error {
+	if err := t.Check(); err != nil {
+		return err
+	}
+	if err := t.Header.CheckTime(now); err != nil && fleet.KindOf(err) != fleet.Expired { // Permits says that better
+		return err
+	}
+	if _, err := c.Standing(op.ID(), t.Header.Issued); err != nil {
+		return err
+	}
+	_, err := c.policy.Decide(t.Ask(op, c.name))
+	return err
+}
+
+// checkSpan judges the times that joiner and server signed. Their clocks are their own, and may be unset (0); but
+// neither can have signed in earnest what was over.
+func (h Header) checkSpan(t Token, now time.Time) error {
+	switch {
+	case !isTime(h.Issued) || !isTime(h.Expires):
+		return fleet.Errorf(fleet.Invalid, "enrolment with a time that is none: issued %d, expires %d", h.Issued, h.Expires)
+	case h.Expires != 0 && now.UnixMilli() >= h.Expires:
+		return fleet.Errorf(fleet.Expired, "the enrolment request expired at %s", time.UnixMilli(h.Expires).UTC().Format(time.RFC3339)).
+			Hinted("repeat muster join")
+	case h.Issued > t.Header.Expires+MaxSkew.Milliseconds():
+		return fleet.Errorf(fleet.Expired, "the enrolment was signed after its join string had expired").
+			Hinted("compare the clocks of both hosts: date -u")
+	}
+	return nil
 }
 
 // VerifyEnrolment checks all three signatures. serverKey answers with the public key of a node that is (or is being
@@ -93,7 +123,7 @@ func (c *Charter) VerifyEnrolment(e Enrolment, now time.Time, serverKey func(fle
 	if counter.Request != e.Request.Digest(ForEnrol, c.fleetID) || counter.Node != a.ID {
 		return a, fleet.Errorf(fleet.Denied, "the countersignature is for another enrolment")
 	}
-	return a, nil
+	return a, counter.Header.checkSpan(a.Token, now)
 }
 
 // Encode returns the wire form.

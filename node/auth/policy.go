@@ -34,10 +34,10 @@ const (
 	ActCancel      Action = "cancel"       // Node
 	ActReport      Action = "report"       // Node
 	ActRead        Action = "read"         // Fleet: commands, results, tokens, operators
-	ActPutToken    Action = "token.put"    // Fleet; context: server
+	ActPutToken    Action = "token.put"    // Fleet, with the tags that the token gives; context: server
 	ActDeleteToken Action = "token.delete" // Fleet
-	ActTagNode     Action = "node.tag"     // Node, asked with its old and with its new tags
-	ActRemoveNode  Action = "node.remove"  // Node
+	ActTagNode     Action = "node.tag"     // Node, asked with its old and with its new tags; context: server
+	ActRemoveNode  Action = "node.remove"  // Node; context: server
 )
 
 // Actions lists them all, for documentation and for tests that must miss none.
@@ -90,10 +90,13 @@ type Ask struct {
 	Resource  Resource
 	User      string // context.user of a run: the account it runs as
 	Shell     bool   // context.shell of a run: a shell line or a script, not an argv
-	Server    bool   // context.server of a token: it lets nodes hold replicated state
+	Server    bool   // context.server: a token lets nodes hold replicated state; a node to be tagged or removed does, or will
 }
 
 // Decide reports why policy says no, or nil. rule names the policy that permitted.
+//
+// It is stricter than Cedar in one point: a forbid rule that cannot be evaluated (a tag that is not there, a slip in a
+// name) denies, where Cedar would skip it. A rule written to forbid must not open what it was to close.
 func (p *Policy) Decide(ask Ask) (rule string, err error) {
 	principal := cedar.NewEntityUID(types.EntityType(ask.Principal.Type), types.String(ask.Principal.Name))
 	resource := cedar.NewEntityUID(types.EntityType(ask.Resource.Type), types.String(ask.Resource.Name))
@@ -119,25 +122,53 @@ func (p *Policy) Decide(ask Ask) (rule string, err error) {
 			"user": types.String(ask.User), "shell": types.Boolean(ask.Shell), "server": types.Boolean(ask.Server),
 		}),
 	})
-	if decision == cedar.Allow {
+	said := p.refusal(decision, why)
+	if said == "" {
 		return p.ruleNames(why), nil
-	}
-	said := "no rule permits it"
-	if len(why.Reasons) > 0 {
-		said = "forbidden by " + p.ruleNames(why)
 	}
 	return "", fleet.Errorf(fleet.Denied, "policy: %s %s may not %s on %s: %s",
 		strings.ToLower(ask.Principal.Type), ask.Principal.Name, ask.Action, ask.Resource.Name, said)
 }
 
+// refusal says why not, or "".
+func (p *Policy) refusal(decision cedar.Decision, why types.Diagnostic) string {
+	forbids, permits := p.broken(why, cedar.Forbid), p.broken(why, cedar.Permit)
+	switch {
+	case decision == cedar.Deny && len(why.Reasons) > 0:
+		return "forbidden by " + p.ruleNames(why)
+	case forbids != "":
+		return "a rule that forbids cannot be evaluated: " + forbids
+	case decision == cedar.Allow:
+		return ""
+	case permits != "":
+		return "no rule permits it, and one cannot be evaluated: " + permits
+	}
+	return "no rule permits it"
+}
+
+// broken names the rules of an effect that could not be evaluated, and why.
+func (p *Policy) broken(why types.Diagnostic, effect cedar.Effect) string {
+	var out []string
+	for _, e := range why.Errors {
+		if policy := p.set.Get(e.PolicyID); policy != nil && policy.Effect() == effect {
+			out = append(out, p.ruleName(e.PolicyID)+" ("+e.Message+")")
+		}
+	}
+	slices.Sort(out)
+	return strings.Join(out, ", ")
+}
+
+func (p *Policy) ruleName(id cedar.PolicyID) string {
+	if policy := p.set.Get(id); policy != nil {
+		return cmp.Or(string(policy.Annotations()["id"]), string(id))
+	}
+	return string(id)
+}
+
 func (p *Policy) ruleNames(why types.Diagnostic) string {
 	var names []string
 	for _, reason := range why.Reasons {
-		name := string(reason.PolicyID)
-		if policy := p.set.Get(reason.PolicyID); policy != nil {
-			name = cmp.Or(string(policy.Annotations()["id"]), name)
-		}
-		names = append(names, name)
+		names = append(names, p.ruleName(reason.PolicyID))
 	}
 	slices.Sort(names)
 	return strings.Join(names, ", ")

@@ -46,14 +46,28 @@ type Record struct {
 	Length  uint64      // acts taken
 	Head    fleet.ID    // hash chain over all acts
 	Act     uint64      // act index of the newest act
+	Removal int64       // time of the newest removal of a node; 0: none
+	KeyedAt int64       // time when the newest gossip epoch was first accepted
 	Time    int64       // its time
+	Size    uint64      // bytes of all acts
 }
 
 // NewRecord returns the empty record.
 func NewRecord() Record { return Record{Roster: emptyRoster()} }
 
-// MaxRecord bounds the acts of a record in bytes, so that every node can keep it.
+// MaxRecord bounds the acts of a record in bytes, so that every node can keep it. The charter has a limit of its own
+// (MaxCharterSize), and removals of nodes are exempt: both must go through in a record that is full, and there is at most
+// one removal for each enrolment.
 const MaxRecord = 64 << 20
+
+// maxData bounds an act's data in bytes before anything of it is decoded.
+var maxData = [...]int{
+	ActCharter:     MaxCharterEntry + MaxRoots*128, // entry and signatures
+	ActEnrol:       MaxEnrolment + 1<<10,           // two bodies, a countersignature, three signatures
+	ActNodeTags:    MaxEnrolment,                   // tags of full size, as a token has
+	ActNodeRemove:  1 << 10,
+	ActGossipEpoch: 64,
+}
 
 // Apply returns the record with one act more. Everything signed is verified here, against what the record said when
 // the act was accepted. want is the fleet that the caller joined; zero for the host that founds one.
@@ -64,14 +78,34 @@ func (r Record) Apply(act Act, want fleet.ID) (Record, error) {
 	if r.Length > 0 && (act.Index <= r.Act || act.Time < r.Time) {
 		return r, fleet.Errorf(fleet.Conflict, "act %d does not follow act %d", act.Index, r.Act)
 	}
+	if err := r.checkSize(act); err != nil {
+		return r, err
+	}
 	next := r
 	if err := next.take(act, want); err != nil {
 		return r, err
 	}
+	raw := wire.Marshal(act)
 	next.Length++
-	next.Head = fleet.Sum(append(r.Head[:len(r.Head):len(r.Head)], wire.Marshal(act)...))
+	next.Size += uint64(len(raw))
+	next.Head = fleet.Sum(append(r.Head[:len(r.Head):len(r.Head)], raw...))
 	next.Act, next.Time = act.Index, act.Time
 	return next, nil
+}
+
+func (r Record) checkSize(act Act) error {
+	switch {
+	case int(act.Kind) >= len(maxData) || maxData[act.Kind] == 0:
+		return fleet.Errorf(fleet.Invalid, "act of kind %d is not understood by this version", act.Kind)
+	case len(act.Data) > maxData[act.Kind]:
+		return fleet.Errorf(fleet.Exhausted, "act of kind %d with %d bytes; at most %d", act.Kind, len(act.Data), maxData[act.Kind])
+	case !isTime(act.Time):
+		return fleet.Errorf(fleet.Invalid, "act %d with a time that is none: %d", act.Index, act.Time)
+	case act.Kind == ActCharter || act.Kind == ActNodeRemove:
+	case r.Size+uint64(len(act.Data)) > MaxRecord:
+		return fleet.Errorf(fleet.Exhausted, "the fleet's record has %d bytes; with this act it would pass its limit of %d", r.Size, MaxRecord)
+	}
+	return nil
 }
 
 func (r *Record) take(act Act, want fleet.ID) (err error) {
@@ -99,7 +133,7 @@ func (r *Record) takeCharter(act Act, want fleet.ID) error {
 		r.Charter, err = Found(entry, want)
 	default:
 		var c *Charter
-		if c, err = r.Charter.Append(entry); err == nil {
+		if c, err = r.Charter.appendAt(entry, act.Time); err == nil {
 			r.Charter = c
 		}
 	}
@@ -115,14 +149,45 @@ func (r *Record) takeEnrolment(act Act) error {
 	if err != nil {
 		return err
 	}
-	r.Roster, err = r.Roster.enrol(a, e, act.Time)
+	if err := r.mayReplace(a, e.Token.Key); err != nil {
+		return err
+	}
+	digest := e.Token.Digest(ForToken, r.Charter.fleetID)
+	r.Roster, err = r.Roster.enrol(a, e, digest, act.Time)
+	return err
+}
+
+// mayReplace asks policy about the node whose name and tags the token passes on: to replace is to remove one node and
+// to give its tags, and its place among the servers, to another.
+func (r *Record) mayReplace(a Admitted, signer fleet.ID) error {
+	old, ok := r.Roster.ByName(a.Token.Replace)
+	if !ok {
+		return nil
+	}
+	op, err := r.Charter.Standing(signer, a.Token.Header.Issued)
+	if err != nil {
+		return err
+	}
+	for _, action := range []Action{ActRemoveNode, ActTagNode} {
+		if err := r.mayTouch(op, action, old, old.Tags, old.Server); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mayTouch asks policy about an act on a node.
+func (r *Record) mayTouch(op Operator, action Action, n *Node, tags map[string]string, server bool) error {
+	_, err := r.Charter.policy.Decide(Ask{
+		Principal: op.AsPrincipal(), Action: action, Resource: Resource{Type: "Node", Name: n.Name, Tags: tags}, Server: server,
+	})
 	return err
 }
 
 // countersigner returns the key of the server that countersigned: an enrolled, eligible one, or, for the fleet's very
-// first node, that node itself.
+// first node, that node itself. Once there was a node, no other can vouch for itself, even if all were removed.
 func (r *Record) countersigner(id fleet.ID, a Admitted) (ed25519.PublicKey, error) {
-	if r.Roster.Len() == 0 && id == a.ID && a.Token.Server {
+	if r.Roster.nodes.Len() == 0 && id == a.ID && a.Token.Server {
 		return a.Key, nil
 	}
 	n, err := r.Roster.Enrolled(id)
@@ -133,6 +198,16 @@ func (r *Record) countersigner(id fleet.ID, a Admitted) (ed25519.PublicKey, erro
 		return nil, fleet.Errorf(fleet.Denied, "node %s countersigned, but no operator made it a server", n.Name)
 	}
 	return n.Key, nil
+}
+
+// VerifyEnrolment checks an enrolment that this record has not got yet, as its bearer shows it.
+func (r Record) VerifyEnrolment(e Enrolment) (Admitted, error) {
+	token, err := Peek[Token](e.Token)
+	if err != nil {
+		return Admitted{}, err
+	}
+	// The quorum judged the token's time when it counted the use; here only the signatures are judged.
+	return r.Charter.VerifyEnrolment(e, time.UnixMilli(token.Header.Issued), r.countersigner)
 }
 
 func (r *Record) takeTags(act Act) error {
@@ -149,8 +224,7 @@ func (r *Record) takeTags(act Act) error {
 		return err
 	}
 	for _, tags := range []map[string]string{n.Tags, s.Tags} {
-		ask := Ask{Principal: op.AsPrincipal(), Action: ActTagNode, Resource: Resource{Type: "Node", Name: n.Name, Tags: tags}, Server: s.Server}
-		if _, err := r.Charter.Policy().Decide(ask); err != nil {
+		if err := r.mayTouch(op, ActTagNode, n, tags, n.Server || s.Server); err != nil {
 			return err
 		}
 	}
@@ -171,10 +245,10 @@ func (r *Record) takeRemoval(act Act) error {
 	if err != nil {
 		return err
 	}
-	ask := Ask{Principal: op.AsPrincipal(), Action: ActRemoveNode, Resource: Resource{Type: "Node", Name: n.Name, Tags: n.Tags}}
-	if _, err := r.Charter.Policy().Decide(ask); err != nil {
+	if err := r.mayTouch(op, ActRemoveNode, n, n.Tags, n.Server); err != nil {
 		return err
 	}
+	r.Removal = act.Time
 	r.Roster, err = r.Roster.remove(s, act.Time)
 	return err
 }
@@ -189,6 +263,9 @@ func (r *Record) takeGossip(act Act) error {
 		return fleet.Errorf(fleet.Conflict, "gossip epoch %d does not follow %d", g.Epoch, r.Gossip.Epoch)
 	case g.Send && (g.Epoch != r.Gossip.Epoch || g.Hash != r.Gossip.Hash || r.Sending.Epoch == g.Epoch):
 		return fleet.Errorf(fleet.Conflict, "gossip epoch %d cannot be sent with: the newest is %d", g.Epoch, r.Gossip.Epoch)
+	}
+	if g.Epoch != r.Gossip.Epoch {
+		r.KeyedAt = act.Time
 	}
 	r.Gossip = g
 	if g.Send || r.Sending.Epoch == 0 {

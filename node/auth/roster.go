@@ -3,7 +3,6 @@ package auth
 import (
 	"crypto/ed25519"
 	"iter"
-	"maps"
 
 	iradix "github.com/hashicorp/go-immutable-radix/v2"
 
@@ -47,11 +46,12 @@ type Node struct {
 type Roster struct {
 	nodes *iradix.Tree[*Node] // by ID, removed ones included
 	names *iradix.Tree[fleet.ID]
+	uses  *iradix.Tree[uint32] // enrolments there were, by digest of the token
 	live  int
 }
 
 func emptyRoster() Roster {
-	return Roster{nodes: iradix.New[*Node](), names: iradix.New[fleet.ID]()}
+	return Roster{nodes: iradix.New[*Node](), names: iradix.New[fleet.ID](), uses: iradix.New[uint32]()}
 }
 
 // Len returns the number of enrolled, unremoved nodes.
@@ -108,7 +108,13 @@ func (r Roster) put(n *Node) Roster {
 	return r
 }
 
-func (r Roster) enrol(a Admitted, e Enrolment, at int64) (Roster, error) {
+// enrol counts the token's uses, as the quorum did: so that a server cannot let in more than the operator signed for.
+func (r Roster) enrol(a Admitted, e Enrolment, token fleet.ID, at int64) (Roster, error) {
+	used, _ := r.uses.Get(token[:])
+	if used >= a.Token.Uses {
+		return r, fleet.Errorf(fleet.Exhausted, "the join string is used up (%d of %d uses)", used, a.Token.Uses).
+			Hinted("on a host of the fleet: muster token create --uses N")
+	}
 	if old, ok := r.Node(a.ID); ok {
 		if old.Removed != 0 {
 			_, err := r.Enrolled(a.ID)
@@ -125,13 +131,12 @@ func (r Roster) enrol(a Admitted, e Enrolment, at int64) (Roster, error) {
 			return r, fleet.Errorf(fleet.Conflict, "a node named %s is enrolled already (%s)", old.Name, old.ID).
 				Hinted("take another name (--name), or remove the old one first: muster node delete %s", old.Name)
 		}
-		gone := *old
-		gone.Removed = at
-		r = r.put(&gone)
+		r = r.put(old.gone(at))
 		tags, server = old.Tags, old.Server
 	}
+	r.uses, _, _ = r.uses.Insert(token[:], used+1)
 	return r.put(&Node{
-		ID: a.ID, Name: a.Request.Name, Key: a.Key, HPKE: a.Request.HPKE, Tags: maps.Clone(tags),
+		ID: a.ID, Name: a.Request.Name, Key: a.Key, HPKE: a.Request.HPKE, Tags: tags,
 		Server: server, Enrolled: at, Enrolment: e,
 	}), nil
 }
@@ -158,7 +163,10 @@ func (r Roster) remove(s NodeRemove, at int64) (Roster, error) {
 	if err != nil {
 		return r, err
 	}
-	gone := *n
-	gone.Removed, gone.Seq = at, n.Seq+1
-	return r.put(&gone), nil
+	return r.put(n.gone(at)), nil
+}
+
+// gone returns the tombstone of n. What nobody needs of a removed node is let go: tombstones stay for good.
+func (n *Node) gone(at int64) *Node {
+	return &Node{ID: n.ID, Name: n.Name, Key: n.Key, Seq: n.Seq + 1, Enrolled: n.Enrolled, Removed: max(at, 1)}
 }

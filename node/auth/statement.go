@@ -25,6 +25,7 @@ const (
 	ForBeacon      Purpose = "muster/beacon/1"
 	ForReport      Purpose = "muster/report/1"
 	ForRequest     Purpose = "muster/request/1"
+	ForFacts       Purpose = "muster/facts/1"
 )
 
 // Mode says which path an order may take.
@@ -138,8 +139,17 @@ func Peek[T any](e Envelope) (T, error) {
 // MaxSkew is how far clocks of a healthy fleet may be apart (decided; SSM's request signing allows the same).
 const MaxSkew = 5 * time.Minute
 
+// MaxTime is the last millisecond of the year 9999. Every time on the wire lies in [0, MaxTime], so that sums and
+// differences of times, and their conversion to nanoseconds of a few decades, cannot overflow.
+const MaxTime = 253_402_300_799_999
+
+func isTime(ms int64) bool { return 0 <= ms && ms <= MaxTime }
+
 // CheckTime judges a statement's validity at now: not from the future by more than MaxSkew, not expired.
 func (h Header) CheckTime(now time.Time) error {
+	if !isTime(h.Issued) || !isTime(h.Expires) {
+		return fleet.Errorf(fleet.Invalid, "statement with a time that is none: issued %d, expires %d", h.Issued, h.Expires)
+	}
 	if issued := time.UnixMilli(h.Issued); issued.After(now.Add(MaxSkew)) {
 		return fleet.Errorf(fleet.Denied, "issued %s in the future of this clock", issued.Sub(now).Round(time.Second)).
 			Hinted("compare the clocks of both hosts: date -u")

@@ -31,7 +31,6 @@ type Identity struct {
 	Name     string
 	Seed     []byte // Ed25519
 	HPKESeed []byte // ML-KEM-768 with X25519
-	Floor    fleet.ID
 }
 
 // Key returns the node's private key.

@@ -1,0 +1,260 @@
+package host
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/muster-fleet/muster/consensus"
+	"github.com/muster-fleet/muster/consensus/quorum"
+	"github.com/muster-fleet/muster/exec/runner"
+	"github.com/muster-fleet/muster/node/agent"
+	"github.com/muster-fleet/muster/node/auth"
+	"github.com/muster-fleet/muster/node/fleet"
+	"github.com/muster-fleet/muster/node/folder"
+	"github.com/muster-fleet/muster/node/gossip"
+	"github.com/muster-fleet/muster/node/report"
+	"github.com/muster-fleet/muster/node/transport"
+)
+
+// Options of one host.
+type Options struct {
+	Dir       string
+	Version   string
+	Advertise []string // added to what the folder says
+	Supervise []string // argv that re-executes this binary as a supervisor of runs
+	Clock     func() auth.Instant
+	Socket    net.PacketConn // instead of binding one: tests
+	Preset    gossip.Preset
+	Timeouts  quorum.Timeouts
+	Log       *slog.Logger
+}
+
+// Host is a running host.
+type Host struct {
+	Agent *agent.Agent
+	ID    fleet.ID
+	Name  string
+
+	opts     Options
+	folder   *folder.Folder
+	end      *transport.Endpoint
+	gossip   *gossip.Gossip
+	quorum   *quorum.Quorum
+	runner   *runner.Runner
+	reports  *report.Store
+	founding []consensus.Entry
+}
+
+// Start opens the data folder and brings everything up. On an error nothing is left running.
+func Start(opts Options) (h *Host, err error) {
+	if opts.Clock == nil {
+		opts.Clock = Clock
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	h = &Host{opts: opts}
+	defer func() {
+		if err != nil {
+			_ = h.close()
+			h = nil
+		}
+	}()
+	if h.folder, err = folder.Open(opts.Dir); err != nil {
+		return h, err
+	}
+	identity, err := h.folder.Identity()
+	if err != nil {
+		return h, err
+	}
+	h.ID, h.Name = identity.ID(), identity.Name
+	record, err := h.folder.LoadRecord(identity.Fleet)
+	if err != nil {
+		return h, err
+	}
+	if err := h.makeAgent(identity, record); err != nil {
+		return h, err
+	}
+	addrs, err := h.openSocket(identity)
+	if err != nil {
+		return h, err
+	}
+	return h, h.makeShells(identity, record, addrs)
+}
+
+func (h *Host) makeAgent(identity folder.Identity, record auth.Record) error {
+	floor, err := h.folder.Floor()
+	if err != nil {
+		return err
+	}
+	keys, err := h.folder.GossipKeys()
+	if err != nil {
+		return err
+	}
+	if h.founding, err = readFounding(h.folder); err != nil {
+		return err
+	}
+	var seed [8]byte
+	rand.Read(seed[:])
+	h.Agent = agent.New(agent.Config{
+		Key: identity.Key(), Fleet: identity.Fleet, Name: identity.Name, Version: h.opts.Version, Facts: Facts(h.opts.Version),
+		Record: record, Floor: floor.Time, Keys: keysOf(keys), Hints: hintsOf(h.folder.Peers()), Folder: disk{h.folder},
+		Clock: h.opts.Clock, Seed: binary.BigEndian.Uint64(seed[:]), Log: h.opts.Log,
+	})
+	return nil
+}
+
+// openSocket binds the UDP socket and returns the addresses at which others may reach it.
+func (h *Host) openSocket(identity folder.Identity) ([]netip.AddrPort, error) {
+	settings, err := h.folder.Host()
+	if err != nil {
+		return nil, err
+	}
+	bind, err := ParseBind(settings.Bind)
+	if err != nil {
+		return nil, err
+	}
+	advertise, err := parseAddrs(append(h.opts.Advertise, settings.Advertise...))
+	if err != nil {
+		return nil, err
+	}
+	conn := h.opts.Socket
+	if conn == nil {
+		if conn, err = listen(bind); err != nil {
+			return nil, err
+		}
+	}
+	h.end, err = transport.New(transport.Config{
+		Conn: conn, Key: identity.Key(), Fleet: identity.Fleet, Gate: gate{h.Agent}, Addrs: h.Agent.Addrs, Log: h.opts.Log,
+	})
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return agent.SelfAddrs(advertise, reachable(h.end.LocalAddr())), nil
+}
+
+func (h *Host) makeShells(identity folder.Identity, record auth.Record, addrs []netip.AddrPort) (err error) {
+	now := func() time.Time { return h.opts.Clock().Wall }
+	if h.runner, err = runner.Open(runner.Config{Dir: h.opts.Dir, Log: h.opts.Log, Self: h.opts.Supervise, Now: now}); err != nil {
+		return err
+	}
+	shells := agent.Shells{Peers: peers{h.end}, Runner: runs{h.runner, now}}
+	if self, enrolled := record.Roster.Node(h.ID); len(h.founding) > 0 || (enrolled && self.Server) {
+		if err := h.makeReplica(&shells, now); err != nil {
+			return err
+		}
+	}
+	h.gossip, err = gossip.New(gossip.Config{
+		Fleet: identity.Fleet, Self: h.ID, Key: identity.Key(), Addrs: addrs, Carrier: carrier{h.end}, Trusted: h.trusted(identity),
+		Preset: h.opts.Preset, Log: h.opts.Log,
+	})
+	if err != nil {
+		return err
+	}
+	shells.Gossip = newMembers(h.gossip, now)
+	h.Agent.Attach(shells)
+	h.serve()
+	return h.end.Start() // from here on peers are heard
+}
+
+func (h *Host) makeReplica(shells *agent.Shells, now func() time.Time) (err error) {
+	if h.reports, err = report.Open(h.opts.Dir+"/reports", report.Options{Now: now, Log: h.opts.Log}); err != nil {
+		return err
+	}
+	shells.Reports = h.reports
+	shells.Replica = agent.NewReplica()
+	h.quorum, err = quorum.Open(quorum.Config{
+		Dir: h.opts.Dir + "/raft", Self: h.ID, Machine: shells.Replica, Streams: raftStreams{h.end}, Log: h.opts.Log,
+		Eligible: func(id fleet.ID) bool { return h.Agent.Allow(id, true) == nil }, Confirm: h.Agent.ConfirmTerm, Timeouts: h.opts.Timeouts,
+	})
+	shells.Quorum = &replicas{quorum: h.quorum, self: h.ID, now: now}
+	return err
+}
+
+// trusted tells gossip the keys of enrolled nodes; this host's own before the record names it.
+func (h *Host) trusted(identity folder.Identity) func(fleet.ID) (ed25519.PublicKey, bool) {
+	own := auth.NewSigner(identity.Key()).Public()
+	return func(id fleet.ID) (ed25519.PublicKey, bool) {
+		if id == h.ID {
+			return own, true
+		}
+		return h.Agent.Trusted(id)
+	}
+}
+
+// serve tells the transport who takes what comes in.
+func (h *Host) serve() {
+	h.end.Handle(transport.Peer, func(s *transport.Stream) { h.Agent.Serve(s) })
+	h.end.Handle(transport.Join, func(s *transport.Stream) { h.Agent.ServeJoin(s) })
+	h.end.Handle(transport.Gossip, func(s *transport.Stream) { h.gossip.Stream(s, s.Peer()) })
+	for plane, bulk := range map[transport.Plane]bool{transport.Raft: false, transport.RaftBulk: true} {
+		h.end.Handle(plane, func(s *transport.Stream) {
+			if h.quorum == nil {
+				s.Close()
+				return
+			}
+			if err := h.quorum.Accept(s, s.Peer(), bulk); err != nil {
+				h.opts.Log.Debug("a raft stream was refused", "peer", s.Peer(), "err", err)
+			}
+		})
+	}
+	h.end.HandlePackets(transport.KindGossip, h.gossip.Packet)
+	h.end.HandlePackets(transport.KindBell, func(_ netip.AddrPort, payload []byte, _ time.Time) { h.Agent.Bell(payload) })
+}
+
+// Run works until ctx ends or the host leaves the fleet, then stops everything.
+func (h *Host) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	go runs{h.runner, func() time.Time { return h.opts.Clock().Wall }}.follow(h.Agent.Post)
+	if len(h.founding) > 0 {
+		go h.found(ctx)
+	}
+	err := h.Agent.Run(ctx)
+	stop()
+	if errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	return errors.Join(err, h.close())
+}
+
+func (h *Host) found(ctx context.Context) {
+	err := h.Agent.Found(ctx, h.founding)
+	if err == nil {
+		err = h.folder.Founded()
+	}
+	if err != nil && ctx.Err() == nil {
+		h.opts.Log.Error("the fleet could not be founded", "err", err)
+	}
+}
+
+func (h *Host) close() error {
+	var all []error
+	if h.quorum != nil {
+		all = append(all, h.quorum.Close())
+	}
+	if h.gossip != nil {
+		all = append(all, h.gossip.Close())
+	}
+	if h.end != nil {
+		all = append(all, h.end.Close())
+	}
+	if h.runner != nil {
+		h.runner.Close()
+	}
+	if h.reports != nil {
+		all = append(all, h.reports.Close())
+	}
+	if h.folder != nil {
+		all = append(all, h.folder.Close())
+	}
+	return errors.Join(all...)
+}

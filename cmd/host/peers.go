@@ -1,0 +1,134 @@
+package host
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/muster-fleet/muster/node"
+	"github.com/muster-fleet/muster/node/agent"
+	"github.com/muster-fleet/muster/node/fleet"
+	"github.com/muster-fleet/muster/node/gossip"
+	"github.com/muster-fleet/muster/node/transport"
+)
+
+// peers lets the agent speak over the transport.
+type peers struct{ end *transport.Endpoint }
+
+func (p peers) Request(ctx context.Context, id fleet.ID, kind byte, body []byte) (byte, []byte, error) {
+	return p.end.Request(ctx, id, transport.Peer, kind, body)
+}
+
+func (p peers) Open(ctx context.Context, id fleet.ID) (agent.Stream, error) {
+	s, err := p.end.Open(ctx, id, transport.Peer)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (p peers) Ring(to netip.AddrPort, bell []byte) {
+	_ = p.end.SendPacket(to, transport.KindBell, bell)
+}
+
+func (p peers) Drop(id fleet.ID, why string) { p.end.Drop(id, why) }
+
+func (p peers) UseKeys(send uint32, accept map[uint32][32]byte) {
+	p.end.SetKeys(transport.Keys{Send: send, Accept: accept})
+}
+
+func (p peers) Observed() []netip.AddrPort { return p.end.Observed() }
+
+// gate lets the agent judge who may speak.
+type gate struct{ agent *agent.Agent }
+
+func (g gate) Prove(transport.Plane) []byte { return g.agent.Prove() }
+
+func (g gate) Admit(peer fleet.ID, plane transport.Plane, proof []byte) error {
+	if plane == transport.Join {
+		return nil // the join secret's signature is verified behind it
+	}
+	return g.agent.Admit(peer, proof)
+}
+
+func (g gate) Allow(peer fleet.ID, plane transport.Plane) error {
+	if plane == transport.Join {
+		return nil
+	}
+	return g.agent.Allow(peer, plane == transport.Raft || plane == transport.RaftBulk)
+}
+
+// carrier lets gossip speak over the transport.
+type carrier struct{ end *transport.Endpoint }
+
+func (c carrier) SendPacket(to netip.AddrPort, payload []byte) error {
+	return c.end.SendPacket(to, transport.KindGossip, payload)
+}
+
+func (c carrier) Open(ctx context.Context, id fleet.ID, _ netip.AddrPort) (net.Conn, error) {
+	return c.end.Open(ctx, id, transport.Gossip)
+}
+
+func (c carrier) MaxPayload() int { return transport.MaxPayload }
+
+func (c carrier) LocalAddr() netip.AddrPort { return c.end.LocalAddr() }
+
+// members lets the agent see gossip's picture.
+type members struct {
+	gossip  *gossip.Gossip
+	changed chan struct{}
+	now     func() time.Time
+	heard   map[fleet.ID]time.Time
+}
+
+func newMembers(g *gossip.Gossip, now func() time.Time) *members {
+	m := &members{gossip: g, changed: make(chan struct{}, 1), now: now, heard: map[fleet.ID]time.Time{}}
+	go func() {
+		defer close(m.changed)
+		for range g.Events() {
+			select {
+			case m.changed <- struct{}{}:
+			default:
+			}
+		}
+	}()
+	return m
+}
+
+// Members is called from one goroutine of the agent.
+func (m *members) Members() []node.Sighting {
+	var out []node.Sighting
+	now := m.now()
+	for _, g := range m.gossip.Members() {
+		if g.Status == fleet.Online {
+			m.heard[g.ID] = now
+		}
+		s := node.Sighting{ID: g.ID, Addrs: g.Addrs, Status: g.Status}
+		if at, ok := m.heard[g.ID]; ok {
+			s.LastSeen = at.UnixMilli()
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+func (m *members) Changed() <-chan struct{} { return m.changed }
+
+func (m *members) Join(ctx context.Context, peers map[fleet.ID][]netip.AddrPort) int {
+	var list []gossip.Peer
+	for id, addrs := range peers {
+		for _, addr := range addrs[:min(1, len(addrs))] {
+			list = append(list, gossip.Peer{ID: id, Addr: addr})
+		}
+	}
+	if len(list) == 0 {
+		return 0
+	}
+	n, _ := m.gossip.Join(ctx, list)
+	return n
+}
+
+func (m *members) Evict(id fleet.ID) { m.gossip.Evict(id) }
+
+func (m *members) Leave(ctx context.Context) error { return m.gossip.Leave(ctx) }

@@ -1,0 +1,105 @@
+package host
+
+import (
+	"context"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/muster-fleet/muster/exec"
+	"github.com/muster-fleet/muster/exec/runner"
+	"github.com/muster-fleet/muster/node"
+	"github.com/muster-fleet/muster/node/fleet"
+)
+
+// runs lets the agent use the runner.
+type runs struct {
+	runner *runner.Runner
+	now    func() time.Time
+}
+
+func (r runs) Start(ctx context.Context, cmd exec.Command, digest fleet.ID) error {
+	return r.runner.Start(ctx, runner.Spec{
+		Command: cmd.Header.ID, Digest: digest, Issued: time.UnixMilli(cmd.Header.Issued), Expires: time.UnixMilli(cmd.Header.Expires),
+		Argv: cmd.Run.Argv, Script: cmd.Run.Script, Env: cmd.Run.Env, Dir: cmd.Run.Dir, User: cmd.Run.User,
+		Stdin: cmd.Run.Stdin, Timeout: time.Duration(cmd.Run.Timeout) * time.Millisecond,
+	})
+}
+
+func (r runs) Cancel(command fleet.UUID) error { return r.runner.Cancel(command) }
+
+func (r runs) Refuse(command fleet.UUID, digest fleet.ID, reason string) error {
+	return r.runner.Refuse(command, digest, reason)
+}
+
+// recallWindow is how long after its end a run is told to the loop again when the agent starts: as long as the loop
+// keeps reports for servers to come.
+const recallWindow = 24 * time.Hour
+
+// Recall tells what the ledger knows, so that the loop reports it again where that is due.
+func (r runs) Recall(post func(node.Event)) {
+	for _, s := range r.runner.Ledger().Since(r.now().Add(-recallWindow)) {
+		switch result, ended := runner.ResultOf(s); {
+		case ended:
+			post(r.ended(s.Command, result))
+		case s.Started != nil:
+			post(node.RunStarted{Command: s.Command, At: s.Started.Time.UnixMilli()})
+		case s.Refused != nil:
+			post(node.RunEnded{Command: s.Command, Status: exec.Refused, Detail: s.Refused.Reason})
+		case s.Cancelled != nil:
+			post(node.RunEnded{Command: s.Command, Status: exec.Cancelled, Detail: "cancelled before it started"})
+		}
+	}
+}
+
+// follow turns the runner's news into the loop's events.
+func (r runs) follow(post func(node.Event)) {
+	for ev := range r.runner.Events() {
+		switch ev := ev.(type) {
+		case runner.Started:
+			post(node.RunStarted{Command: ev.Command, At: ev.At.UnixMilli()})
+		case runner.Output:
+			post(node.RunWrote{
+				Command: ev.Command,
+				Stdout:  r.stream(ev.Command, runner.Stdout, exec.OutputSum{Size: ev.StdoutSize, Kept: ev.StdoutSize}),
+				Stderr:  r.stream(ev.Command, runner.Stderr, exec.OutputSum{Size: ev.StderrSize, Kept: ev.StderrSize}),
+			})
+		case runner.Ended:
+			post(r.ended(ev.Command, ev.Result))
+		}
+	}
+}
+
+func (r runs) ended(command fleet.UUID, result runner.Result) node.RunEnded {
+	out := node.RunEnded{
+		Command: command, Status: result.Status, ExitCode: result.ExitCode, Detail: result.Detail,
+		Started: milli(result.Started), Ended: milli(result.Ended),
+		Stdout: r.stream(command, runner.Stdout, result.Stdout), Stderr: r.stream(command, runner.Stderr, result.Stderr),
+	}
+	if result.Signal != 0 {
+		out.Signal = unix.SignalName(syscall.Signal(result.Signal))
+	}
+	return out
+}
+
+func milli(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+// stream takes head and tail of what a run wrote, as much as a report carries.
+func (r runs) stream(command fleet.UUID, which runner.Stream, sum exec.OutputSum) exec.Stream {
+	s := exec.Stream{Size: sum.Size, Kept: sum.Kept, Digest: sum.Digest}
+	if sum.Kept <= exec.ReportHead+exec.ReportTail {
+		s.Head, _ = r.runner.Head(command, which, int(sum.Kept)) // what cannot be read is a gap, and shows as one
+		return s
+	}
+	s.Head, _ = r.runner.Head(command, which, exec.ReportHead)
+	if tail, err := r.runner.Output(command, which, sum.Kept-exec.ReportTail, exec.ReportTail); err == nil {
+		s.Tail = tail
+	}
+	return s
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/muster-fleet/muster/node"
+	"github.com/muster-fleet/muster/node/api/shape"
+)
+
+func newQuorumCommand(a *app) *cobra.Command {
+	return newNoun("quorum", "The servers that keep what must be agreed", newQuorumStatusCommand(a))
+}
+
+func newQuorumStatusCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "status", Short: "Show leader, voters and spares, and what would stop writes", Args: noArgs,
+		Example: `  muster quorum status
+  muster quorum status -o json`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			q, err := a.client().Quorum(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if !a.forPeople() && a.flags.output != asNames {
+				return a.showOne(shape.OfQuorum(q), "", nil)
+			}
+			if err := quorumListing().show(a, quorumRows(q)); err != nil {
+				return err
+			}
+			if q.Danger != "" {
+				a.say("! %s", q.Danger)
+			}
+			return nil
+		},
+	}
+}
+
+type quorumRow struct {
+	node.ServerStatus
+	role string
+}
+
+func quorumRows(q node.QuorumStatus) []quorumRow {
+	var rows []quorumRow
+	for _, v := range q.Voters {
+		role := "voter"
+		if v.ID == q.Leader {
+			role = "leader"
+		}
+		rows = append(rows, quorumRow{v, role})
+	}
+	for _, s := range q.Spares {
+		rows = append(rows, quorumRow{s, "spare"})
+	}
+	return rows
+}
+
+func quorumListing() listing[quorumRow] {
+	state := func(r quorumRow) string {
+		if r.Online {
+			return "Online"
+		}
+		return "ConnectionLost"
+	}
+	return listing[quorumRow]{
+		columns: []column[quorumRow]{
+			{head: "NAME", cell: func(r quorumRow) string { return r.Name }},
+			{head: "ROLE", cell: func(r quorumRow) string { return r.role }},
+			{head: "STATUS", cell: state, tint: func(r quorumRow) tint {
+				if r.Online {
+					return green
+				}
+				return red
+			}},
+			{head: "ID", wide: true, cell: func(r quorumRow) string { return r.ID.String() }},
+		},
+		name: func(r quorumRow) string { return r.Name },
+		none: "no quorum is known here",
+	}
+}
+
+// quorumLine says in a few words who keeps the state.
+func quorumLine(q node.QuorumStatus) string {
+	leader := "no leader known"
+	for _, v := range q.Voters {
+		if v.ID == q.Leader {
+			leader = "leader " + cmp.Or(v.Name, v.ID.String())
+		}
+	}
+	return fmt.Sprintf("%s, voters %d, spares %d, term %d", leader, len(q.Voters), len(q.Spares), q.Term)
+}

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/muster-fleet/muster/node"
+	"github.com/muster-fleet/muster/node/api/shape"
+)
+
+func newStatusCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "status", Short: "Show how this host and its fleet are", Args: noArgs,
+		Long: "Show how this host and its fleet are. Everybody on a host may ask.",
+		Example: `  muster status
+  muster status -o json`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := a.client().Status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if err := a.showOne(shape.OfStatus(s), s.Self.Name, statusFacts(s)); err != nil {
+				return err
+			}
+			if a.forPeople() {
+				for _, w := range s.Warnings {
+					a.say("! %s", w)
+				}
+			}
+			return nil
+		},
+	}
+}
+
+func statusFacts(s node.Status) []fact {
+	facts := []fact{{"host", s.Self.Name + "  " + s.Self.ID.String()}}
+	if s.Fleet.IsZero() {
+		return append(facts, fact{"fleet", "none yet: muster init or muster join"}, fact{"version", s.Version})
+	}
+	return append(facts,
+		fact{"fleet", s.FleetName + "  " + s.Fleet.String()},
+		fact{"role", string(s.Self.Role)},
+		fact{"nodes", fmt.Sprintf("%d online, %d lost, %d left", s.Online, s.Lost, s.Left)},
+		fact{"quorum", quorumLine(s.Quorum)},
+		fact{"danger", s.Quorum.Danger},
+		fact{"tags", tagText(s.Self.Tags)},
+		fact{"seen at", observed(s)},
+		fact{"record", fmt.Sprintf("%d acts, charter of %d entries (%s)", s.RecordLen, s.CharterLen, s.CharterHead)},
+		fact{"version", s.Version},
+	)
+}
+
+func observed(s node.Status) string {
+	var out []string
+	for _, addr := range s.Observed {
+		out = append(out, addr.String())
+	}
+	return strings.Join(out, ", ")
+}

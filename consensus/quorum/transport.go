@@ -1,0 +1,139 @@
+package quorum
+
+import (
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+
+	"github.com/muster-fleet/muster/node/fleet"
+)
+
+// transport is raft's network transport with four changes: heartbeats take no short cut (hashicorp/raft #695), snapshots
+// travel on the bulk plane, a leader with a stalled disk falls silent (#503), and contacts are remembered.
+type transport struct {
+	*raft.NetworkTransport
+	bulk  *raft.NetworkTransport
+	pipes *plumbing
+	mute  atomic.Bool
+
+	mu       sync.Mutex
+	since    time.Time // when this server began to lead
+	contacts map[raft.ServerID]contact
+}
+
+// contact is what a leader knows of a follower.
+type contact struct {
+	last    time.Time // of its last answer
+	lastLog uint64    // the newest entry it has
+	matched bool      // it has accepted entries from us, so that its log is a prefix of ours
+}
+
+func newTransport(pipes *plumbing, timeout time.Duration, log hclog.Logger) *transport {
+	build := func(bulk bool) *raft.NetworkTransport {
+		return raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+			Logger: log, Stream: &layer{plumbing: pipes, bulk: bulk}, MaxPool: 3, Timeout: timeout,
+		})
+	}
+	return &transport{
+		NetworkTransport: build(false), bulk: build(true), pipes: pipes,
+		since: time.Now(), contacts: map[raft.ServerID]contact{},
+	}
+}
+
+// SetHeartbeatHandler does nothing. With a handler, heartbeats change term and state beside raft's main loop, without a
+// lock, and a deposed leader can write an entry of the new term; without, they wait their turn in the main loop.
+func (t *transport) SetHeartbeatHandler(func(raft.RPC)) {}
+
+// InstallSnapshot sends a snapshot on the bulk plane.
+func (t *transport) InstallSnapshot(id raft.ServerID, target raft.ServerAddress, request *raft.InstallSnapshotRequest,
+	response *raft.InstallSnapshotResponse, content io.Reader,
+) error {
+	if err := t.speak(); err != nil {
+		return err
+	}
+	return t.bulk.InstallSnapshot(id, target, request, response, content)
+}
+
+// AppendEntries sends entries or a heartbeat.
+func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, request *raft.AppendEntriesRequest,
+	response *raft.AppendEntriesResponse,
+) error {
+	if err := t.speak(); err != nil {
+		return err
+	}
+	if err := t.NetworkTransport.AppendEntries(id, target, request, response); err != nil {
+		return err
+	}
+	// Heartbeats carry nothing and are accepted by any log.
+	t.heard(id, response, request.PrevLogEntry > 0 || len(request.Entries) > 0 || request.LeaderCommitIndex > 0)
+	return nil
+}
+
+// AppendEntriesPipeline opens a pipeline of entries.
+func (t *transport) AppendEntriesPipeline(id raft.ServerID, target raft.ServerAddress) (raft.AppendPipeline, error) {
+	if err := t.speak(); err != nil {
+		return nil, err
+	}
+	return t.NetworkTransport.AppendEntriesPipeline(id, target)
+}
+
+// Close closes both planes.
+func (t *transport) Close() error { return errors.Join(t.bulk.Close(), t.NetworkTransport.Close()) }
+
+func (t *transport) speak() error {
+	if t.mute.Load() {
+		return fleet.Errorf(fleet.Unavailable, "the disk is stalled; another server must lead")
+	}
+	return nil
+}
+
+// silence stops or lets a leader speak to its followers. Raft's main loop hangs in a stalled write, so it cannot be
+// asked to step down; but followers that hear nothing elect another, and it steps down once it wakes.
+func (t *transport) silence(mute bool) (changed bool) {
+	changed = t.mute.Swap(mute) != mute
+	if mute && changed {
+		t.pipes.hangUp(func(s *stream) bool { return !s.accepted })
+	}
+	return changed
+}
+
+// lead forgets contacts of an earlier term: silence counts from now.
+func (t *transport) lead(now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.since, t.contacts = now, map[raft.ServerID]contact{}
+}
+
+// added counts a server's silence from now.
+func (t *transport) added(id raft.ServerID, now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, found := t.contacts[id]; !found {
+		t.contacts[id] = contact{last: now}
+	}
+}
+
+func (t *transport) heard(id raft.ServerID, response *raft.AppendEntriesResponse, entries bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	known := t.contacts[id]
+	known.last = time.Now()
+	known.lastLog = response.LastLog
+	known.matched = known.matched || entries && response.Success
+	t.contacts[id] = known
+}
+
+func (t *transport) contact(id raft.ServerID) contact {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	known, found := t.contacts[id]
+	if !found {
+		known.last = t.since
+	}
+	return known
+}

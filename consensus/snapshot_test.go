@@ -1,0 +1,244 @@
+package consensus
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"reflect"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/muster-fleet/muster/node/auth"
+	"github.com/muster-fleet/muster/node/fleet"
+	"github.com/muster-fleet/muster/node/fleet/wire"
+)
+
+// busy returns a quorum with something in every list.
+func busy(t testing.TB) *quorum {
+	t.Helper()
+	q := founded("busy")
+	for _, e := range oneOfEach(q) {
+		q.mustPut(t, e)
+		q.Advance(time.Second)
+	}
+	token := q.NewToken(3, nil)
+	q.mustPut(t, PutToken{token.Statement})
+	q.mustPut(t, q.enrol(token, q.NewNode("web-1")))
+	q.mustPut(t, q.command(ids(q.Nodes...), nil))
+	return q
+}
+
+func TestSnapshotRoundTrip(t *testing.T) {
+	for name, s := range map[string]State{"not founded": NewState(), "founded": founded("a").s, "busy": busy(t).s} {
+		data := snapshot(t, s)
+		got := restore(t, data)
+		if again := snapshot(t, got); !bytes.Equal(again, data) {
+			t.Errorf("%s: another snapshot after it was restored", name)
+		}
+		if got.Digest() != s.Digest() || got.Digest() != fleet.Sum(data) {
+			t.Errorf("%s: digest %s, %s before", name, got.Digest(), s.Digest())
+		}
+	}
+}
+
+// What is not in the bytes must be there as well: indexes, decoded bodies, the order in which results are forgotten.
+func TestRestoredStateAnswersAlike(t *testing.T) {
+	q := busy(t)
+	got := restore(t, snapshot(t, q.s))
+	if !reflect.DeepEqual(got.Acts(0, 100), q.s.Acts(0, 100)) || !reflect.DeepEqual(got.Tokens(), q.s.Tokens()) ||
+		!reflect.DeepEqual(got.Commands(100), q.s.Commands(100)) || !reflect.DeepEqual(got.Requests(), q.s.Requests()) {
+		t.Error("a list differs")
+	}
+	for _, c := range q.s.Commands(100) {
+		if other, ok := got.Command(c.ID()); !ok || !reflect.DeepEqual(other, c) {
+			t.Errorf("command %s: %+v", c.ID(), other)
+		}
+	}
+	here, hereNext := q.s.CommandsFor(q.Nodes[0].ID, 0, 10)
+	there, thereNext := got.CommandsFor(q.Nodes[0].ID, 0, 10)
+	if !reflect.DeepEqual(here, there) || hereNext != thereNext || len(here) != 2 {
+		t.Error("the cursor differs")
+	}
+	for _, l := range q.log { // every statement is known
+		_, want := q.s.Apply(l.e, q.s.Time)
+		if _, r := got.Apply(l.e, q.s.Time); r != want || r.Err() != nil {
+			t.Errorf("%T again: %+v, want %+v", l.e, r, want)
+		}
+	}
+	key, _, _ := got.order.Root().Minimum()
+	want, _, _ := q.s.order.Root().Minimum()
+	if !bytes.Equal(key, want) || got.order.Len() != got.results.Len() {
+		t.Error("results are forgotten in another order")
+	}
+}
+
+func TestDamagedSnapshotIsRefused(t *testing.T) {
+	data := snapshot(t, busy(t).s)
+	for at := range data {
+		if _, err := ReadSnapshot(bytes.NewReader(data[:at])); err == nil {
+			t.Fatalf("cut at byte %d of %d: read", at, len(data))
+		}
+	}
+	for at := range data {
+		damaged := bytes.Clone(data)
+		damaged[at] ^= 1 << (at % 8)
+		if s, err := ReadSnapshot(bytes.NewReader(damaged)); err == nil || s.Act != 0 || s.Record.Charter != nil {
+			t.Fatalf("byte %d of %d flipped: %v, act %d", at, len(data), err, s.Act)
+		}
+	}
+	if _, err := ReadSnapshot(bytes.NewReader(append(data, 0))); err == nil {
+		t.Error("one byte more: read")
+	}
+	if _, err := ReadSnapshot(iotest.TimeoutReader(iotest.OneByteReader(bytes.NewReader(data)))); err == nil {
+		t.Error("a reader that fails: read")
+	}
+}
+
+// frame is one record of a snapshot.
+type frame struct {
+	kind uint8
+	body []byte
+}
+
+func split(data []byte) (out []frame, ok bool) {
+	for len(data) > 0 {
+		if len(data) < snapPrefix {
+			return nil, false
+		}
+		size := uint64(binary.BigEndian.Uint32(data))
+		if uint64(len(data)) < snapPrefix+size {
+			return nil, false
+		}
+		out = append(out, frame{data[4], data[snapPrefix : snapPrefix+size]})
+		data = data[snapPrefix+size:]
+	}
+	return out, true
+}
+
+// sealed joins frames and ends them with a checksum that holds, as somebody would who means harm.
+func sealed(frames []frame) []byte {
+	var out []byte
+	add := func(f frame) {
+		out = append(append(binary.BigEndian.AppendUint32(out, uint32(len(f.body))), f.kind), f.body...)
+	}
+	var tail snapshotTail
+	for _, f := range frames {
+		if f.kind == snapEnd {
+			_ = wire.Unmarshal(f.body, &tail)
+			continue
+		}
+		add(f)
+	}
+	tail.Sum = fleet.ID(sha256.Sum256(out))
+	add(frame{snapEnd, wire.Marshal(tail)})
+	return out
+}
+
+func TestMadeUpSnapshotIsRefused(t *testing.T) {
+	good := snapshot(t, busy(t).s)
+	frames, _ := split(good)
+	if !bytes.Equal(sealed(frames), good) {
+		t.Fatal("the test's own reading is wrong")
+	}
+	at := func(frames []frame, kind uint8) int {
+		for i, f := range frames {
+			if f.kind == kind {
+				return i
+			}
+		}
+		t.Fatalf("no record of kind %d", kind)
+		return 0
+	}
+	insert := func(frames []frame, i int, f frame) []frame {
+		return append(frames[:i:i], append([]frame{f}, frames[i:]...)...)
+	}
+	drop := func(frames []frame, i int) []frame { return append(frames[:i:i], frames[i+1:]...) }
+	swap := func(frames []frame, i int) []frame {
+		out := append([]frame(nil), frames...)
+		out[i], out[i+1] = out[i+1], out[i]
+		return out
+	}
+	replace := func(kind uint8, v any) []frame {
+		out := append([]frame(nil), frames...)
+		out[at(out, kind)].body = wire.Marshal(v)
+		return out
+	}
+	var command snapshotCommand
+	if err := wire.Unmarshal(frames[at(frames, snapCommand)].body, &command); err != nil {
+		t.Fatal(err)
+	}
+	twice := command
+	twice.Act--
+	twoCancels := command
+	twoCancels.Cancel = []auth.Envelope{command.Order.Statement, command.Order.Statement}
+	var head snapshotHead
+	if err := wire.Unmarshal(frames[0].body, &head); err != nil {
+		t.Fatal(err)
+	}
+	for name, made := range map[string][]frame{
+		"no head":              drop(frames, 0),
+		"two heads":            insert(frames, 0, frames[0]),
+		"another format":       replace(snapHead, snapshotHead{SnapshotFormat + 1, head.Act, head.Time}),
+		"ends before its acts": replace(snapHead, snapshotHead{SnapshotFormat, head.Act - 1, head.Time}),
+		"older than its acts":  replace(snapHead, snapshotHead{SnapshotFormat, head.Act, 1}),
+		"no genesis":           drop(frames, at(frames, snapAct)),
+		"an act less":          drop(frames, at(frames, snapToken)-1),
+		"acts swapped":         swap(frames, at(frames, snapAct)),
+		"tokens swapped":       swap(frames, at(frames, snapToken)),
+		"commands swapped":     swap(frames, at(frames, snapCommand)),
+		"results swapped":      swap(frames, at(frames, snapResult)),
+		"a token twice":        insert(frames, at(frames, snapToken), frames[at(frames, snapToken)]),
+		"a command twice":      insert(frames, at(frames, snapCommand), frame{snapCommand, wire.Marshal(twice)}),
+		"two cancels":          replace(snapCommand, twoCancels),
+		"a result twice":       insert(frames, at(frames, snapResult), frames[at(frames, snapResult)]),
+		"sections swapped":     swap(frames, at(frames, snapCommand)-1),
+		"unknown kind":         insert(frames, len(frames)-1, frame{snapEnd + 1, []byte{0x90}}),
+		"kind 0":               insert(frames, 1, frame{0, []byte{0x90}}),
+		"only an end":          {{snapEnd, nil}},
+		"a request, no fleet":  {frames[0], frames[at(frames, snapRequest)], {snapEnd, nil}},
+	} {
+		if _, err := ReadSnapshot(bytes.NewReader(sealed(made))); err == nil {
+			t.Errorf("%s: read", name)
+		}
+	}
+	huge := append([]byte{0xff, 0xff, 0xff, 0xff, snapHead}, good[snapPrefix:]...)
+	if _, err := ReadSnapshot(bytes.NewReader(huge)); err == nil {
+		t.Error("a record of 4 GiB: read")
+	}
+}
+
+func TestSnapshotListsAreBounded(t *testing.T) {
+	frames, _ := split(snapshot(t, founded("a").s))
+	for i := range MaxRequests + 1 {
+		body := wire.Marshal(OperatorRequest{Name: "eve", Issued: int64(i)})
+		frames = append(frames[:len(frames)-1], frame{snapRequest, body}, frames[len(frames)-1])
+	}
+	_, err := ReadSnapshot(bytes.NewReader(sealed(frames)))
+	wantKind(t, err, fleet.Exhausted)
+	frames = append(frames[:len(frames)-2], frames[len(frames)-1])
+	if _, err := ReadSnapshot(bytes.NewReader(sealed(frames))); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWriteSnapshotSaysThatItFailed(t *testing.T) {
+	s := busy(t).s
+	for room := range 3 {
+		if err := s.WriteSnapshot(&fullDisk{room: room * 4096}); !errors.Is(err, errFull) {
+			t.Errorf("room for %d bytes: %v", room*4096, err)
+		}
+	}
+}
+
+var errFull = errors.New("disk full")
+
+type fullDisk struct{ room int }
+
+func (d *fullDisk) Write(p []byte) (int, error) {
+	if d.room -= len(p); d.room < 0 {
+		return 0, errFull
+	}
+	return len(p), nil
+}

@@ -1,0 +1,264 @@
+package runner
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/muster-fleet/muster/exec"
+	"github.com/muster-fleet/muster/node/fleet"
+	"github.com/muster-fleet/muster/node/fleet/wire"
+)
+
+// The files of a run folder, runs/<command UUID>, 0700. This and the socket are all that agent and supervisor share.
+const (
+	runsName   = "runs"
+	startName  = "start"   // written by the supervisor, synced, before the child: the second witness of the start
+	endName    = "end"     // how it ended, synced; appears whole, by renaming endDraft
+	endDraft   = "end.tmp" // made by the agent with its block written; the supervisor holds a lock on it as long as it lives
+	socketName = "ctl.sock"
+	errorsName = "supervisor.err"
+	scriptName = "script"
+
+	// noteFormat is the version of the start mark, the end record, the order and the socket's frames.
+	noteFormat = 1
+	// noteSize is the size of the end file: one block, written before the run, so that a full disk cannot lose the end.
+	noteSize = 4096
+)
+
+// startMark is the content of the start file.
+type startMark struct {
+	Format    int
+	Command   [16]byte
+	Digest    [32]byte
+	Issued    int64 // nanoseconds since 1970, as all times here
+	Expires   int64
+	BootID    string
+	PID       int    // of the supervisor
+	StartTick uint64 // of the supervisor, in clock ticks since boot: with the PID it names one process
+	Time      int64
+}
+
+// endNote is the content of the end file.
+type endNote struct {
+	Format   int
+	Command  [16]byte
+	Status   string
+	ExitCode int
+	Signal   int
+	Stdout   outputNote
+	Stderr   outputNote
+	Detail   string
+	Started  int64
+	Ended    int64
+}
+
+type outputNote struct {
+	Size   int64
+	Kept   int64
+	Digest [32]byte
+	Cut    bool
+}
+
+func (o outputNote) sum() exec.OutputSum {
+	return exec.OutputSum{Size: o.Size, Kept: o.Kept, Digest: o.Digest, Cut: o.Cut}
+}
+
+// sealNote encodes a note as {u32 length, body, SHA-256}; zeros may follow.
+func sealNote(v any) []byte {
+	body := wire.Marshal(v)
+	out := binary.BigEndian.AppendUint32(nil, uint32(len(body)))
+	out = append(out, body...)
+	sum := sha256.Sum256(out)
+	return append(out, sum[:]...)
+}
+
+func openNote(data []byte, v any) error {
+	if len(data) < 4 {
+		return fleet.Errorf(fleet.Invalid, "the note is cut short")
+	}
+	end := 4 + uint64(binary.BigEndian.Uint32(data))
+	if end+sha256.Size > uint64(len(data)) {
+		return fleet.Errorf(fleet.Invalid, "the note is cut short")
+	}
+	if sha256.Sum256(data[:end]) != [32]byte(data[end:end+sha256.Size]) {
+		return fleet.Errorf(fleet.Invalid, "the note does not match its checksum")
+	}
+	return wire.Unmarshal(data[4:end], v)
+}
+
+// folder is the path of one run's folder.
+type folder string
+
+func (r *Runner) folder(command fleet.UUID) folder {
+	return folder(filepath.Join(r.cfg.Dir, runsName, command.String()))
+}
+
+func (f folder) path(name string) string { return filepath.Join(string(f), name) }
+
+// hasStart reports whether the run has a start mark, readable or not.
+func (f folder) hasStart() bool {
+	_, err := os.Lstat(f.path(startName))
+	return err == nil
+}
+
+func (f folder) start() (startMark, error) {
+	var m startMark
+	data, err := os.ReadFile(f.path(startName))
+	if err != nil {
+		return m, err
+	}
+	return m, openNote(data, &m)
+}
+
+// end returns how the run ended. The error is fs.ErrNotExist while there is no end.
+func (f folder) end() (endNote, error) {
+	var n endNote
+	data, err := os.ReadFile(f.path(endName))
+	if err != nil {
+		return n, err
+	}
+	return n, openNote(data, &n)
+}
+
+// alive reports whether the run's supervisor lives: it holds the lock on the end file from before it is started.
+func (f folder) alive() bool {
+	for _, name := range []string{endDraft, endName} {
+		fd, err := os.OpenFile(f.path(name), os.O_RDWR, 0)
+		if err != nil {
+			continue
+		}
+		err = unix.Flock(int(fd.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		fd.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return true
+		}
+	}
+	return false
+}
+
+// prepared is a run folder ready for a supervisor.
+type prepared struct {
+	end      *os.File // locked
+	listener *os.File
+	errors   *os.File
+}
+
+func (p *prepared) close() {
+	for _, f := range []*os.File{p.end, p.listener, p.errors} {
+		if f != nil {
+			f.Close()
+		}
+	}
+}
+
+// prepare makes the folder, which must not exist, with all that needs room on the disk.
+func (f folder) prepare() (_ *prepared, err error) {
+	if err := os.Mkdir(string(f), 0o700); err != nil {
+		return nil, err
+	}
+	p := &prepared{}
+	defer func() {
+		if err != nil {
+			p.close()
+			os.RemoveAll(string(f))
+		}
+	}()
+	if p.end, err = os.OpenFile(f.path(endDraft), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
+		return nil, err
+	}
+	if err = unix.Flock(int(p.end.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, err
+	}
+	if _, err = p.end.Write(make([]byte, noteSize)); err != nil {
+		return nil, err
+	}
+	if p.errors, err = os.OpenFile(f.path(errorsName), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600); err != nil {
+		return nil, err
+	}
+	p.listener, err = f.listen()
+	return p, err
+}
+
+// socketPath gives the socket a path that fits into a socket address (108 bytes) however long the data folder's path is.
+func (f folder) socketPath() (string, *os.File, error) {
+	dir, err := os.OpenFile(string(f), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", nil, err
+	}
+	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), socketName), dir, nil
+}
+
+func (f folder) listen() (*os.File, error) {
+	path, dir, err := f.socketPath()
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	l.SetUnlinkOnClose(false)
+	return l.File()
+}
+
+func (f folder) dial() (net.Conn, error) {
+	path, dir, err := f.socketPath()
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	return net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
+}
+
+// kept returns what is on disk of a stream whose supervisor left no account of it.
+func (f folder) kept(s Stream) exec.OutputSum {
+	info, err := os.Stat(f.path(string(s)))
+	if err != nil {
+		return exec.OutputSum{}
+	}
+	return exec.OutputSum{Size: info.Size(), Kept: info.Size()}
+}
+
+// lastWords returns the end of what the supervisor itself complained about.
+func (f folder) lastWords() string {
+	data, err := os.ReadFile(f.path(errorsName))
+	if err != nil || len(bytes.TrimSpace(data)) == 0 {
+		return ""
+	}
+	line, _, _ := strings.Cut(string(data), "\n")
+	return strings.ToValidUTF8(line[:min(len(line), 200)], "")
+}
+
+func bootID() (string, error) {
+	data, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(data)), err
+}
+
+func (m startMark) record(now time.Time) exec.StartedRecord {
+	r := exec.StartedRecord{Command: m.Command, Digest: m.Digest, Issued: fromUnixNano(m.Issued), Expires: fromUnixNano(m.Expires),
+		BootID: m.BootID, Time: fromUnixNano(m.Time)}
+	if r.Expires.IsZero() { // an unreadable mark: remember the command for as long as any order can be valid
+		r.Expires = now.Add(exec.MaxValidity)
+	}
+	if r.Time.IsZero() {
+		r.Time = now
+	}
+	return r
+}
+
+func (n endNote) record() exec.EndedRecord {
+	return exec.EndedRecord{Command: n.Command, Status: exec.Status(n.Status), ExitCode: n.ExitCode, Signal: n.Signal,
+		Stdout: n.Stdout.sum(), Stderr: n.Stderr.sum(), Detail: n.Detail, Time: fromUnixNano(n.Ended)}
+}

@@ -1,0 +1,167 @@
+package runner
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/muster-fleet/muster/node/fleet"
+)
+
+// Limits of a run.
+const (
+	// DefaultTimeout is SSM's execution timeout.
+	DefaultTimeout = time.Hour
+	// DefaultMaxOutput is how many bytes are kept of each stream.
+	DefaultMaxOutput = 1 << 30
+	// MaxSpec bounds script, input, arguments and environment together, in bytes.
+	MaxSpec = 16 << 20
+	// Grace is the time between SIGTERM and SIGKILL.
+	Grace = 5 * time.Second
+)
+
+// Spec says what to run. The caller has verified that it may run here and now.
+type Spec struct {
+	Command fleet.UUID
+	Digest  fleet.ID // of the signed body
+	Issued  time.Time
+	Expires time.Time
+
+	Argv      []string      // one element is a shell line (sh -c), several are an argv without a shell
+	Script    []byte        // if set, run as a script file with its #! line or sh; Argv are its arguments
+	Env       []string      // NAME=value, added to PATH, HOME, USER, LOGNAME, SHELL, MUSTER_COMMAND_ID
+	Dir       string        // "" is the user's home, or / where that does not exist
+	User      string        // "" is the agent's own
+	Stdin     []byte        // what the run reads; empty is an end of file at once
+	Timeout   time.Duration // 0 is DefaultTimeout; counted on the boot clock
+	MaxOutput int64         // bytes kept per stream; 0 is DefaultMaxOutput
+}
+
+// check returns why the spec cannot be run anywhere, or nil.
+func (s Spec) check() error {
+	size := len(s.Script) + len(s.Stdin)
+	for _, text := range append(append([]string{s.Dir}, s.Argv...), s.Env...) {
+		if strings.ContainsRune(text, 0) {
+			return fleet.Errorf(fleet.Invalid, "command %s has a NUL byte in its arguments, environment or folder", s.Command)
+		}
+		size += len(text)
+	}
+	switch {
+	case s.Command.IsZero():
+		return fleet.Errorf(fleet.Invalid, "a run needs a command ID")
+	case len(s.Argv) == 0 && len(s.Script) == 0:
+		return fleet.Errorf(fleet.Invalid, "command %s has nothing to run", s.Command)
+	case len(s.Script) == 0 && s.Argv[0] == "":
+		return fleet.Errorf(fleet.Invalid, "command %s has an empty program name", s.Command)
+	case size > MaxSpec:
+		return fleet.Errorf(fleet.Exhausted, "command %s has %d bytes of script, input and arguments; at most %d run", s.Command, size, MaxSpec)
+	case s.Dir != "" && !strings.HasPrefix(s.Dir, "/"):
+		return fleet.Errorf(fleet.Invalid, "the folder %q of command %s is not an absolute path", s.Dir, s.Command)
+	case s.Timeout < 0 || s.MaxOutput < 0:
+		return fleet.Errorf(fleet.Invalid, "command %s has a negative timeout or output limit", s.Command)
+	}
+	for _, e := range s.Env {
+		if name, _, ok := strings.Cut(e, "="); !ok || name == "" {
+			return fleet.Errorf(fleet.Invalid, "command %s has an environment entry that is not NAME=value", s.Command)
+		}
+	}
+	return nil
+}
+
+// order is what the agent hands to a supervisor, in memory (a memfd): it can hold secrets, which belong on no disk.
+type order struct {
+	Format    int
+	Command   [16]byte
+	Digest    [32]byte
+	Issued    int64
+	Expires   int64
+	BootID    string
+	Argv      []string
+	Script    []byte
+	Env       []string // complete
+	Dir       string
+	DirIsHome bool // Dir was not asked for: if it does not exist, / will do
+	Drop      bool // change to UID, GID and Groups
+	UID       int
+	GID       int
+	Groups    []int
+	Stdin     []byte
+	Timeout   int64 // nanoseconds
+	Grace     int64
+	MaxOutput int64
+	Contain   string
+	Cgroup    string // name of the run's cgroup
+}
+
+// makeOrder resolves a checked spec for the host it runs on.
+func makeOrder(s Spec, who account, drop bool, boot string) order {
+	o := order{Format: noteFormat, Command: s.Command, Digest: s.Digest, Issued: unixNano(s.Issued), Expires: unixNano(s.Expires),
+		BootID: boot, Argv: s.Argv, Script: s.Script, Env: environment(s, who), Dir: s.Dir, Stdin: s.Stdin,
+		Timeout: int64(s.Timeout), Grace: int64(Grace), MaxOutput: s.MaxOutput}
+	if o.Dir == "" {
+		o.Dir, o.DirIsHome = who.Home, true
+	}
+	if drop {
+		o.Drop, o.UID, o.GID, o.Groups = true, who.UID, who.GID, who.Groups
+	}
+	if o.Timeout == 0 {
+		o.Timeout = int64(DefaultTimeout)
+	}
+	if o.MaxOutput == 0 {
+		o.MaxOutput = DefaultMaxOutput
+	}
+	return o
+}
+
+// childPath is the PATH of runs: the host's own, whatever the agent was started with.
+const childPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// environment starts from nothing: neither the agent's variables nor LD_*, BASH_ENV, ENV or IFS reach a run unless its
+// order gives them. A later entry wins over an earlier one of the same name.
+func environment(s Spec, who account) []string {
+	base := []string{"PATH=" + childPath, "HOME=" + who.Home, "USER=" + who.Name, "LOGNAME=" + who.Name, "SHELL=" + who.Shell}
+	all := append(base, s.Env...)
+	all = append(all, commandIDVar+"="+s.Command.String())
+	last := map[string]int{}
+	for i, e := range all {
+		name, _, _ := strings.Cut(e, "=")
+		last[name] = i
+	}
+	var out []string
+	for i, e := range all {
+		if name, _, _ := strings.Cut(e, "="); last[name] == i {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// commandIDVar tells a run, and whoever looks for its processes, which command it is.
+const commandIDVar = "MUSTER_COMMAND_ID"
+
+// resolve finds the account to run as, and whether that means dropping to it.
+func resolve(user string) (who account, drop bool, err error) {
+	self := os.Geteuid()
+	passwd, err := os.ReadFile("/etc/passwd")
+	if err != nil && user != "" {
+		return who, false, fleet.Errorf(fleet.Unavailable, "cannot look up user %q: %w", user, err)
+	}
+	group, _ := os.ReadFile("/etc/group") // without it a user has no supplementary groups
+	if user == "" {
+		if who, err = findAccount(string(passwd), string(group), strconv.Itoa(self)); err != nil { // a container may have no such line
+			who = account{Name: strconv.Itoa(self), UID: self, GID: os.Getegid(), Home: "/", Shell: "/bin/sh"}
+		}
+		return who, false, nil
+	}
+	if who, err = findAccount(string(passwd), string(group), user); err != nil {
+		return who, false, err
+	}
+	if who.UID == self {
+		return who, false, nil
+	}
+	if self != 0 {
+		return who, false, fleet.Errorf(fleet.Denied, "this agent does not run as root and cannot run commands as %q", user)
+	}
+	return who, true, nil
+}

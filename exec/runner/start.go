@@ -1,0 +1,289 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"os"
+	"slices"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/muster-fleet/muster/exec"
+	"github.com/muster-fleet/muster/node/fleet"
+	"github.com/muster-fleet/muster/node/fleet/wire"
+)
+
+// crossedError marks errors of Start behind the barrier.
+type crossedError struct{ error }
+
+func (e *crossedError) Unwrap() error { return e.error }
+
+// Crossed reports whether an error of Start came after the command was, or may have been, recorded as started. It can
+// then never be started again; an Ended event or the ledger of the next Open says what became of it. When false, nothing
+// was recorded, and the command may still be started.
+func Crossed(err error) bool {
+	_, ok := errors.AsType[*crossedError](err)
+	return ok
+}
+
+// Start runs a command. It waits for a free place (until ctx ends), and returns once the start is on disk and the
+// supervisor lives; the rest comes as Events. See Crossed for its errors.
+func (r *Runner) Start(ctx context.Context, spec Spec) error {
+	if err := r.enter(); err != nil {
+		return err
+	}
+	defer r.wg.Done()
+	o, err := r.order(spec)
+	if err != nil {
+		return err
+	}
+	if err := r.takeSlot(ctx); err != nil {
+		return err
+	}
+	run := &run{command: spec.Command, slot: true}
+	err = r.start(run, spec, o)
+	if err != nil && !Crossed(err) {
+		r.freeSlot(run)
+	}
+	return err
+}
+
+// order checks all that can be checked before the barrier.
+func (r *Runner) order(spec Spec) (order, error) {
+	if err := spec.check(); err != nil {
+		return order{}, err
+	}
+	if err := r.mayStart(spec); err != nil {
+		return order{}, err
+	}
+	who, drop, err := resolve(spec.User)
+	if err != nil {
+		return order{}, err
+	}
+	o := makeOrder(spec, who, drop, r.boot)
+	o.Grace, o.Contain, o.Cgroup = int64(r.cfg.grace), r.cfg.contain, cgroupName(r.folder(spec.Command))
+	return o, nil
+}
+
+func (r *Runner) mayStart(spec Spec) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.ledger.MayStart(spec.Command, spec.Issued, spec.Expires)
+}
+
+func (r *Runner) takeSlot(ctx context.Context) error {
+	select {
+	case r.slots <- struct{}{}:
+		return nil
+	default:
+	}
+	if r.queued.Add(1) > int64(r.cfg.MaxQueued) {
+		r.queued.Add(-1)
+		return fleet.Errorf(fleet.Exhausted, "%d runs are going and %d wait on this node", r.cfg.MaxRunning, r.cfg.MaxQueued).
+			Hinted("send the command again later")
+	}
+	defer r.queued.Add(-1)
+	select {
+	case r.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fleet.Errorf(fleet.Unavailable, "the command got no place among %d runs: %w", r.cfg.MaxRunning, context.Cause(ctx))
+	case <-r.ctx.Done():
+		return fleet.Errorf(fleet.Unavailable, "the runner is closed")
+	}
+}
+
+func (r *Runner) freeSlot(run *run) {
+	if run.slot {
+		<-r.slots
+	}
+}
+
+func (r *Runner) start(run *run, spec Spec, o order) error {
+	dir := r.folder(spec.Command)
+	if !r.register(run) {
+		return fleet.Errorf(fleet.Conflict, "command %s is being started", spec.Command)
+	}
+	p, err := dir.prepare()
+	if err != nil {
+		r.unregister(run)
+		return r.notPrepared(spec, dir, err)
+	}
+	defer p.close()
+	at := r.cfg.Now()
+	err = r.journal.append(exec.StartedRecord{Command: spec.Command, Digest: spec.Digest, Issued: spec.Issued, Expires: spec.Expires,
+		BootID: r.boot, Time: at})
+	if _, doubt := errors.AsType[*doubtError](err); doubt {
+		r.unregister(run)
+		r.freeSlot(run)
+		return &crossedError{err}
+	}
+	if err != nil {
+		r.unregister(run)
+		return errors.Join(err, os.RemoveAll(string(dir)))
+	}
+	// The barrier is crossed.
+	if r.cfg.afterBarrier != nil {
+		r.cfg.afterBarrier()
+	}
+	if r.isCancelled(run) {
+		p.close() // the lock goes before the end is told
+		r.end(run, exec.EndedRecord{Command: spec.Command, Status: exec.Cancelled, ExitCode: -1, Time: r.cfg.Now(),
+			Detail: "cancelled before it was launched"})
+		return nil
+	}
+	if err := r.launch(dir, p, o); err != nil {
+		p.close()
+		r.end(run, exec.EndedRecord{Command: spec.Command, Status: exec.Failed, ExitCode: -1, Time: r.cfg.Now(),
+			Detail: "its supervisor could not be launched: " + err.Error()})
+		return &crossedError{fleet.Errorf(fleet.Unavailable, "cannot launch the supervisor of command %s: %w", spec.Command, err)}
+	}
+	p.close()
+	r.wg.Go(func() { r.follow(run) })
+	return nil
+}
+
+// notPrepared explains why there is no run folder. One that exists bears witness of a start that the ledger has lost:
+// Open removes those of starts that were never recorded.
+func (r *Runner) notPrepared(spec Spec, dir folder, err error) error {
+	switch {
+	case errors.Is(err, os.ErrExist):
+		return fleet.Errorf(fleet.Conflict, "command %s was already started on this node: it has a run folder", spec.Command)
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return fleet.Errorf(fleet.Exhausted, "no room on the disk for a run: %w", err).Hinted("free space on the disk of %s", r.cfg.Dir)
+	}
+	return fleet.Errorf(fleet.Internal, "cannot make the run folder: %w", err)
+}
+
+// register claims the command among concurrent starts.
+func (r *Runner) register(run *run) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.running[run.command] != nil {
+		return false
+	}
+	r.running[run.command] = run
+	return true
+}
+
+func (r *Runner) unregister(run *run) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.running, run.command)
+}
+
+func (r *Runner) isCancelled(run *run) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return run.cancelled
+}
+
+// The descriptors that a supervisor is given, from 3 on.
+const (
+	orderFD = 3 + iota
+	endFD
+	listenerFD
+)
+
+// launch starts the supervisor: a session of its own, an empty environment, and no secret in its arguments.
+func (r *Runner) launch(dir folder, p *prepared, o order) error {
+	memory, err := memoryFile("order", wire.Marshal(o))
+	if err != nil {
+		return err
+	}
+	defer memory.Close()
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	argv := append(slices.Clone(r.cfg.Self), fleet.UUID(o.Command).String())
+	process, err := os.StartProcess(argv[0], argv, &os.ProcAttr{
+		Dir:   string(dir),
+		Env:   []string{"GOTRACEBACK=single"},
+		Files: []*os.File{null, null, p.errors, memory, p.end, p.listener},
+		Sys:   &syscall.SysProcAttr{Setsid: true},
+	})
+	if err != nil {
+		return err
+	}
+	go process.Wait() // it may outlive the Runner, so nobody waits for this goroutine
+	return nil
+}
+
+// memoryFile returns a file without a disk, read from its start.
+func memoryFile(name string, data []byte) (*os.File, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("memfd_create", err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	if _, err = f.Write(data); err == nil {
+		_, err = f.Seek(0, 0)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// Refuse records that this node will not run a command, so that no later delivery of it is judged anew.
+func (r *Runner) Refuse(command fleet.UUID, digest fleet.ID, reason string) error {
+	if err := r.enter(); err != nil {
+		return err
+	}
+	defer r.wg.Done()
+	if s, ok := r.Ledger().Get(command); ok && s.Refused != nil {
+		return nil
+	}
+	return r.journal.append(exec.RefusedRecord{Command: command, Digest: digest, Reason: reason, Time: r.cfg.Now()})
+}
+
+// Cancel stops a command: all that it started dies, first asked (SIGTERM), then killed. A cancel of a command not yet
+// seen is kept and refuses it for good; of one that has ended, it changes nothing.
+func (r *Runner) Cancel(command fleet.UUID) error {
+	if err := r.enter(); err != nil {
+		return err
+	}
+	defer r.wg.Done()
+	r.stopRun(command) // before the disk is asked
+	s, _ := r.Ledger().Get(command)
+	if s.Cancelled != nil || s.Ended != nil {
+		return nil
+	}
+	err := r.journal.append(exec.CancelledRecord{Command: command, Time: r.cfg.Now()})
+	r.stopRun(command) // once more: it may have been recorded as started between
+	return err
+}
+
+func (r *Runner) stopRun(command fleet.UUID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	run := r.running[command]
+	if run == nil {
+		return
+	}
+	run.cancelled = true
+	if run.conn != nil {
+		sendCancel(run.conn)
+	}
+}
+
+// end records and tells how a run ended.
+func (r *Runner) end(run *run, record exec.EndedRecord) {
+	if err := r.journal.append(record); err != nil {
+		r.cfg.Log.Error("the end of a run could not be recorded", "command", record.Command.String(), "status", string(record.Status), "err", err)
+	}
+	s, _ := r.Ledger().Get(record.Command)
+	var began time.Time
+	if s.Started != nil {
+		began = s.Started.Time
+	}
+	r.unregister(run)
+	r.freeSlot(run)
+	r.events.put(Ended{record.Command, Result{Status: record.Status, ExitCode: record.ExitCode, Signal: record.Signal,
+		Started: began, Ended: record.Time, Stdout: record.Stdout, Stderr: record.Stderr, Detail: record.Detail}})
+}

@@ -1,0 +1,232 @@
+package api
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"path/filepath"
+	"syscall"
+
+	"github.com/muster-fleet/muster/consensus"
+	"github.com/muster-fleet/muster/node"
+	"github.com/muster-fleet/muster/node/api/shape"
+	"github.com/muster-fleet/muster/node/auth"
+	"github.com/muster-fleet/muster/node/fleet"
+	"github.com/muster-fleet/muster/node/fleet/wire"
+)
+
+// Client asks the agent at one socket. It may be used by many goroutines at once.
+type Client struct {
+	path string
+	http *http.Client
+}
+
+// Dial returns a client of the socket at path. Nothing is opened before the first request.
+func Dial(path string) *Client {
+	var dialer net.Dialer
+	return &Client{path: path, http: &http.Client{
+		Transport: &http.Transport{
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dialer.DialContext(ctx, "unix", path) },
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+// Close closes idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Path returns the socket's path.
+func (c *Client) Path() string { return c.path }
+
+// Version returns the agent's version.
+func (c *Client) Version(ctx context.Context) (string, error) {
+	var out shape.Version
+	err := c.get(ctx, "/v1/version", &out)
+	return out.Version, err
+}
+
+// Status returns what the host says of itself and of what it sees.
+func (c *Client) Status(ctx context.Context) (node.Status, error) {
+	var out shape.Status
+	if err := c.get(ctx, "/v1/status", &out); err != nil {
+		return node.Status{}, err
+	}
+	return out.Status()
+}
+
+// Nodes lists the enrolled nodes by name.
+func (c *Client) Nodes(ctx context.Context) ([]Node, error) {
+	var out []shape.Node
+	if err := c.get(ctx, "/v1/nodes", &out); err != nil {
+		return nil, err
+	}
+	nodes := make([]Node, 0, len(out))
+	for _, n := range out {
+		m, err := n.Member()
+		if err != nil {
+			return nil, err
+		}
+		nodes = append(nodes, Node{m, n.Sequence})
+	}
+	return nodes, nil
+}
+
+// Quorum returns who keeps the replicated state.
+func (c *Client) Quorum(ctx context.Context) (node.QuorumStatus, error) {
+	var out shape.Quorum
+	err := c.get(ctx, "/v1/quorum", &out)
+	return out.Quorum(), err
+}
+
+// Operators lists the operators who stand.
+func (c *Client) Operators(ctx context.Context) ([]auth.Operator, error) {
+	var out []shape.Operator
+	if err := c.get(ctx, "/v1/operators", &out); err != nil {
+		return nil, err
+	}
+	ops := make([]auth.Operator, 0, len(out))
+	for _, op := range out {
+		ops = append(ops, op.Operator())
+	}
+	return ops, nil
+}
+
+// Propose brings an entry to the leader. The fleet's refusal is in the result; an error means that nobody knows yet,
+// and that the same entry may be proposed again.
+func (c *Client) Propose(ctx context.Context, e consensus.Entry) (consensus.Result, error) {
+	var out shape.Result
+	err := c.post(ctx, "/v1/entries", shape.Entry{Entry: consensus.Encode(e, 0)}, &out)
+	return out.Result(), err
+}
+
+// Read asks the servers. signed is a node.Read.
+func (c *Client) Read(ctx context.Context, signed auth.Envelope) (node.Answer, error) {
+	var out shape.Answer
+	err := c.post(ctx, "/v1/read", shape.Statement{Statement: wire.Marshal(signed)}, &out)
+	return out.Answer(), err
+}
+
+// Leave says goodbye to the fleet and stops the agent.
+func (c *Client) Leave(ctx context.Context) error {
+	return c.post(ctx, "/v1/leave", struct{}{}, &struct{}{})
+}
+
+// Watch calls each with every update of a command until ctx ends, each fails or the agent hangs up, which is an
+// Unavailable error unless the agent gives another.
+func (c *Client) Watch(ctx context.Context, signed auth.Envelope, each func(node.Update) error) error {
+	resp, err := c.send(ctx, http.MethodPost, "/v1/watch", shape.Statement{Statement: wire.Marshal(signed)})
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(resp.Body)
+	lines.Buffer(nil, maxLine)
+	for lines.Scan() {
+		var line struct {
+			shape.Update
+			Error *shape.Error `json:"error"`
+		}
+		if err := shape.Unmarshal(lines.Bytes(), &line); err != nil {
+			return fleet.Errorf(fleet.Internal, "the agent's news cannot be read: %w", err)
+		}
+		if line.Error != nil {
+			return line.Error.Err()
+		}
+		if err := each(line.Update.Update()); err != nil {
+			return err
+		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err := lines.Err(); err != nil {
+		return fleet.Errorf(fleet.Unavailable, "the agent's news broke off: %w", err)
+	}
+	return fleet.Errorf(fleet.Unavailable, "the agent ended its news")
+}
+
+func (c *Client) get(ctx context.Context, path string, out any) error {
+	resp, err := c.send(ctx, http.MethodGet, path, nil)
+	if err != nil {
+		return err
+	}
+	return decode(resp, out)
+}
+
+func (c *Client) post(ctx context.Context, path string, body, out any) error {
+	resp, err := c.send(ctx, http.MethodPost, path, body)
+	if err != nil {
+		return err
+	}
+	return decode(resp, out)
+}
+
+// send returns an answer that is one: failures come back as errors.
+func (c *Client) send(ctx context.Context, method, path string, body any) (*http.Response, error) {
+	if err := checkPath(c.path); err != nil {
+		return nil, err
+	}
+	var in io.Reader
+	if body != nil {
+		raw, err := shape.Marshal(body)
+		if err != nil {
+			return nil, fleet.Errorf(fleet.Internal, "%w", err)
+		}
+		in = bytes.NewReader(raw)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://muster"+path, in)
+	if err != nil {
+		return nil, fleet.Errorf(fleet.Internal, "%w", err)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, c.unreached(ctx, err)
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp, nil
+	}
+	var failure shape.Failure
+	if err := decode(resp, &failure); err != nil || failure.Error.What == "" {
+		return nil, fleet.Errorf(fleet.Internal, "the agent answers %s", resp.Status)
+	}
+	return nil, failure.Error.Err()
+}
+
+func decode(resp *http.Response, out any) error {
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return fleet.Errorf(fleet.Unavailable, "the agent's answer broke off: %w", err)
+	}
+	if err := shape.Unmarshal(raw, out); err != nil {
+		return fleet.Errorf(fleet.Internal, "the agent's answer cannot be read: %w", err).
+			Hinted("is the agent of another version? muster version; muster status")
+	}
+	return nil
+}
+
+// unreached says why the agent could not be asked.
+func (c *Client) unreached(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, fs.ErrPermission):
+		return fleet.Errorf(fleet.Denied, "may not open %s", c.path).Hinted("repeat it with sudo")
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return fleet.Errorf(fleet.Unavailable, "no agent answers at %s", c.path).Hinted("%s", start(c.path))
+	}
+	return fleet.Errorf(fleet.Unavailable, "the agent at %s: %w", c.path, err)
+}
+
+// start returns the command that starts the agent that should be at path.
+func start(path string) string {
+	if filepath.Dir(path) == "/run/muster" {
+		return "sudo systemctl start muster; if this host is in no fleet yet: muster init or muster join"
+	}
+	return "muster agent --data-dir " + filepath.Dir(path)
+}

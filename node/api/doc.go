@@ -1,0 +1,31 @@
+// Package api is the agent's local API on a unix socket, and its Go client: how the command line, scripts and curl ask
+// the agent of their own host.
+//
+// It owns the socket, who may ask what, and the paths; the JSON shapes are in node/api/shape. It never decides what an
+// operator may do: entries and reads carry operators' signatures, which servers and nodes verify. Its invariants: every
+// request is bounded in bytes and in time, every caller in open connections, and no browser gets an answer.
+//
+// The socket can be opened by anyone (mode 0666), because everyone on a host may ask for its status; the kernel says who
+// the caller is (SO_PEERCRED), and each path asks for what it needs:
+//
+//	GET  /v1/version    anyone
+//	GET  /v1/status     anyone
+//	GET  /v1/nodes      root, the agent's own account, members of the group muster
+//	GET  /v1/quorum     the same
+//	GET  /v1/operators  the same
+//	POST /v1/entries    anyone: what is posted is signed by an operator
+//	POST /v1/read       anyone: the same
+//	POST /v1/watch      anyone: the same; answers with JSON lines until the caller hangs up
+//	POST /v1/leave      root, the agent's own account
+//
+// For example:
+//
+//	curl --unix-socket /run/muster/agent.sock http://muster/v1/status
+//	curl --unix-socket /run/muster/agent.sock http://muster/v1/nodes
+//	curl --unix-socket /run/muster/agent.sock -X POST http://muster/v1/leave
+//	curl --unix-socket /run/muster/agent.sock http://muster/v1/read -d '{"statement":"lQEB…"}'
+//
+// An answer that is none has a fitting HTTP status and the body {"error":{"kind":…,"what":…,"hint":…}}; the last line
+// of a watch that failed has the same form. Requests must name the host muster or localhost and must not come from a web
+// page (no Origin header).
+package api

@@ -1,0 +1,139 @@
+package shape
+
+import (
+	"time"
+
+	"github.com/muster-fleet/muster/node"
+	"github.com/muster-fleet/muster/node/fleet"
+)
+
+// Version is what the agent says of itself to anyone.
+type Version struct {
+	Version string `json:"version"` // of muster
+	API     int    `json:"api"`     // of the paths and shapes
+}
+
+// Named is an ID with its name.
+type Named struct {
+	ID   fleet.ID `json:"id"`
+	Name string   `json:"name"`
+}
+
+// Status is what a host says of itself and of what it sees.
+type Status struct {
+	Format   int       `json:"format"`
+	Version  string    `json:"version"`
+	Fleet    Named     `json:"fleet"`
+	Self     Node      `json:"self"`
+	Charter  Chain     `json:"charter"`
+	Record   Chain     `json:"record"`
+	Now      time.Time `json:"now"`
+	ClockOff int64     `json:"clock_off_ms"`
+	Nodes    Counts    `json:"nodes"`
+	Quorum   Quorum    `json:"quorum"`
+	Observed []string  `json:"observed"`
+	Warnings []string  `json:"warnings"`
+}
+
+// Chain says how far a signed log has come here.
+type Chain struct {
+	Head   *fleet.ID `json:"head,omitempty"`
+	Length uint64    `json:"length"`
+	Act    uint64    `json:"act,omitempty"`
+}
+
+// Counts counts members by status.
+type Counts struct {
+	Online int `json:"online"`
+	Lost   int `json:"lost"`
+	Left   int `json:"left"`
+}
+
+// Quorum is who keeps the replicated state.
+type Quorum struct {
+	Format int      `json:"format"`
+	Leader *Named   `json:"leader"` // null: none is known
+	Term   uint64   `json:"term"`
+	Voters []Server `json:"voters"`
+	Spares []Server `json:"spares"`
+	Danger string   `json:"danger"` // what would stop writes; empty: one loss is survived
+}
+
+// Server is one server of the quorum.
+type Server struct {
+	ID     fleet.ID `json:"id"`
+	Name   string   `json:"name"`
+	Online bool     `json:"online"`
+}
+
+// OfStatus returns the shape of s.
+func OfStatus(s node.Status) Status {
+	out := Status{
+		Format: Format, Version: s.Version, Fleet: Named{s.Fleet, s.FleetName}, Self: OfNode(s.Self, 0),
+		Charter: Chain{Head: &s.CharterHead, Length: s.CharterLen}, Record: Chain{Length: s.RecordLen, Act: s.Act},
+		Now: s.Now.UTC(), ClockOff: s.ClockOff.Milliseconds(), Nodes: Counts{s.Online, s.Lost, s.Left},
+		Quorum: OfQuorum(s.Quorum), Observed: make([]string, 0, len(s.Observed)), Warnings: s.Warnings,
+	}
+	for _, addr := range s.Observed {
+		out.Observed = append(out.Observed, addr.String())
+	}
+	if out.Warnings == nil {
+		out.Warnings = []string{}
+	}
+	return out
+}
+
+// Status returns what OfStatus was given, the clock's offset in whole milliseconds.
+func (s Status) Status() (node.Status, error) {
+	self, err := s.Self.Member()
+	if err != nil {
+		return node.Status{}, err
+	}
+	observed, err := addrs(s.Observed)
+	out := node.Status{
+		Version: s.Version, Fleet: s.Fleet.ID, FleetName: s.Fleet.Name, Self: self, CharterLen: s.Charter.Length,
+		Act: s.Record.Act, RecordLen: s.Record.Length, Now: s.Now, ClockOff: time.Duration(s.ClockOff) * time.Millisecond,
+		Online: s.Nodes.Online, Lost: s.Nodes.Lost, Left: s.Nodes.Left, Quorum: s.Quorum.Quorum(), Observed: observed,
+		Warnings: s.Warnings,
+	}
+	if s.Charter.Head != nil {
+		out.CharterHead = *s.Charter.Head
+	}
+	return out, err
+}
+
+// OfQuorum returns the shape of q.
+func OfQuorum(q node.QuorumStatus) Quorum {
+	out := Quorum{Format: Format, Term: q.Term, Voters: []Server{}, Spares: []Server{}, Danger: q.Danger}
+	for _, v := range q.Voters {
+		out.Voters = append(out.Voters, Server(v))
+	}
+	for _, s := range q.Spares {
+		out.Spares = append(out.Spares, Server(s))
+	}
+	if q.Leader.IsZero() {
+		return out
+	}
+	out.Leader = &Named{ID: q.Leader}
+	for _, v := range append(out.Voters[:len(out.Voters):len(out.Voters)], out.Spares...) {
+		if v.ID == q.Leader {
+			out.Leader.Name = v.Name
+		}
+	}
+	return out
+}
+
+// Quorum returns what OfQuorum was given.
+func (q Quorum) Quorum() node.QuorumStatus {
+	out := node.QuorumStatus{Term: q.Term, Danger: q.Danger}
+	for _, v := range q.Voters {
+		out.Voters = append(out.Voters, node.ServerStatus(v))
+	}
+	for _, s := range q.Spares {
+		out.Spares = append(out.Spares, node.ServerStatus(s))
+	}
+	if q.Leader != nil {
+		out.Leader = q.Leader.ID
+	}
+	return out
+}

@@ -1,0 +1,63 @@
+package authtest_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/muster-fleet/muster/node/auth"
+	"github.com/muster-fleet/muster/node/auth/authtest"
+	"github.com/muster-fleet/muster/node/fleet"
+)
+
+func TestFoundedFleetHolds(t *testing.T) {
+	f := authtest.Found("a")
+	first, err := f.Record.Roster.Enrolled(f.Nodes[0].ID)
+	if err != nil || !first.Server || first.Name != "node-0" {
+		t.Fatalf("first node: %+v, %v", first, err)
+	}
+	if op, err := f.Record.Charter.Current(f.Operator.ID(), f.Now); err != nil || op.Name != authtest.OperatorName {
+		t.Fatalf("operator: %+v, %v", op, err)
+	}
+	web := f.AddNode("web-1", map[string]string{"role": "web"}, nil)
+	if n, ok := f.Record.Roster.ByName("web-1"); !ok || n.ID != web.ID || n.Tags["role"] != "web" || n.Server {
+		t.Fatalf("second node: %+v", n)
+	}
+	f.MustTake(f.TagNode(web.ID, map[string]string{"role": "db"}, true))
+	f.Advance(time.Minute)
+	f.MustTake(f.RemoveNode(web.ID))
+	if f.Record.Roster.Len() != 1 {
+		t.Fatalf("%d nodes after the removal of one of two", f.Record.Roster.Len())
+	}
+	bob := f.AddOperator("bob", "web")
+	f.MustTake(f.DeleteOperator("bob", bob, false))
+	f.SetPolicy(auth.FirstPolicy + "// more\n")
+}
+
+func TestActsMakeTheRecordAgain(t *testing.T) {
+	f := authtest.Found("a")
+	f.AddNode("web-1", nil, nil)
+	record := auth.NewRecord()
+	for _, act := range f.Acts {
+		var err error
+		if record, err = record.Apply(act, f.ID()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if record.Head != f.Record.Head {
+		t.Fatalf("head %s, not %s", record.Head, f.Record.Head)
+	}
+}
+
+func TestSameSeedSameBytes(t *testing.T) {
+	build := func(seed string) fleet.ID {
+		f := authtest.Found(seed)
+		f.AddNode("web-1", nil, nil)
+		return f.Record.Head
+	}
+	if build("a") != build("a") {
+		t.Error("one seed made two fleets")
+	}
+	if build("a") == build("b") {
+		t.Error("two seeds made one fleet")
+	}
+}

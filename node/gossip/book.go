@@ -1,0 +1,261 @@
+package gossip
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/muster-fleet/muster/node/fleet"
+)
+
+// Member is a node as gossip sees it.
+type Member struct {
+	ID     fleet.ID
+	Addrs  []netip.AddrPort // signed by the node; the one it advertises first
+	Status fleet.Status
+	Seq    uint64        // of what it signed
+	RTT    time.Duration // of the last probe that it answered us; zero if none
+}
+
+// book holds what we verified and heard of the members. It grows with the roster only: entries begin with a tag that
+// verified.
+type book struct {
+	mu     sync.Mutex
+	byName map[string]*entry
+	byAddr map[netip.AddrPort]*entry
+	hints  map[string]netip.AddrPort // where a join was told to look for nodes not yet in the book
+	digest uint64                    // XOR of the marks of all members that are there
+}
+
+type entry struct {
+	id    fleet.ID
+	raw   string // the signed tag as it came
+	tag   tag
+	met   bool // memberlist has taken it in at least once
+	alive bool
+	rtt   time.Duration
+	heard [maxAddrs]time.Time // when a packet came from each address
+	turn  int
+}
+
+const (
+	maxHints = 256
+	// freshFor is how long an address that sent us something is preferred over the others.
+	freshFor = 30 * time.Second
+)
+
+func newBook() *book {
+	return &book{
+		byName: make(map[string]*entry), byAddr: make(map[netip.AddrPort]*entry), hints: make(map[string]netip.AddrPort),
+	}
+}
+
+// mark stands for one member and what it signed in the digest.
+func (e *entry) mark() uint64 {
+	sum := fleet.Sum(binary.BigEndian.AppendUint64(e.id[:], e.tag.seq))
+	return binary.BigEndian.Uint64(sum[:])
+}
+
+func (e *entry) present() bool { return e.met && e.alive }
+
+func (e *entry) member() Member {
+	return Member{ID: e.id, Addrs: slices.Clone(e.tag.addrs), Status: e.status(), Seq: e.tag.seq, RTT: e.rtt}
+}
+
+// status says Left only where the member itself said so.
+func (e *entry) status() fleet.Status {
+	switch {
+	case e.alive:
+		return fleet.Online
+	case e.tag.leaving:
+		return fleet.Left
+	default:
+		return fleet.ConnectionLost
+	}
+}
+
+// holds reports whether raw is the tag that we hold of name: it needs no verifying again.
+func (b *book) holds(name string, raw string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e, ok := b.byName[name]
+	return ok && e.raw == raw
+}
+
+// take judges a verified tag and keeps it if it is newer. It returns the member when one already met has changed.
+func (b *book) take(id fleet.ID, raw string, t tag) (verdict, *Member) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	name := id.Text()
+	e, known := b.byName[name]
+	if !known {
+		e = &entry{id: id}
+		b.byName[name] = e
+		delete(b.hints, name)
+	} else if v := judge(e.tag.seq, e.raw, t.seq, raw); v != newer {
+		return v, nil
+	}
+	b.change(e, func() { b.readdress(e, raw, t) })
+	if !e.met {
+		return newer, nil
+	}
+	m := e.member()
+	return newer, &m
+}
+
+func (b *book) readdress(e *entry, raw string, t tag) {
+	for _, a := range e.tag.addrs {
+		if b.byAddr[a] == e {
+			delete(b.byAddr, a)
+		}
+	}
+	e.raw, e.tag, e.heard, e.turn = raw, t, [maxAddrs]time.Time{}, 0
+	for _, a := range t.addrs {
+		b.byAddr[a] = e
+	}
+}
+
+// change keeps the digest right around a change of e.
+func (b *book) change(e *entry, do func()) {
+	if e.present() {
+		b.digest ^= e.mark()
+	}
+	do()
+	if e.present() {
+		b.digest ^= e.mark()
+	}
+}
+
+// turned notes that memberlist sees name come or go, and returns it if it is in the book.
+func (b *book) turned(name string, alive bool) (Member, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e, ok := b.byName[name]
+	if !ok {
+		return Member{}, false
+	}
+	b.change(e, func() { e.met, e.alive = e.met || alive, alive })
+	return e.member(), e.met
+}
+
+// evict forgets id.
+func (b *book) evict(id fleet.ID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	name := id.Text()
+	delete(b.hints, name)
+	e, ok := b.byName[name]
+	if !ok {
+		return
+	}
+	b.change(e, func() { e.alive = false })
+	for _, a := range e.tag.addrs {
+		if b.byAddr[a] == e {
+			delete(b.byAddr, a)
+		}
+	}
+	delete(b.byName, name)
+}
+
+// hint notes where to look for a node that a join names.
+func (b *book) hint(id fleet.ID, addr netip.AddrPort) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.hints) < maxHints {
+		b.hints[id.Text()] = addr
+	}
+}
+
+// route returns where to send the next packet for name.
+func (b *book) route(name string, now time.Time) (netip.AddrPort, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e, ok := b.byName[name]
+	if !ok {
+		addr, ok := b.hints[name]
+		return addr, ok
+	}
+	at := choose(e.heard[:len(e.tag.addrs)], now, e.turn)
+	e.turn++
+	return e.tag.addrs[at], true
+}
+
+// choose takes the address heard from last, if that is not long ago; else each in turn, until one is heard from.
+func choose(heard []time.Time, now time.Time, turn int) int {
+	best := 0
+	for i := range heard {
+		if heard[i].After(heard[best]) {
+			best = i
+		}
+	}
+	if now.Sub(heard[best]) <= freshFor {
+		return best
+	}
+	return turn % len(heard)
+}
+
+// routes returns every address to try for a stream to name, the likeliest first.
+func (b *book) routes(name string, now time.Time) []netip.AddrPort {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var out []netip.AddrPort
+	if e, ok := b.byName[name]; ok {
+		at := choose(e.heard[:len(e.tag.addrs)], now, 0)
+		out = append(out, e.tag.addrs[at])
+		out = append(out, slices.Delete(slices.Clone(e.tag.addrs), at, at+1)...)
+	}
+	if addr, ok := b.hints[name]; ok && !slices.Contains(out, addr) {
+		out = append(out, addr)
+	}
+	return out
+}
+
+// heardFrom notes that a packet came from addr.
+func (b *book) heardFrom(addr netip.AddrPort, at time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e, ok := b.byAddr[addr]
+	if !ok {
+		return
+	}
+	if i := slices.Index(e.tag.addrs, addr); i >= 0 {
+		e.heard[i] = at
+	}
+}
+
+func (b *book) measured(name string, rtt time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if e, ok := b.byName[name]; ok {
+		e.rtt = rtt
+	}
+}
+
+func (b *book) summary() uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.digest
+}
+
+// leaving reports whether name said goodbye, and whether it is in the book at all.
+func (b *book) leaving(name string) (leaving, known bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e, ok := b.byName[name]
+	return ok && e.tag.leaving, ok
+}
+
+func (b *book) members() []Member {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	out := make([]Member, 0, len(b.byName))
+	for _, e := range b.byName {
+		if e.met {
+			out = append(out, e.member())
+		}
+	}
+	slices.SortFunc(out, func(x, y Member) int { return x.ID.Compare(y.ID) })
+	return out
+}

@@ -1,0 +1,336 @@
+package gossip
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/serf/serf"
+
+	"github.com/muster-fleet/muster/node/fleet"
+)
+
+// Peer is a node and where to look for it.
+type Peer struct {
+	ID   fleet.ID
+	Addr netip.AddrPort
+}
+
+// Config is what gossip needs. All but Addrs, Seq, Preset and Log is required.
+type Config struct {
+	Fleet   fleet.ID
+	Self    fleet.ID
+	Key     ed25519.PrivateKey // of the node
+	Addrs   []netip.AddrPort   // where others reach this node, the best first; Carrier.LocalAddr if empty
+	Carrier Carrier
+	// Trusted returns the public key of a node that is enrolled and not removed. It is called under locks, often: it must
+	// be fast and must not call Gossip.
+	Trusted func(id fleet.ID) (ed25519.PublicKey, bool)
+	// Seq returns a number that is never less than it was in any earlier life of this node, such as the fleet's clock in
+	// nanoseconds. The wall clock if nil.
+	Seq    func() uint64
+	Preset Preset       // LAN if zero
+	Log    *slog.Logger // nothing is logged if nil
+}
+
+// Gossip is this node's part in the fleet's gossip.
+type Gossip struct {
+	cfg    Config
+	public ed25519.PublicKey
+	book   *book
+	feed   *feed
+	drift  drift // used by memberlist's one probing goroutine only
+	carry  *carry
+	serf   *serf.Serf
+	events chan Event
+
+	telling  sync.Mutex    // one change of our tag at a time
+	mine     tag           // what we say now; guarded by telling
+	said     atomic.Uint64 // its sequence
+	echoed   atomic.Uint64 // the highest sequence under our signature that others hold
+	outrun   chan struct{} // others hold a tag of ours that is not older than what we say
+	exchange chan string   // a member to exchange all members with
+
+	end    context.CancelFunc
+	ctx    context.Context //nolint:containedctx // the life of this Gossip
+	tasks  sync.WaitGroup
+	closed sync.Once
+}
+
+// New starts gossip; it knows nobody before Join, or before somebody joins it.
+func New(cfg Config) (*Gossip, error) {
+	if err := complete(&cfg); err != nil {
+		return nil, err
+	}
+	ctx, end := context.WithCancel(context.Background())
+	g := &Gossip{
+		cfg: cfg, public: cfg.Key.Public().(ed25519.PublicKey), book: newBook(), feed: newFeed(),
+		events: make(chan Event), outrun: make(chan struct{}, 1), exchange: make(chan string, 1), ctx: ctx, end: end,
+	}
+	g.carry = newCarry(ctx, cfg.Self, cfg.Carrier, g.book)
+	g.mine = tag{seq: cfg.Seq(), addrs: cfg.Addrs}
+	raw := g.record()
+	heard := make(chan serf.Event, 64)
+	if err := g.start(raw, heard); err != nil {
+		end()
+		return nil, fleet.Errorf(fleet.Internal, "cannot start gossip: %w", err)
+	}
+	go g.listen(heard)
+	g.tasks.Go(func() { g.feed.pump(ctx, g.events) })
+	g.tasks.Go(g.mend)
+	return g, nil
+}
+
+func complete(cfg *Config) error {
+	if cfg.Carrier == nil || cfg.Trusted == nil || len(cfg.Key) != ed25519.PrivateKeySize || cfg.Self.IsZero() {
+		return fleet.Errorf(fleet.Internal, "gossip: the configuration is incomplete")
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Seq == nil {
+		cfg.Seq = func() uint64 { return uint64(max(0, time.Now().UnixNano())) }
+	}
+	if len(cfg.Addrs) == 0 {
+		cfg.Addrs = []netip.AddrPort{cfg.Carrier.LocalAddr()}
+	}
+	cfg.Addrs = cleanAddrs(cfg.Addrs)
+	cfg.Preset = cfg.Preset.orLAN()
+	return checkAddrs(cfg.Addrs)
+}
+
+func (g *Gossip) start(raw string, heard chan<- serf.Event) error {
+	name, logger := g.cfg.Self.Text(), newListLog(g.cfg.Log)
+	list := g.cfg.Preset.memberlist(name, g.carry, g.cfg.Carrier.MaxPayload(), logger)
+	conf := g.cfg.Preset.serf(name, list, logger)
+	conf.Tags = map[string]string{tagKey: raw}
+	conf.EventCh = heard
+	conf.Merge = gate{g}
+	conf.ReconnectTimeoutOverride = gate{g}
+	list.Ping = gate{g} // serf leaves it alone while coordinates are off
+	var err error
+	g.serf, err = serf.Create(conf)
+	return err
+}
+
+// record signs g.mine and keeps it as our own entry. The caller holds telling, or is alone.
+func (g *Gossip) record() string {
+	raw := string(g.mine.sign(g.cfg.Fleet, g.cfg.Key))
+	g.said.Store(g.mine.seq)
+	g.book.take(g.cfg.Self, raw, g.mine)
+	return raw
+}
+
+// listen drains serf, which would block under its locks if nobody did, and goes on for a moment after serf has ended:
+// its last events may still be on their way.
+func (g *Gossip) listen(heard <-chan serf.Event) {
+	ended := g.serf.ShutdownCh()
+	var last <-chan time.Time
+	for {
+		select {
+		case e := <-heard:
+			g.onSerf(e)
+		case <-ended:
+			ended, last = nil, time.After(time.Second)
+		case <-last:
+			return
+		}
+	}
+}
+
+// outrunPause keeps two hosts with one key from filling the fleet with their dispute.
+const outrunPause = 5 * time.Second
+
+// mend does what the callbacks found to be needed but must not do themselves.
+func (g *Gossip) mend() {
+	for {
+		select {
+		case <-g.ctx.Done():
+			return
+		case name := <-g.exchange:
+			g.cfg.Log.Debug("members differ, exchanging all", "peer", name)
+			_, _ = g.serf.Memberlist().Join([]string{joinText(name)}) // the next digest shows whether it helped
+		case <-g.outrun:
+			g.cfg.Log.Warn("others hold newer addresses under this node's key; signing again",
+				"hint", "is there another host with a copy of this node's data folder?")
+			_ = g.tell(func(*tag) {})
+			select {
+			case <-time.After(outrunPause):
+			case <-g.ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+// tell changes what we say of ourselves, signs it with a higher sequence and spreads it.
+func (g *Gossip) tell(change func(*tag)) error {
+	g.telling.Lock()
+	defer g.telling.Unlock()
+	if g.ctx.Err() != nil {
+		return errClosed
+	}
+	next := g.mine
+	change(&next)
+	next.seq = max(g.cfg.Seq(), g.mine.seq+1, g.echoed.Load()+1)
+	if err := checkAddrs(next.addrs); err != nil {
+		return err
+	}
+	g.mine = next
+	if err := g.serf.SetTags(map[string]string{tagKey: g.record()}); err != nil {
+		g.cfg.Log.Debug("the news of this node's addresses is slow to leave", "err", err) // exchanges carry it
+	}
+	return nil
+}
+
+var errClosed = fleet.Errorf(fleet.Unavailable, "gossip has ended")
+
+// Packet takes a packet of gossip from the transport. It never blocks: packets over the queue are dropped, as are those
+// of a kind that we do not take. payload may be reused afterwards.
+func (g *Gossip) Packet(from netip.AddrPort, payload []byte, at time.Time) {
+	g.carry.packet(from, payload, at)
+}
+
+// Stream takes an incoming push/pull from the transport, which has verified the peer, and closes it when done.
+func (g *Gossip) Stream(conn net.Conn, peer fleet.ID) {
+	if _, ok := g.trusted(peer); !ok || peer == g.cfg.Self {
+		_ = conn.Close()
+		return
+	}
+	g.carry.stream(conn)
+}
+
+const (
+	joinEnough   = 3 // exchanges with as many members tell all there is
+	joinParallel = 4
+)
+
+// Join makes this node known to some of the peers and them to it, and returns with how many that worked; three are
+// enough. It is an error if none answered.
+func (g *Gossip) Join(ctx context.Context, peers []Peer) (int, error) {
+	todo := make(chan string, len(peers))
+	for _, p := range peers {
+		if p.ID != g.cfg.Self && p.Addr.IsValid() {
+			g.book.hint(p.ID, netip.AddrPortFrom(p.Addr.Addr().Unmap(), p.Addr.Port()))
+			todo <- joinText(p.ID.Text())
+		}
+	}
+	close(todo)
+	if len(todo) == 0 {
+		return 0, fleet.Errorf(fleet.Invalid, "nobody to join")
+	}
+	results := make(chan error, len(todo))
+	var joined atomic.Int32
+	tried := len(todo)
+	for range min(joinParallel, tried) {
+		go func() {
+			for peer := range todo {
+				results <- g.joinOne(ctx, peer, &joined)
+			}
+		}()
+	}
+	var last error
+	for range tried {
+		select {
+		case err := <-results:
+			if err != nil {
+				last = err
+			}
+		case <-ctx.Done():
+			return joinResult(int(joined.Load()), ctx.Err())
+		case <-g.ctx.Done():
+			return joinResult(int(joined.Load()), errClosed)
+		}
+	}
+	return joinResult(int(joined.Load()), last)
+}
+
+func (g *Gossip) joinOne(ctx context.Context, peer string, joined *atomic.Int32) error {
+	if joined.Load() >= joinEnough || ctx.Err() != nil || g.ctx.Err() != nil {
+		return ctx.Err()
+	}
+	n, err := g.serf.Memberlist().Join([]string{peer})
+	joined.Add(int32(n))
+	return err
+}
+
+func joinResult(joined int, err error) (int, error) {
+	if joined > 0 {
+		return joined, nil
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return 0, err
+	}
+	return 0, fleet.Errorf(fleet.Unavailable, "no member of the fleet answers: %w", err).
+		Hinted("is the port open (udp) on both sides?")
+}
+
+// joinText names a node to memberlist, which must not look anything up.
+func joinText(name string) string { return name + "/" + net.JoinHostPort(everywhere, "9") }
+
+// Members returns everybody that this node has met and that was not removed, itself included, by ID.
+func (g *Gossip) Members() []Member { return g.book.members() }
+
+// Events yields what happens to other members, each member's newest news once; a slow reader misses what was between.
+// It is closed by Close.
+func (g *Gossip) Events() <-chan Event { return g.events }
+
+// SetAddrs tells the fleet where this node is from now on, the best address first. With the same addresses it announces
+// the node again, which helps when others learned only now that it is enrolled. It may take some seconds.
+func (g *Gossip) SetAddrs(addrs []netip.AddrPort) error {
+	addrs = cleanAddrs(addrs)
+	return g.tell(func(t *tag) { t.addrs = addrs })
+}
+
+// Evict forgets a node that was removed from the fleet. Trusted must refuse it already. Nothing more is sent to it, so
+// that memberlist loses it within seconds.
+func (g *Gossip) Evict(id fleet.ID) {
+	if id == g.cfg.Self {
+		return
+	}
+	g.book.evict(id)
+	g.feed.drop(id)
+}
+
+// Leave says goodbye: others will see this node as Left, not as lost. It takes two seconds or more; when ctx ends
+// first, the goodbye may have reached some only. Close afterwards.
+func (g *Gossip) Leave(ctx context.Context) error {
+	done := make(chan error, 1)
+	go func() { done <- g.sayGoodbye() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (g *Gossip) sayGoodbye() (err error) {
+	if err := g.tell(func(t *tag) { t.leaving = true }); err != nil {
+		return err
+	}
+	defer func() {
+		if recover() != nil { // memberlist panics when Close overtakes it here
+			err = errClosed
+		}
+	}()
+	return g.serf.Leave()
+}
+
+// Close ends gossip at once; without Leave, others find out by probing. Goroutines of memberlist that wait for a timer
+// end with it, within seconds.
+func (g *Gossip) Close() error {
+	var err error
+	g.closed.Do(func() {
+		g.end()
+		err = g.serf.Shutdown()
+		g.tasks.Wait()
+	})
+	return err
+}

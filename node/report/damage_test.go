@@ -1,0 +1,287 @@
+package report
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	osexec "os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+
+	"go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
+
+	"github.com/muster-fleet/muster/exec"
+	"github.com/muster-fleet/muster/node/fleet"
+)
+
+// filled returns the bytes of a store with reports of n nodes for command 1.
+func filled(t testing.TB, n int) []byte {
+	t.Helper()
+	dir := t.TempDir()
+	s := open(t, dir, Options{})
+	for i := range n {
+		put(t, s, rep(command(1), i, 1, exec.Success), rep(command(i), 1, 1, exec.Success))
+	}
+	s.Close()
+	data, err := os.ReadFile(filepath.Join(dir, FileName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func write0(t testing.TB, dir string, data []byte) string {
+	t.Helper()
+	path := filepath.Join(dir, FileName)
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestDamagedFileIsMovedAside(t *testing.T) {
+	good := filled(t, 30)
+	page := os.Getpagesize()
+	zeroed := bytes.Clone(good)
+	for at := 2 * page; at+page <= len(good); at += page {
+		clear(zeroed[at : at+page])
+	}
+	metas := bytes.Clone(good)
+	clear(metas[:2*page])
+	for name, data := range map[string][]byte{
+		"no such file at all":   bytes.Repeat([]byte("not a store "), 1000),
+		"short":                 []byte("x"),
+		"cut":                   good[:3*page],
+		"cut in the last pages": good[:len(good)/2],
+		"pages zeroed":          zeroed,
+		"no meta page":          metas,
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, warned := t.TempDir(), &lines{}
+			path := write0(t, dir, data)
+			s := open(t, dir, Options{Log: warned.log()})
+			if warned.count() != 1 || !strings.Contains(warned.buf.String(), path+".damaged-1") {
+				t.Errorf("warned: %s", warned.buf.String())
+			}
+			if kept, err := os.ReadFile(path + ".damaged-1"); err != nil || !bytes.Equal(kept, data) {
+				t.Errorf("the damaged file was not kept as it was: %v", err)
+			}
+			put(t, s, rep(command(1), 1, 1, exec.Success))
+			s.Close()
+			if len(of(t, open(t, dir, Options{Log: warned.log()}), command(1))) != 1 || warned.count() != 1 {
+				t.Error("the new store does not last")
+			}
+		})
+	}
+}
+
+func TestFewDamagedFilesAreKept(t *testing.T) {
+	dir := t.TempDir()
+	for n := range maxDamaged + 2 {
+		path := write0(t, dir, fmt.Appendf(nil, "damaged %d", n+1))
+		s := open(t, dir, Options{})
+		s.Close()
+		kept, _ := damagedFiles(path)
+		if len(kept) != min(n+1, maxDamaged) || kept[len(kept)-1] != n+1 {
+			t.Fatalf("after %d: %v", n+1, kept)
+		}
+	}
+}
+
+// TestAnyFlippedBytesCostReportsOnly flips bytes anywhere. Whatever it hits, the process lives, the store opens, and a
+// report that is put is there.
+func TestAnyFlippedBytesCostReportsOnly(t *testing.T) {
+	good := filled(t, 40)
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 150 {
+		data := bytes.Clone(good)
+		for range 1 + random.IntN(3) {
+			at := random.IntN(len(data))
+			if random.IntN(2) == 0 { // page headers and elements are where it hurts
+				at = at/os.Getpagesize()*os.Getpagesize() + random.IntN(64)
+			}
+			data[at] ^= byte(1 + random.IntN(255))
+		}
+		dir := t.TempDir()
+		write0(t, dir, data)
+		s, err := Open(dir, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := rep(command(1), 5, 9, exec.Unknown)
+		if err := s.Put(m.report, m.signed); err == nil {
+			if got := of(t, s, command(1))[m.report.Node]; got.Seq == 0 {
+				t.Error("a report that was taken is gone")
+			}
+		} else {
+			wantKind(t, err, fleet.Internal)
+		}
+		if _, err := s.Prune(); err != nil {
+			wantKind(t, err, fleet.Internal)
+		}
+		s.Close()
+	}
+}
+
+func TestDamagedValueIsReplacedByTheNextReport(t *testing.T) {
+	dir, warned := t.TempDir(), &lines{}
+	s := open(t, dir, Options{Log: warned.log()})
+	put(t, s, rep(command(1), 1, 7, exec.Success), rep(command(1), 2, 1, exec.Success))
+	err := s.db.Update(func(tx *bbolt.Tx) error {
+		b, id, node := tx.Bucket(bucketReports), command(1), signer(1).ID()
+		value := bytes.Clone(b.Bucket(id[:]).Get(node[:]))
+		value[len(value)/2] ^= 1
+		return b.Bucket(id[:]).Put(node[:], value)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := of(t, s, command(1)); len(got) != 1 || warned.count() != 1 {
+		t.Fatalf("%d reports, %d warnings", len(got), warned.count())
+	}
+	put(t, s, rep(command(1), 1, 7, exec.Success))
+	if got := of(t, s, command(1)); len(got) != 2 || warned.count() != 1 {
+		t.Fatalf("not healed: %d reports, %d warnings", len(got), warned.count())
+	}
+}
+
+func TestSoundFilesAreNeverMoved(t *testing.T) {
+	t.Run("newer format", func(t *testing.T) {
+		dir := t.TempDir()
+		s := open(t, dir, Options{})
+		if err := s.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketMeta).Put(keyFormat, []byte{format + 1}) }); err != nil {
+			t.Fatal(err)
+		}
+		s.Close()
+		refused(t, dir, fleet.Invalid)
+	})
+	t.Run("in use", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) { // the wait for the lock takes no time here
+			dir := t.TempDir()
+			open(t, dir, Options{})
+			refused(t, dir, fleet.Unavailable)
+		})
+	})
+	t.Run("empty", func(t *testing.T) { // a crash between making the file and its first page
+		dir := t.TempDir()
+		path := write0(t, dir, nil)
+		open(t, dir, Options{})
+		if kept, _ := damagedFiles(path); len(kept) != 0 {
+			t.Error("moved")
+		}
+	})
+	t.Run("without buckets", func(t *testing.T) { // a crash before the first transaction
+		dir := t.TempDir()
+		path := filepath.Join(dir, FileName)
+		db, err := bbolt.Open(path, 0o600, boltOptions())
+		if err != nil {
+			t.Fatal(err)
+		}
+		db.Close()
+		open(t, dir, Options{})
+		if kept, _ := damagedFiles(path); len(kept) != 0 {
+			t.Error("moved")
+		}
+	})
+}
+
+func refused(t *testing.T, dir string, kind fleet.Kind) {
+	t.Helper()
+	path := filepath.Join(dir, FileName)
+	_, err := Open(dir, Options{})
+	e := wantKind(t, err, kind)
+	if !strings.Contains(e.What, path) || e.Hint == "" {
+		t.Errorf("%q (%q) does not name the file and the mend", e.What, e.Hint)
+	}
+	if kept, _ := damagedFiles(path); len(kept) != 0 {
+		t.Error("the file was moved aside")
+	}
+}
+
+func TestErrorsOfTheDisk(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		kind fleet.Kind
+	}{
+		{&os.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}, fleet.Exhausted},
+		{fmt.Errorf("file resize error: %s", syscall.EDQUOT), fleet.Exhausted},
+		{fmt.Errorf("file sync error: %s", syscall.ENOSPC), fleet.Exhausted},
+		{syscall.EIO, fleet.Unavailable},
+		{os.ErrPermission, fleet.Unavailable},
+		{damagef("x"), fleet.Internal},
+	} {
+		e := wantKind(t, trouble("/x/reports.db", c.err), c.kind)
+		if !strings.Contains(e.Error(), "/x/reports.db") || e.Hint == "" {
+			t.Errorf("%v: %q (%q)", c.err, e.What, e.Hint)
+		}
+	}
+	if trouble("x", nil) != nil {
+		t.Error("no error became one")
+	}
+}
+
+const fullDisk = "MUSTER_TEST_FULL_DISK"
+
+// TestFullDisk runs itself in a mount namespace of its own, where it can make a disk of 1 MiB.
+func TestFullDisk(t *testing.T) {
+	if dir := os.Getenv(fullDisk); dir != "" {
+		onFullDisk(t, dir)
+		return
+	}
+	cmd := osexec.Command(os.Args[0], "-test.run=^TestFullDisk$", "-test.v")
+	cmd.Env = append(os.Environ(), fullDisk+"="+t.TempDir())
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNS,
+		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
+	}
+	text, err := cmd.CombinedOutput()
+	switch {
+	case errors.Is(err, os.ErrPermission) || bytes.Contains(text, []byte("--- SKIP")):
+		t.Skipf("no namespaces here: %v %s", err, text)
+	case err != nil:
+		t.Fatalf("%v\n%s", err, text)
+	}
+}
+
+func onFullDisk(t *testing.T, dir string) {
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skip(err)
+	}
+	s := open(t, dir, Options{})
+	var err error
+	n := 0
+	for ; err == nil && n < 200; n++ {
+		m := out(command(n), 1, 1, exec.Success, 20_000)
+		err = s.Put(m.report, m.signed)
+	}
+	wantKind(t, err, fleet.Exhausted)
+	taken := n - 1
+	check := func() {
+		t.Helper()
+		for i := range n {
+			if got := len(of(t, s, command(i))); (got == 1) != (i < taken) {
+				t.Fatalf("command %d has %d reports; %d were taken", i, got, taken)
+			}
+		}
+	}
+	check()
+	m := out(command(n-1), 1, 1, exec.Success, 20_000)
+	wantKind(t, s.Put(m.report, m.signed), fleet.Exhausted)
+	check()
+	s.Close()
+	s = open(t, dir, Options{})
+	check()
+	s.Close()
+	s = open(t, dir, Options{MaxBytes: 400 << 10})
+	if removed, err := s.Prune(); err != nil || removed == 0 {
+		t.Fatalf("pruning on a full disk: %d, %v", removed, err)
+	}
+	put(t, s, m)
+}

@@ -1,0 +1,266 @@
+package transport
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/muster-fleet/muster/node/fleet"
+)
+
+// Gate says who may speak. Its methods are called from many goroutines and must answer from memory, at once.
+type Gate interface {
+	// Prove returns what is shown in the hello of a connection, at most MaxProof bytes: the enrolment record. It is not
+	// called for a connection that joins, whose proof is empty.
+	Prove(plane Plane) []byte
+	// Admit judges a new connection, at both ends. The peer has proved its key, and that it means this fleet.
+	Admit(peer fleet.ID, plane Plane, proof []byte) error
+	// Allow judges every stream again, at both ends, so that a peer that was removed or demoted is refused at once.
+	Allow(peer fleet.ID, plane Plane) error
+}
+
+// StreamFunc serves one incoming stream, on a goroutine of its own. It owns the stream: it, or whoever it hands the
+// stream to, must Close it. A panic costs the stream, not the agent.
+type StreamFunc func(*Stream)
+
+// PacketFunc takes one genuine packet; payload is its own. It runs on one of the goroutines that read packets: while it
+// takes its time there is one fewer, and bursts are lost. It must not wait for anything, nor call Endpoint.Close.
+type PacketFunc func(from netip.AddrPort, payload []byte, at time.Time)
+
+// Config is what an Endpoint needs. All but Log must be given.
+type Config struct {
+	Conn  net.PacketConn                  // owned from Start on; a *net.UDPConn must come unwrapped, or quic-go is ten times slower
+	Key   ed25519.PrivateKey              // the node's key; its hash is the node's ID
+	Fleet fleet.ID                        // peers of other fleets are refused
+	Gate  Gate                            //
+	Addrs func(fleet.ID) []netip.AddrPort // where a peer may be, best first; at most 16 are tried
+	Log   *slog.Logger                    // nil: nothing is logged
+}
+
+// Endpoint is the node's end of the network. All methods are safe for concurrent use.
+type Endpoint struct {
+	conn      net.PacketConn
+	id        fleet.ID
+	fleet     fleet.ID
+	gate      Gate
+	addrs     func(fleet.ID) []netip.AddrPort
+	log       *slog.Logger
+	leaf      tls.Certificate
+	instance  [saltSize]byte
+	began     time.Time
+	transport *quic.Transport
+	pool      *pool
+	door      *door
+	seen      sightings
+	sealer    *sealer
+	opener    *opener
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup // our goroutines, but for handlers
+
+	mu       sync.Mutex
+	started  bool
+	closing  bool
+	listener *quic.Listener
+	streams  map[Plane]StreamFunc
+	packets  map[Kind]PacketFunc
+	flights  map[destination]*flight
+}
+
+// New makes an Endpoint that does nothing until Start.
+func New(cfg Config) (*Endpoint, error) {
+	if cfg.Conn == nil || len(cfg.Key) != ed25519.PrivateKeySize || cfg.Fleet.IsZero() || cfg.Gate == nil || cfg.Addrs == nil {
+		return nil, fleet.Errorf(fleet.Internal, "transport needs a socket, a node key, a fleet, a gate and addresses")
+	}
+	leaf, err := leafOf(cfg.Key)
+	if err != nil {
+		return nil, err
+	}
+	e := &Endpoint{
+		conn:    cfg.Conn,
+		id:      fleet.Sum(cfg.Key.Public().(ed25519.PublicKey)),
+		fleet:   cfg.Fleet,
+		gate:    cfg.Gate,
+		addrs:   cfg.Addrs,
+		log:     cfg.Log,
+		leaf:    leaf,
+		began:   time.Now(),
+		door:    newDoor(),
+		opener:  newOpener(cfg.Fleet),
+		streams: map[Plane]StreamFunc{},
+		packets: map[Kind]PacketFunc{},
+		flights: map[destination]*flight{},
+	}
+	if e.log == nil {
+		e.log = slog.New(slog.DiscardHandler)
+	}
+	_, _ = rand.Read(e.instance[:]) // never fails: crypto/rand ends the process instead
+	e.pool = newPool(e.id)
+	e.sealer = &sealer{fleet: cfg.Fleet, salt: e.instance}
+	e.ctx, e.cancel = context.WithCancel(context.Background())
+	resetKey := quic.StatelessResetKey(derive(cfg.Key, "stateless reset"))
+	tokenKey := quic.TokenGeneratorKey(derive(cfg.Key, "address token"))
+	e.transport = &quic.Transport{
+		Conn:                cfg.Conn,
+		ConnectionIDLength:  8,
+		StatelessResetKey:   &resetKey, // the same after a restart, so that peers learn of it at once
+		TokenGeneratorKey:   &tokenKey,
+		VerifySourceAddress: func(net.Addr) bool { return e.door.mustProve(time.Now()) },
+		ConnContext:         e.meet,
+	}
+	return e, nil
+}
+
+// ID returns this node's ID.
+func (e *Endpoint) ID() fleet.ID { return e.id }
+
+// LocalAddr returns the socket's address, which may be a wildcard.
+func (e *Endpoint) LocalAddr() netip.AddrPort { return addrPort(e.conn.LocalAddr()) }
+
+// Observed returns the addresses at which peers say they see this node, the latest first, at most 8. Each is one peer's
+// word.
+func (e *Endpoint) Observed() []netip.AddrPort { return e.seen.newest() }
+
+// Handle sets who serves a plane's incoming streams. Call it before Start; a plane without one is not served.
+func (e *Endpoint) Handle(plane Plane, serve func(*Stream)) {
+	if _, known := plane.limits(); !known {
+		panic("transport: no plane " + string(plane))
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.streams[plane] = serve
+}
+
+func (e *Endpoint) handler(plane Plane) StreamFunc {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.streams[plane]
+}
+
+// HandlePackets sets who takes packets of a kind; see PacketFunc for what it must not do. Call it before Start; kinds
+// without one are dropped.
+func (e *Endpoint) HandlePackets(kind Kind, take func(from netip.AddrPort, payload []byte, at time.Time)) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.packets[kind] = take
+}
+
+// SetKeys replaces the fleet's gossip keys. Until the first call no packet is sent or taken.
+func (e *Endpoint) SetKeys(keys Keys) {
+	e.opener.use(keys)
+	e.sealer.use(keys)
+}
+
+// Start begins to serve the socket. From then on the socket is the Endpoint's, and Close closes it.
+func (e *Endpoint) Start() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.started || e.closing {
+		return fleet.Errorf(fleet.Internal, "transport was started or closed before")
+	}
+	e.openQueue()
+	listener, err := e.transport.Listen(serverTLS(e.leaf), serverQUIC())
+	if err != nil {
+		return &fleet.Error{Kind: fleet.Unavailable, What: "cannot serve " + e.conn.LocalAddr().String() + "/udp", Err: err}
+	}
+	e.started, e.listener = true, listener
+	e.readPackets()
+	e.tasks.Go(func() { e.acceptAll(listener) })
+	return nil
+}
+
+// Close ends all connections, telling the peers, and closes the socket. It waits for what the Endpoint started but not
+// for StreamFuncs: their streams fail.
+func (e *Endpoint) Close() error {
+	e.mu.Lock()
+	if e.closing {
+		e.mu.Unlock()
+		return nil
+	}
+	e.closing = true
+	started := e.started
+	e.mu.Unlock()
+
+	e.cancel()
+	closeAll(e.pool.shut(), closeGone, "")
+	if started {
+		_ = e.listener.Close()
+		e.tasks.Wait()
+		_ = e.transport.Close()
+	}
+	return e.conn.Close()
+}
+
+// Drop closes all connections with a peer, and so ends its streams; why is told to it in one line.
+func (e *Endpoint) Drop(id fleet.ID, why string) {
+	closeAll(e.pool.of(id), closeRefused+quic.ApplicationErrorCode(fleet.Denied), printable(why))
+}
+
+// serverQUIC serves every plane: QUIC does not know the plane yet when the connection begins.
+func serverQUIC() *quic.Config {
+	return &quic.Config{
+		InitialPacketSize:              MaxPacket, // passes everywhere; quic-go finds out if more does
+		HandshakeIdleTimeout:           handshakeTimeout,
+		MaxIdleTimeout:                 idleTimeout,
+		InitialStreamReceiveWindow:     firstWindow,
+		InitialConnectionReceiveWindow: firstWindow,
+		MaxStreamReceiveWindow:         maxStreamWindow,
+		MaxConnectionReceiveWindow:     maxConnWindow,
+		MaxIncomingStreams:             maxStreams + 1, // and the control stream
+		MaxIncomingUniStreams:          -1,
+	}
+}
+
+func clientQUIC(limits planeLimits) *quic.Config {
+	cfg := serverQUIC()
+	cfg.MaxIdleTimeout = limits.idle
+	cfg.KeepAlivePeriod = limits.keepAlive
+	return cfg
+}
+
+// leaveKey finds, in a connection's context, the way to give back its place among strangers.
+type leaveKey struct{}
+
+// meet is asked by quic-go before it spends anything on a stranger's connection.
+func (e *Endpoint) meet(ctx context.Context, info *quic.ClientInfo) (context.Context, error) {
+	leave, err := e.door.enter(addrPort(info.RemoteAddr).Addr())
+	if err != nil {
+		return nil, err
+	}
+	context.AfterFunc(ctx, leave) // however the connection ends
+	return context.WithValue(ctx, leaveKey{}, leave), nil
+}
+
+func (e *Endpoint) acceptAll(listener *quic.Listener) {
+	for {
+		conn, err := listener.Accept(e.ctx)
+		if err != nil {
+			if !errors.Is(err, quic.ErrServerClosed) && e.ctx.Err() == nil {
+				e.log.Error("the socket fails", "cause", err)
+			}
+			return
+		}
+		e.tasks.Go(func() { e.receive(conn) })
+	}
+}
+
+// receive says hello to a peer that dialled, and serves it.
+func (e *Endpoint) receive(conn *quic.Conn) {
+	l, err := e.welcome(conn)
+	if err != nil {
+		e.log.Debug("connection refused", "from", conn.RemoteAddr(), "cause", err)
+		_ = conn.CloseWithError(closing(err))
+		return
+	}
+	l.run()
+}

@@ -1,0 +1,210 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/muster-fleet/muster/node/fleet"
+)
+
+// newLink wraps a connection whose TLS handshake is done; it is not in use before both hellos.
+func (e *Endpoint) newLink(conn *quic.Conn, dialled bool) (*link, error) {
+	state := conn.ConnectionState().TLS
+	peer, err := provenID(state)
+	if err != nil {
+		return nil, err
+	}
+	if peer == e.id {
+		return nil, fleet.Errorf(fleet.Invalid, "%s is this node itself", addrPort(conn.RemoteAddr()))
+	}
+	plane := Plane(state.NegotiatedProtocol)
+	limits, known := plane.limits()
+	if !known {
+		return nil, fleet.Errorf(fleet.Invalid, "no plane %q", state.NegotiatedProtocol)
+	}
+	return &link{e: e, conn: conn, plane: plane, limits: limits, peer: peer, dialled: dialled, leave: func() {}}, nil
+}
+
+// welcome is the hello of the side that was dialled: it hears first, so that strangers learn nothing.
+func (e *Endpoint) welcome(conn *quic.Conn) (*link, error) {
+	l, err := e.newLink(conn, false)
+	if err != nil {
+		return nil, err
+	}
+	leave := conn.Context().Value(leaveKey{}).(func())
+	if l.plane == Join {
+		leaveJoin, err := e.door.join(time.Now(), addrPort(conn.RemoteAddr()).Addr())
+		if err != nil {
+			return nil, err
+		}
+		l.leave = leaveJoin
+		// Anybody can be here: its place among strangers is kept, and its time is bounded.
+		expiry := time.AfterFunc(joinLifetime, func() {
+			l.close(closeRefused+quic.ApplicationErrorCode(fleet.Expired), "joining takes too long")
+		})
+		context.AfterFunc(conn.Context(), func() { expiry.Stop(); leaveJoin() })
+	}
+	ctx, cancel := context.WithTimeout(e.ctx, handshakeTimeout)
+	defer cancel()
+	if l.control, err = conn.AcceptStream(ctx); err != nil {
+		return nil, broken(err, l.who())
+	}
+	defer watch(ctx, l.control)()
+	if err := l.hear(); err != nil {
+		return nil, err
+	}
+	if err := l.sayHello(); err != nil {
+		return nil, err
+	}
+	if err := e.enrol(l); err != nil {
+		return nil, err
+	}
+	if l.plane != Join {
+		leave()
+	}
+	return l, nil
+}
+
+// introduce is the hello of the side that dialled.
+func (e *Endpoint) introduce(ctx context.Context, conn *quic.Conn) (*link, error) {
+	l, err := e.newLink(conn, true)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	if l.control, err = conn.OpenStreamSync(ctx); err != nil {
+		return nil, broken(err, l.who())
+	}
+	defer watch(ctx, l.control)()
+	// When the peer refuses, writing may fail first; reading tells why.
+	said := l.sayHello()
+	if err := l.hear(); err != nil {
+		return nil, err
+	}
+	if said != nil {
+		return nil, said
+	}
+	if err := e.enrol(l); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// watch ends reads and writes on s when ctx does, until the returned function is called.
+func watch(ctx context.Context, s *quic.Stream) (stop func() bool) {
+	return context.AfterFunc(ctx, func() { _ = s.SetDeadline(time.Unix(1, 0)) })
+}
+
+func (l *link) sayHello() error {
+	h := hello{Fleet: l.e.fleet, Instance: l.e.instance, Seen: addrPort(l.conn.RemoteAddr()).String()}
+	if l.plane != Join || !l.dialled {
+		h.Proof = l.e.gate.Prove(l.plane)
+	}
+	if len(h.Proof) > MaxProof {
+		return fleet.Errorf(fleet.Internal, "this node's proof has %d bytes; at most %d", len(h.Proof), MaxProof)
+	}
+	_, err := l.control.Write(appendFrame(nil, controlHello, h.encode()))
+	return broken(err, l.who())
+}
+
+// hear reads the peer's hello and judges it.
+func (l *link) hear() error {
+	kind, body, err := readFrame(l.control, maxHello)
+	if err != nil {
+		return broken(err, l.who())
+	}
+	if kind != controlHello {
+		return fleet.Errorf(fleet.Invalid, "%s does not begin with a hello", l.who())
+	}
+	h, err := decodeHello(body)
+	if err != nil {
+		return err
+	}
+	if h.Fleet != l.e.fleet {
+		return errAnotherFleet
+	}
+	if err := l.e.gate.Admit(l.peer, l.plane, h.Proof); err != nil {
+		return err
+	}
+	l.instance = h.Instance
+	if seen, ok := h.seenAt(); ok {
+		l.e.seen.note(l.peer, seen)
+	}
+	return nil
+}
+
+// enrol puts a link that has said hello to use.
+func (e *Endpoint) enrol(l *link) error {
+	l.heard()
+	lost, over, ok := e.pool.add(l)
+	if !ok {
+		return fleet.Errorf(fleet.Unavailable, "shutting down")
+	}
+	if len(lost) > 0 {
+		e.log.Info("peer has restarted", "peer", l.peer)
+	}
+	closeAll(lost, closeGone, "")
+	closeAll(over, closeSuperseded, "")
+	// The peer may have been removed, and dropped, between Admit and here.
+	if err := e.gate.Allow(l.peer, l.plane); err != nil {
+		e.pool.remove(l)
+		return err
+	}
+	return nil
+}
+
+// refusedFor turns what stopped a dial into an error for people. final says that it was the right peer who said no, so
+// that its other addresses need not be tried.
+func refusedFor(err error, addr netip.AddrPort) (e *fleet.Error, final bool) {
+	if app, ok := errors.AsType[*quic.ApplicationError](err); ok {
+		return closed(app, addr.String()), true
+	}
+	if tls, ok := errors.AsType[*quic.TransportError](err); ok {
+		return refusedByTLS(tls, addr), false
+	}
+	switch {
+	case isA[*quic.HandshakeTimeoutError](err), isA[*quic.IdleTimeoutError](err), errors.Is(err, os.ErrDeadlineExceeded):
+		return noAnswer([]netip.AddrPort{addr}), false
+	case isA[*quic.VersionNegotiationError](err):
+		return fleet.Errorf(fleet.Invalid, "%s/udp speaks another version of QUIC; is it muster?", addr), false
+	}
+	return &fleet.Error{Kind: fleet.Unavailable, What: "cannot reach " + addr.String() + "/udp", Err: err}, false
+}
+
+// TLS alerts (RFC 8446, 6) as QUIC carries them: 0x100 plus the alert.
+const (
+	alertBadCertificate = 0x100 + 42
+	alertNoALPN         = 0x100 + 120
+)
+
+func refusedByTLS(e *quic.TransportError, addr netip.AddrPort) *fleet.Error {
+	if ours, ok := errors.AsType[*fleet.Error](e); ok { // from VerifyConnection
+		return &fleet.Error{Kind: ours.Kind, What: addr.String() + "/udp: " + ours.What, Hint: ours.Hint}
+	}
+	switch {
+	case e.ErrorCode == quic.ConnectionRefused:
+		return fleet.Errorf(fleet.Unavailable, "%s/udp has too much to do; try again in a moment", addr)
+	case e.ErrorCode == alertNoALPN:
+		return fleet.Errorf(fleet.Invalid, "%s/udp is no muster of this version", addr)
+	case e.Remote && e.ErrorCode == alertBadCertificate:
+		return fleet.Errorf(fleet.Denied, "%s/udp does not accept this node's key", addr)
+	}
+	return &fleet.Error{Kind: fleet.Unavailable, What: "no connection to " + addr.String() + "/udp", Err: e}
+}
+
+func noAnswer(addrs []netip.AddrPort) *fleet.Error {
+	what := "no answer from "
+	for i, a := range addrs {
+		if i > 0 {
+			what += ", "
+		}
+		what += a.String() + "/udp"
+	}
+	return &fleet.Error{Kind: fleet.Unavailable, What: what + " (firewall?)", Hint: "check that the agent runs there and that UDP passes both ways"}
+}

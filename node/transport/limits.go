@@ -1,0 +1,101 @@
+package transport
+
+import "time"
+
+// Sealed packets.
+const (
+	// MaxPacket is the size of the largest sealed packet on the wire, in bytes: IPv6's least MTU of 1,280 less 48 of
+	// headers. The socket never fragments (quic-go sets DF), so bigger packets would vanish on tunnels.
+	MaxPacket = 1232
+	// MaxPayload is what fits into one after header and tag, in bytes.
+	MaxPayload = MaxPacket - headerSize - tagSize
+
+	// packetReaders is how many goroutines wait for packets. quic-go queues 32 packets beside QUIC and drops the rest
+	// silently; a waiting reader takes its packet by direct hand-off, so a burst of packetReaders+32 is not lost. Each
+	// costs about 4 KiB of stack and buffer (8 once it has opened a packet): 64 are half a megabyte at most, where 256
+	// would be a tenth of an idle agent's memory.
+	packetReaders = 64
+	// rememberedSenders bounds the keys and replay windows kept, about 1.3 KiB each. A sender beyond it costs one HKDF
+	// (3 µs) per packet and can be replayed until it is heard again.
+	rememberedSenders = 1024
+	// replayWindow is how many counter values a packet may be late by; a power of two times 64. Counters run over all
+	// of a sender's packets, to whomever: 1,024 are 20 ms at 50,000 packets a second.
+	replayWindow = 1024
+)
+
+// Connections.
+const (
+	// MaxProof bounds what Gate.Prove returns, in bytes.
+	MaxProof = 16 << 10
+	maxHello = MaxProof + 512
+	// maxReason bounds what a refused peer is told, in bytes: it must fit into one CONNECTION_CLOSE.
+	maxReason = 512
+
+	handshakeTimeout = 3 * time.Second
+	idleTimeout      = 30 * time.Second
+	// gossipIdle is shorter: push/pull meets a random member every half minute or more and will not need it again.
+	gossipIdle = 10 * time.Second
+	// keepAlive is the silence after which a side with open streams says something.
+	keepAlive = 10 * time.Second
+
+	nextAddrAfter   = 150 * time.Millisecond // before the next address of a peer is tried beside the last
+	maxDialAddrs    = 16
+	freshFor        = time.Second     // a connection heard of so recently is used without asking
+	pongWait        = time.Second     // how long an older one may take to answer before a new one is dialled
+	supersededAfter = 5 * time.Second // before an idle twin of a better connection is closed
+
+	// maxHalfOpen bounds connections that have not said hello; with firstWindow it bounds the memory of strangers to
+	// 64 MiB.
+	maxHalfOpen       = 1024
+	maxHalfOpenPerNet = 64 // per IPv4 /24 or IPv6 /56; not for loopback
+	firstWindow       = 64 << 10
+	maxStreamWindow   = 4 << 20
+	maxConnWindow     = 8 << 20
+	// retryHalfOpen and retryRate say when strangers must prove their address first (QUIC Retry, one round trip more).
+	retryHalfOpen = 256
+	retryRate     = 100 // per second
+
+	maxLinksPerPeer = 4 // per plane; the oldest makes room
+	maxStreams      = 128
+
+	maxJoins      = 128 // connections of the Join plane at a time: anybody can open one
+	joinLifetime  = time.Minute
+	joinRate      = 10 // per second
+	joinBurst     = 32
+	joinRatePerIP = 1 // per second; per IPv4 address or IPv6 /64; not for loopback
+	joinBurstIP   = 3
+	joinSources   = 4096 // addresses whose rate is remembered
+
+	maxSeenAddrs = 8  // kept by Observed
+	maxSeers     = 64 // peers whose word for it is kept
+)
+
+// planeLimits are what differs between planes.
+type planeLimits struct {
+	frame     int           // body of a frame, bytes
+	streams   int           // open at a time per connection, of the peer's
+	idle      time.Duration // silence after which a connection is let go
+	keepAlive time.Duration // zero: only while streams are open
+}
+
+// limits returns a plane's limits, and whether there is such a plane.
+//
+// Raft's few connections stay up, so that an election needs no handshake. All others are let go when idle: a handshake
+// costs 3 ms, a kept connection 60 KB at both ends.
+func (p Plane) limits() (planeLimits, bool) {
+	switch p {
+	case Join:
+		return planeLimits{frame: 16 << 10, streams: 4, idle: idleTimeout}, true
+	case Gossip:
+		return planeLimits{frame: 64 << 10, streams: maxStreams, idle: gossipIdle}, true
+	case Raft:
+		return planeLimits{frame: 1 << 20, streams: maxStreams, idle: idleTimeout, keepAlive: keepAlive}, true
+	case RaftBulk:
+		return planeLimits{frame: 1 << 20, streams: maxStreams, idle: idleTimeout}, true
+	case Peer:
+		return planeLimits{frame: 512 << 10, streams: maxStreams, idle: idleTimeout}, true
+	case Bulk:
+		return planeLimits{frame: 512 << 10, streams: maxStreams, idle: idleTimeout}, true
+	}
+	return planeLimits{}, false
+}

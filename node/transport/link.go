@@ -1,0 +1,282 @@
+package transport
+
+import (
+	"context"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/muster-fleet/muster/node/fleet"
+)
+
+// Frames of the control stream, which is a connection's first and lives as long as it.
+const (
+	controlHello byte = 1
+	controlPing  byte = 2
+	controlPong  byte = 3
+	controlLeave byte = 4 // the sender has no use left for this connection, because a better one is there
+
+	maxControl = 64 // body of a frame after the hello; unknown kinds are skipped, for newer peers
+	// controlBody is the padding of every such frame: QUIC answers no packet below 43 bytes with a stateless reset, so a
+	// bare ping would not find out that the peer has restarted.
+	controlBody = 32
+)
+
+// link is one connection after both hellos. It serves both ways, whoever dialled.
+type link struct {
+	e        *Endpoint
+	conn     *quic.Conn
+	control  *quic.Stream
+	plane    Plane
+	limits   planeLimits
+	peer     fleet.ID
+	instance [saltSize]byte
+	dialled  bool // by us
+	leave    func()
+
+	lastHeard atomic.Int64 // nanoseconds since Endpoint.began
+	left      atomic.Bool  // the peer sent controlLeave
+	suspect   atomic.Bool  // it did not answer a ping; cleared by the next sign of life
+	incoming  atomic.Int32
+
+	saying sync.Mutex // one writer at a time on control
+
+	mu     sync.Mutex
+	gone   bool
+	open   int           // streams not closed yet, of either side
+	pong   chan struct{} // closed by the next pong; nil when none is awaited
+	keeper *time.Timer   // runs while streams are open
+	retire *time.Timer   // runs while a better connection is there
+	serial uint64        // of registration: higher is newer
+}
+
+func (l *link) who() string { return "node " + l.peer.String() }
+
+func (l *link) heard() {
+	l.lastHeard.Store(int64(time.Since(l.e.began)))
+	l.suspect.Store(false)
+}
+
+func (l *link) silent() time.Duration {
+	return time.Since(l.e.began) - time.Duration(l.lastHeard.Load())
+}
+
+func (l *link) dead() bool { return l.conn.Context().Err() != nil }
+
+// close ends the connection; the peer learns code and reason, and every stream fails with them at once.
+func (l *link) close(code quic.ApplicationErrorCode, reason string) {
+	_ = l.conn.CloseWithError(code, reason)
+}
+
+// run serves the connection until it ends.
+func (l *link) run() {
+	l.e.tasks.Go(l.listen) // under the task that runs this
+	for {
+		s, err := l.conn.AcceptStream(l.conn.Context())
+		if err != nil {
+			break
+		}
+		l.heard()
+		l.serve(s)
+	}
+	l.end()
+}
+
+// end lets go of everything that the link holds.
+func (l *link) end() {
+	l.e.pool.remove(l)
+	l.mu.Lock()
+	l.gone = true
+	stop(l.keeper)
+	stop(l.retire)
+	l.mu.Unlock()
+	l.leave()
+	l.e.log.Debug("connection ended", "peer", l.peer, "plane", l.plane, "cause", context.Cause(l.conn.Context()))
+}
+
+func stop(t *time.Timer) {
+	if t != nil {
+		t.Stop()
+	}
+}
+
+// serve gives an incoming stream to its handler, on a goroutine of its own, if the peer may open it.
+func (l *link) serve(s *quic.Stream) {
+	if l.incoming.Add(1) > int32(l.limits.streams) {
+		l.incoming.Add(-1)
+		reset(s, streamBusy)
+		return
+	}
+	handle := l.e.handler(l.plane)
+	if handle == nil {
+		l.incoming.Add(-1)
+		reset(s, streamNotServed)
+		return
+	}
+	stream := l.newStream(s)
+	stream.incoming = true
+	go func() { // no task: Close does not wait for handlers, they may be the ones who call it
+		defer func() {
+			if cause := recover(); cause != nil {
+				l.e.log.Error("a stream handler failed", "plane", l.plane, "peer", l.peer, slog.Any("cause", cause), "stack", string(debug.Stack()))
+				reset(s, streamBroken)
+				_ = stream.Close()
+			}
+		}()
+		if err := l.e.gate.Allow(l.peer, l.plane); err != nil {
+			l.e.log.Debug("stream refused", "peer", l.peer, "plane", l.plane, "cause", err)
+			reset(s, streamDenied)
+			_ = stream.Close()
+			return
+		}
+		handle(stream)
+	}()
+}
+
+// openStream opens a stream to the peer; it waits while the peer has no room for one.
+func (l *link) openStream(ctx context.Context) (*Stream, error) {
+	s, err := l.conn.OpenStreamSync(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, &fleet.Error{Kind: fleet.Unavailable, What: l.who() + " has no room for another stream", Err: context.Cause(ctx)}
+		}
+		return nil, broken(err, l.who())
+	}
+	return l.newStream(s), nil
+}
+
+func (l *link) newStream(s *quic.Stream) *Stream {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open++; l.open == 1 && !l.gone {
+		l.keeper = time.AfterFunc(keepAlive, l.keep)
+	}
+	return &Stream{quic: s, link: l}
+}
+
+func (l *link) streamClosed(incoming bool) {
+	if incoming {
+		l.incoming.Add(-1)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open--; l.open == 0 {
+		stop(l.keeper)
+	}
+}
+
+// keep says something when streams are open and nothing is to be heard: a shell may be quiet for longer than a
+// connection may be idle. The acknowledgement alone keeps both ends.
+func (l *link) keep() {
+	if l.silent() >= keepAlive {
+		_ = l.say(controlPing) // a failure ends the connection, and that is noticed elsewhere
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open > 0 && !l.gone {
+		l.keeper = time.AfterFunc(keepAlive, l.keep)
+	}
+}
+
+func (l *link) say(kind byte) error {
+	l.saying.Lock()
+	defer l.saying.Unlock()
+	_ = l.control.SetWriteDeadline(time.Now().Add(handshakeTimeout))
+	_, err := l.control.Write(appendFrame(nil, kind, make([]byte, controlBody)))
+	return err
+}
+
+// listen answers the peer's control frames until the connection ends.
+func (l *link) listen() {
+	for {
+		kind, _, err := readFrame(l.control, maxControl)
+		if err != nil {
+			// Whoever ends the control stream, or talks nonsense on it, ends the connection.
+			l.close(closeRefused+quic.ApplicationErrorCode(fleet.Invalid), "the control stream broke")
+			return
+		}
+		l.heard()
+		switch kind {
+		case controlPing:
+			if l.say(controlPong) != nil {
+				l.close(closeGone, "")
+				return
+			}
+		case controlPong:
+			l.mu.Lock()
+			if l.pong != nil {
+				close(l.pong)
+				l.pong = nil
+			}
+			l.mu.Unlock()
+		case controlLeave:
+			l.left.Store(true)
+		}
+	}
+}
+
+// alive reports whether the peer is still there. It asks only a connection that has been silent for a while: then a
+// peer that was killed, or has moved, costs one round trip or pongWait, and never a request that may have arrived.
+func (l *link) alive(ctx context.Context) bool {
+	if l.dead() || l.suspect.Load() {
+		return false
+	}
+	if l.silent() < freshFor {
+		return true
+	}
+	l.mu.Lock()
+	pong, first := l.pong, l.pong == nil
+	if first {
+		pong = make(chan struct{})
+		l.pong = pong
+	}
+	l.mu.Unlock()
+	if first && l.say(controlPing) != nil {
+		return false
+	}
+	patience := time.NewTimer(pongWait)
+	defer patience.Stop()
+	select {
+	case <-pong:
+		return true
+	case <-l.conn.Context().Done():
+		return false
+	case <-ctx.Done():
+		return true // not its fault; the caller sees its own ctx
+	case <-patience.C:
+		l.suspect.Store(true)
+		return false
+	}
+}
+
+// retireLater closes the link once both ends are done with it, because a better one is there. One end cannot tell: the
+// other may have opened a stream and not written to it yet.
+func (l *link) retireLater() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.retire == nil && !l.gone {
+		l.retire = time.AfterFunc(supersededAfter, l.retireIfIdle)
+	}
+}
+
+func (l *link) retireIfIdle() {
+	better := l.e.pool.best(l.peer, l.plane) != l
+	l.mu.Lock()
+	l.retire = nil
+	idle := l.open == 0
+	l.mu.Unlock()
+	switch {
+	case !better:
+		return
+	case idle && l.left.Load():
+		l.close(closeSuperseded, "")
+		return
+	case idle:
+		_ = l.say(controlLeave) // a failure ends the connection, and that is noticed elsewhere
+	}
+	l.retireLater()
+}

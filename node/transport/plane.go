@@ -1,0 +1,19 @@
+package transport
+
+// Plane is one purpose of a connection, and its ALPN. Planes have connections of their own so that bulk never delays a
+// heartbeat or a keystroke: one congestion controller serves one connection.
+type Plane string
+
+// The planes.
+const (
+	Join     Plane = "muster-join/1"      // a host that is not yet a member; bounded tightly
+	Gossip   Plane = "muster-gossip/1"    // push/pull of membership
+	Raft     Plane = "muster-raft/1"      // replication, elections, forwarded writes
+	RaftBulk Plane = "muster-raft-bulk/1" // snapshots
+	Peer     Plane = "muster-peer/1"      // requests between members, sessions
+	Bulk     Plane = "muster-bulk/1"      // outputs, recordings, files
+)
+
+func alpns() []string {
+	return []string{string(Join), string(Gossip), string(Raft), string(RaftBulk), string(Peer), string(Bulk)}
+}

@@ -1,0 +1,159 @@
+package transport
+
+import (
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/muster-fleet/muster/node/fleet"
+)
+
+// pool holds the connections that have said hello, by peer.
+type pool struct {
+	self   fleet.ID
+	mu     sync.Mutex
+	links  map[fleet.ID][]*link
+	serial uint64
+	closed bool
+}
+
+func newPool(self fleet.ID) *pool { return &pool{self: self, links: map[fleet.ID][]*link{}} }
+
+// rank orders the connections of one peer and plane; the greatest carries new streams.
+type rank struct {
+	suspect bool
+	byLower bool   // dialled by the lower of the two IDs: both ends agree on that
+	serial  uint64 // newer
+}
+
+// before reports whether a link of rank r gives way to one of rank o.
+func (r rank) before(o rank) bool {
+	switch {
+	case r.suspect != o.suspect:
+		return r.suspect
+	case r.byLower != o.byLower:
+		return o.byLower
+	}
+	return r.serial < o.serial
+}
+
+func (p *pool) rank(l *link) rank {
+	return rank{suspect: l.suspect.Load(), byLower: l.dialled == (p.self.Compare(l.peer) < 0), serial: l.serial}
+}
+
+// add takes a new connection in. It returns those that the peer lost with an earlier life and those over the limit,
+// for the caller to close, and false when the pool is closed.
+func (p *pool) add(l *link) (lost, over []*link, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, nil, false
+	}
+	p.serial++
+	l.serial = p.serial
+	for _, o := range p.links[l.peer] {
+		if o.instance != l.instance {
+			lost = append(lost, o)
+		}
+	}
+	kept := slices.DeleteFunc(p.links[l.peer], func(o *link) bool { return o.instance != l.instance })
+	for twins := twinsOf(kept, l.plane); len(twins) >= maxLinksPerPeer; twins = twins[1:] {
+		over = append(over, twins[0]) // the oldest: links are in order of registration
+		kept = slices.DeleteFunc(kept, func(o *link) bool { return o == twins[0] })
+	}
+	p.links[l.peer] = append(kept, l)
+	p.retireTwins(l)
+	return lost, over, true
+}
+
+func twinsOf(links []*link, plane Plane) []*link {
+	var twins []*link
+	for _, l := range links {
+		if l.plane == plane {
+			twins = append(twins, l)
+		}
+	}
+	return twins
+}
+
+func (p *pool) retireTwins(l *link) {
+	twins := twinsOf(p.links[l.peer], l.plane)
+	best := p.greatest(twins)
+	for _, o := range twins {
+		if o != best {
+			o.retireLater()
+		}
+	}
+}
+
+func (p *pool) greatest(links []*link) *link {
+	var best *link
+	for _, l := range links {
+		if best == nil || p.rank(best).before(p.rank(l)) {
+			best = l
+		}
+	}
+	return best
+}
+
+// best returns the connection for new streams with a peer, nil if there is none.
+func (p *pool) best(peer fleet.ID, plane Plane) *link {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.greatest(slices.DeleteFunc(twinsOf(p.links[peer], plane), (*link).dead))
+}
+
+// at returns a connection with whoever is at addr, nil if there is none.
+func (p *pool) at(addr netip.AddrPort, plane Plane) *link {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, links := range p.links {
+		for _, l := range links {
+			if l.plane == plane && addrPort(l.conn.RemoteAddr()) == addr && !l.dead() {
+				return p.greatest(slices.DeleteFunc(twinsOf(links, plane), (*link).dead))
+			}
+		}
+	}
+	return nil
+}
+
+func (p *pool) remove(l *link) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	left := slices.DeleteFunc(p.links[l.peer], func(o *link) bool { return o == l })
+	if len(left) == 0 {
+		delete(p.links, l.peer)
+		return
+	}
+	p.links[l.peer] = left
+}
+
+// of returns all connections with a peer.
+func (p *pool) of(peer fleet.ID) []*link {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.links[peer])
+}
+
+// shut takes no more connections and returns those there are.
+func (p *pool) shut() []*link {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	var all []*link
+	for _, links := range p.links {
+		all = append(all, links...)
+	}
+	return all
+}
+
+// closeAll closes links side by side: each waits for its last packet to be sent.
+func closeAll(links []*link, code quic.ApplicationErrorCode, reason string) {
+	var closing sync.WaitGroup
+	for _, l := range links {
+		closing.Go(func() { l.close(code, reason) })
+	}
+	closing.Wait()
+}
