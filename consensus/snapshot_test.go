@@ -75,11 +75,24 @@ func TestRestoredStateAnswersAlike(t *testing.T) {
 }
 
 func TestDamagedSnapshotIsRefused(t *testing.T) {
-	data := snapshot(t, busy(t).s)
-	for at := range data {
+	q := founded("a") // every read verifies the record's signatures: keep them few
+	for _, e := range oneOfEach(q)[1:] {
+		q.mustPut(t, e)
+	}
+	data := snapshot(t, q.s)
+	frames, _ := split(data)
+	cut := func(at int) {
 		if _, err := ReadSnapshot(bytes.NewReader(data[:at])); err == nil {
 			t.Fatalf("cut at byte %d of %d: read", at, len(data))
 		}
+	}
+	end := 0
+	for _, f := range frames {
+		cut(end)
+		cut(end + 1)
+		cut(end + snapPrefix)
+		end += snapPrefix + len(f.body)
+		cut(end - 1)
 	}
 	for at := range data {
 		damaged := bytes.Clone(data)
@@ -225,10 +238,14 @@ func TestSnapshotListsAreBounded(t *testing.T) {
 
 func TestWriteSnapshotSaysThatItFailed(t *testing.T) {
 	s := busy(t).s
-	for room := range 3 {
-		if err := s.WriteSnapshot(&fullDisk{room: room * 4096}); !errors.Is(err, errFull) {
-			t.Errorf("room for %d bytes: %v", room*4096, err)
+	size := len(snapshot(t, s))
+	for _, room := range []int{0, size / 2, size - 1} {
+		if err := s.WriteSnapshot(&fullDisk{room}); !errors.Is(err, errFull) {
+			t.Errorf("room for %d of %d bytes: %v", room, size, err)
 		}
+	}
+	if err := s.WriteSnapshot(&fullDisk{size}); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -14,7 +14,7 @@ type Group struct {
 	ExitCode  int
 	Signal    string
 	Detail    string
-	Reachable bool   // gossip sees them; told apart only while the status is not final
+	Reachable bool   // gossip sees them, or they have ended and it does not matter
 	Stdout    Stream // the same on all; Kept is the least of them
 	Stderr    Stream
 	Names     []string // sorted
@@ -51,7 +51,7 @@ func Fold(outcomes []Outcome, name func(fleet.ID) string) []Group {
 func newGroup(o Outcome) *Group {
 	return &Group{
 		Status: o.Status, ExitCode: o.Report.ExitCode, Signal: o.Report.Signal, Detail: o.Report.Detail,
-		Reachable: o.Reachable, Stdout: o.Report.Stdout, Stderr: o.Report.Stderr,
+		Reachable: o.Status.Final() || o.Reachable, Stdout: o.Report.Stdout, Stderr: o.Report.Stderr,
 	}
 }
 

@@ -51,6 +51,15 @@ type Host struct {
 	runner   *runner.Runner
 	reports  *report.Store
 	founding []consensus.Entry
+	ready    chan struct{} // closed when the record names this host's fleet
+}
+
+// Ready returns when the host can be asked: at once, or, on a fleet's first host, when the fleet is founded.
+func (h *Host) Ready(ctx context.Context) {
+	select {
+	case <-h.ready:
+	case <-ctx.Done():
+	}
 }
 
 // Start opens the data folder and brings everything up. On an error nothing is left running.
@@ -61,7 +70,7 @@ func Start(opts Options) (h *Host, err error) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
-	h = &Host{opts: opts}
+	h = &Host{opts: opts, ready: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			_ = h.close()
@@ -146,7 +155,7 @@ func (h *Host) makeShells(identity folder.Identity, record auth.Record, addrs []
 	if h.runner, err = runner.Open(runner.Config{Dir: h.opts.Dir, Log: h.opts.Log, Self: h.opts.Supervise, Now: now}); err != nil {
 		return err
 	}
-	shells := agent.Shells{Peers: peers{h.end}, Runner: runs{h.runner, now}}
+	shells := agent.Shells{Peers: peers{h.end}, Runner: runs{h.runner, h.Name, now}}
 	if self, enrolled := record.Roster.Node(h.ID); len(h.founding) > 0 || (enrolled && self.Server) {
 		if err := h.makeReplica(&shells, now); err != nil {
 			return err
@@ -214,9 +223,11 @@ func (h *Host) serve() {
 func (h *Host) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	go runs{h.runner, func() time.Time { return h.opts.Clock().Wall }}.follow(h.Agent.Post)
+	go runs{h.runner, h.Name, func() time.Time { return h.opts.Clock().Wall }}.follow(h.Agent.Post)
 	if len(h.founding) > 0 {
 		go h.found(ctx)
+	} else {
+		close(h.ready)
 	}
 	err := h.Agent.Run(ctx)
 	stop()
@@ -227,6 +238,7 @@ func (h *Host) Run(ctx context.Context) error {
 }
 
 func (h *Host) found(ctx context.Context) {
+	defer close(h.ready)
 	err := h.Agent.Found(ctx, h.founding)
 	if err == nil {
 		err = h.folder.Founded()

@@ -16,13 +16,14 @@ import (
 // runs lets the agent use the runner.
 type runs struct {
 	runner *runner.Runner
+	name   string // of this node; every run finds it in its environment
 	now    func() time.Time
 }
 
 func (r runs) Start(ctx context.Context, cmd exec.Command, digest fleet.ID) error {
 	return r.runner.Start(ctx, runner.Spec{
 		Command: cmd.Header.ID, Digest: digest, Issued: time.UnixMilli(cmd.Header.Issued), Expires: time.UnixMilli(cmd.Header.Expires),
-		Argv: cmd.Run.Argv, Script: cmd.Run.Script, Env: cmd.Run.Env, Dir: cmd.Run.Dir, User: cmd.Run.User,
+		Argv: cmd.Run.Argv, Script: cmd.Run.Script, Env: append([]string{"MUSTER_NODE=" + r.name}, cmd.Run.Env...), Dir: cmd.Run.Dir, User: cmd.Run.User,
 		Stdin: cmd.Run.Stdin, Timeout: time.Duration(cmd.Run.Timeout) * time.Millisecond,
 	})
 }

@@ -157,7 +157,7 @@ func newNodeTagCommand(a *app) *cobra.Command {
   muster node tag db01 --server`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 || (len(args) == 1 && !server && !noServer) {
-				return exactly(-1, "a NODE and what to change: K=V, K-, --server or --no-server")(cmd, args)
+				return lacks(cmd, "a NODE and what to change: K=V, K-, --server or --no-server")
 			}
 			return nil
 		},

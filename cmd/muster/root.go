@@ -24,6 +24,8 @@ type app struct {
 	getenv func(string) string
 	euid   int
 	flags  globalFlags
+	// started is set when flags and arguments were understood.
+	started bool
 	// interrupts returns a channel of Ctrl-C's and a function that gives them back to the system.
 	interrupts func() (<-chan os.Signal, func())
 }
@@ -55,6 +57,9 @@ func runApp(ctx context.Context, a *app, args []string) int {
 	}
 	if code, ok := errors.AsType[exitCode](err); ok { // everything is said already
 		return int(code)
+	}
+	if _, ours := errors.AsType[*fleet.Error](err); !ours && !a.started { // cobra's word on flags and arguments
+		err = fleet.Errorf(fleet.Invalid, "%w", err).Hinted("muster --help")
 	}
 	a.printError(err)
 	return exitOf(err)
@@ -114,7 +119,7 @@ func newRootCommand(a *app) *cobra.Command {
 
 Exit codes: 0 all succeeded, 1 some failed, 2 usage, 3 refused, 4 stopped by the error budget, 5 some unknown or not
 reached.`,
-		Example: `  muster init lab                                  found a fleet on this host
+		Example: `  muster init --fleet lab                          found a fleet on this host
   muster token create --uses 10                    make a join string for more hosts
   muster node list                                 see who is there
   muster run --target 'tag.role=web' -- uptime     run a command on some of them`,
@@ -132,7 +137,10 @@ reached.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fleet.Errorf(fleet.Invalid, "%w", err).Hinted("%s --help", cmd.CommandPath())
 	})
-	root.PersistentPreRunE = func(*cobra.Command, []string) error { return checkForm(a.flags.output) }
+	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+		a.started = true
+		return checkForm(a.flags.output)
+	}
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(forms(), cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(
 		newInitCommand(a), newJoinCommand(a), newAgentCommand(a), newDemoCommand(a),
@@ -180,8 +188,12 @@ func exactly(n int, what string) cobra.PositionalArgs {
 		if len(args) == n {
 			return nil
 		}
-		return fleet.Errorf(fleet.Invalid, "%s needs %s", cmd.CommandPath(), what).Hinted("%s --help", cmd.CommandPath())
+		return lacks(cmd, what)
 	}
+}
+
+func lacks(cmd *cobra.Command, what string) error {
+	return fleet.Errorf(fleet.Invalid, "%s needs %s", cmd.CommandPath(), what).Hinted("%s --help", cmd.CommandPath())
 }
 
 func printable(text string) string { return string(exec.Printable([]byte(text))) }

@@ -74,6 +74,17 @@ func (a *app) confirm(yes bool, format string, args ...any) error {
 	return fleet.Errorf(fleet.Denied, "not confirmed: nothing was done")
 }
 
+// askSecret reads a line without showing it.
+func (a *app) askSecret(prompt string) (string, error) {
+	fmt.Fprint(a.stderr, prompt)
+	defer fmt.Fprintln(a.stderr)
+	raw, err := term.ReadPassword(int(a.stdin.(*os.File).Fd())) // isTerminal said so
+	if err != nil {
+		return "", fleet.Errorf(fleet.Invalid, "cannot read from the terminal: %w", err)
+	}
+	return string(raw), nil
+}
+
 // ago says how long ago t was.
 func ago(t, now time.Time) string {
 	if t.IsZero() {

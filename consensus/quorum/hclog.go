@@ -9,8 +9,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// raftLog brings raft's log lines to slog. Raft repeats itself (a line per failed heartbeat) and calls most of what
-// happens an error; so warnings and errors become warnings, each message at most once a minute, and the rest is debug.
+// raftLog brings raft's log lines to slog. Raft warns of every election and calls each failed heartbeat an error; so
+// errors become warnings, each message at most once a minute, and the rest is debug.
 type raftLog struct {
 	hclog.Logger // answers for the methods nobody calls
 	out          *slog.Logger
@@ -30,7 +30,7 @@ func newRaftLog(out *slog.Logger) hclog.Logger {
 
 func (l *raftLog) write(level hclog.Level, message string, args []any) {
 	to := slog.LevelDebug
-	if level >= hclog.Warn && l.said.due(message) {
+	if level >= hclog.Error && l.said.due(message) {
 		to = slog.LevelWarn
 	}
 	if l.out.Enabled(context.Background(), to) {

@@ -286,9 +286,9 @@ func (q *Quorum) Close() error {
 	q.closed = true
 	q.mu.Unlock()
 	q.stop()
-	q.pipes.close() // from here on nobody hears us
+	err := q.transport.Close() // from here on nobody hears us
 	q.store.release()
-	err := q.raft.Shutdown().Error()
+	err = errors.Join(err, q.raft.Shutdown().Error())
 	q.work.Wait()
 	if err := errors.Join(err, q.store.close()); err != nil {
 		return fleet.Errorf(fleet.Unavailable, "closing the replica in %s: %w", q.cfg.Dir, err)

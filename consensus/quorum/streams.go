@@ -63,6 +63,9 @@ func (s *stream) Read(p []byte) (int, error) {
 	if s.budget > 0 && s.unheard.Add(int64(n)) > s.budget {
 		return 0, errors.Join(fleet.Errorf(fleet.Exhausted, "a request on a raft stream has more than %d bytes", s.budget), s.Close())
 	}
+	if err != nil && s.plumbing.isClosed() {
+		err = io.EOF // it ended because we wanted it; raft logs other errors
+	}
 	return n, err
 }
 
@@ -209,6 +212,12 @@ func (p *plumbing) dial(target raft.ServerAddress, timeout time.Duration, bulk b
 type layer struct {
 	*plumbing
 	bulk bool
+	down chan struct{}
+	once *sync.Once
+}
+
+func newLayer(p *plumbing, bulk bool) *layer {
+	return &layer{plumbing: p, bulk: bulk, down: make(chan struct{}), once: new(sync.Once)}
 }
 
 // Accept waits for an incoming stream.
@@ -220,13 +229,14 @@ func (l *layer) Accept() (net.Conn, error) {
 	select {
 	case conn := <-incoming:
 		return conn, nil
-	case <-l.closed:
+	case <-l.down:
 		return nil, net.ErrClosed
 	}
 }
 
 // Close closes all streams of both planes.
 func (l *layer) Close() error {
+	l.once.Do(func() { close(l.down) })
 	l.plumbing.close()
 	return nil
 }

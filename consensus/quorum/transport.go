@@ -13,8 +13,9 @@ import (
 	"github.com/muster-fleet/muster/node/fleet"
 )
 
-// transport is raft's network transport with four changes: heartbeats take no short cut (hashicorp/raft #695), snapshots
-// travel on the bulk plane, a leader with a stalled disk falls silent (#503), and contacts are remembered.
+// transport is raft's network transport with changes: heartbeats take no short cut (hashicorp/raft #695), nothing is
+// pipelined, snapshots travel on the bulk plane, a leader with a stalled disk falls silent (#503), and contacts are
+// remembered.
 type transport struct {
 	*raft.NetworkTransport
 	bulk  *raft.NetworkTransport
@@ -36,7 +37,10 @@ type contact struct {
 func newTransport(pipes *plumbing, timeout time.Duration, log hclog.Logger) *transport {
 	build := func(bulk bool) *raft.NetworkTransport {
 		return raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-			Logger: log, Stream: &layer{plumbing: pipes, bulk: bulk}, MaxPool: 3, Timeout: timeout,
+			Logger: log, Stream: newLayer(pipes, bulk), MaxPool: 3, Timeout: timeout,
+			// No pipelines: when a follower refuses a pipelined request, raft 1.8.0 can stop replicating to it for ever
+			// (the sender waits for the reader of responses, which has left). Batches go one at a time anyway.
+			MaxRPCsInFlight: 1,
 		})
 	}
 	return &transport{
@@ -72,14 +76,6 @@ func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, r
 	// Heartbeats carry nothing and are accepted by any log.
 	t.heard(id, response, request.PrevLogEntry > 0 || len(request.Entries) > 0 || request.LeaderCommitIndex > 0)
 	return nil
-}
-
-// AppendEntriesPipeline opens a pipeline of entries.
-func (t *transport) AppendEntriesPipeline(id raft.ServerID, target raft.ServerAddress) (raft.AppendPipeline, error) {
-	if err := t.speak(); err != nil {
-		return nil, err
-	}
-	return t.NetworkTransport.AppendEntriesPipeline(id, target)
 }
 
 // Close closes both planes.

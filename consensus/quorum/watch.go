@@ -88,11 +88,17 @@ func (q *Quorum) trimTrailing() {
 	q.tune(func(c *raft.ReloadableConfig) { c.TrailingLogs = entries })
 }
 
-// watch looks after the store: it silences a leader whose disk hangs, and takes a snapshot when the log is large.
+// watch looks after the store: it silences a leader whose disk hangs, and takes a snapshot when the log is large. It
+// also tells the log who leads.
 func (q *Quorum) watch() {
 	var tried time.Time
+	var leader Replica
 	for q.pause(watchEvery) {
 		now := time.Now()
+		if next := q.leader(); next != leader && !next.IsZero() {
+			leader = next
+			q.cfg.Log.Info("the quorum has a leader", "leader", leader.ID.String(), "term", q.raft.CurrentTerm())
+		}
 		stalled := q.store.stalled(now) > stallAfter
 		if q.transport.silence(stalled) {
 			q.cfg.Log.Warn("the quorum's disk", "stalled", stalled, "dir", q.cfg.Dir)

@@ -54,8 +54,8 @@ func TestConcurrentStartsShareSyncs(t *testing.T) {
 			}
 		})
 	}
-	// The first sync is held until all others wait for the next.
-	until(t, "all starts wait", func() bool { return len(h.journal.in) == 49 || len(h.journal.in)+int(syncs.Load()) >= 49 })
+	// The first sync is held until all others are on their way to the next.
+	until(t, "all starts wait", func() bool { return h.Ledger().Running() == 50 })
 	close(release)
 	wg.Wait()
 	starts := syncs.Load()

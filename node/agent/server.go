@@ -203,5 +203,5 @@ func (a *Agent) Found(ctx context.Context, entries []consensus.Entry) error {
 			}
 		}
 	}
-	return nil
+	return a.await(ctx, func(r auth.Record) bool { return r.Length >= uint64(len(entries)) })
 }

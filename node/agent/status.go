@@ -150,3 +150,6 @@ func SelfAddrs(advertise, found []netip.AddrPort) []netip.AddrPort {
 	}
 	return out
 }
+
+// Record returns the newest record of this host.
+func (a *Agent) Record() auth.Record { return a.record() }

@@ -47,45 +47,58 @@ type Admitted struct {
 // VerifyRequest checks token and request, without the countersignature: what a server does before it proposes. now is
 // the moment of judgement.
 func (c *Charter) VerifyRequest(token, request Envelope, now time.Time) (Admitted, error) {
-	var a Admitted
 	if len(token.Body)+len(request.Body) > MaxEnrolment {
-		return a, fleet.Errorf(fleet.Exhausted, "enrolment of %d bytes; at most %d", len(token.Body)+len(request.Body), MaxEnrolment)
+		return Admitted{}, fleet.Errorf(fleet.Exhausted, "enrolment of %d bytes; at most %d", len(token.Body)+len(request.Body), MaxEnrolment)
 	}
-	op, err := c.Standing(token.Key, 0) // whose key it is: nothing is decoded before it is verified
+	t, err := c.openToken(token)
 	if err != nil {
+		return Admitted{}, err
+	}
+	return c.judgeRequest(t, token.Key, request, now)
+}
+
+// openToken verifies that a token is of somebody who is or was an operator, and decodes it.
+func (c *Charter) openToken(e Envelope) (Token, error) {
+	op, err := c.Standing(e.Key, 0) // whose key it is; when it was signed shows only after it is verified
+	if err != nil {
+		return Token{}, err
+	}
+	return Open[Token](e, ForToken, c.fleetID, op.Key)
+}
+
+// judgeRequest judges a token whose signature holds, and then verifies and judges the request made with it.
+func (c *Charter) judgeRequest(t Token, signer fleet.ID, request Envelope, now time.Time) (Admitted, error) {
+	a := Admitted{Token: t}
+	if err := c.judgeToken(t, signer, now); err != nil {
 		return a, err
 	}
-	if a.Token, err = Open[Token](token, ForToken, c.fleetID, op.Key); err != nil {
+	var err error
+	if a.Request, err = Open[EnrolRequest](request, ForEnrol, c.fleetID, t.Join); err != nil {
 		return a, err
 	}
-	if err := c.checkToken(a.Token, op, now); err != nil {
-		return a, err
-	}
-	if a.Request, err = Open[EnrolRequest](request, ForEnrol, c.fleetID, a.Token.Join); err != nil {
-		return a, err
-	}
-	if a.Request.Token != a.Token.Header.ID || len(a.Request.Key) != ed25519.PublicKeySize {
+	if a.Request.Token != t.Header.ID || len(a.Request.Key) != ed25519.PublicKeySize {
 		return a, fleet.Errorf(fleet.Denied, "the enrolment request is for another token")
 	}
-	if err := a.Request.Header.checkSpan(a.Token, now); err != nil {
+	if err := a.Request.Header.checkSpan(t, now); err != nil {
 		return a, err
 	}
 	a.Key, a.ID = a.Request.Key, fleet.Sum(a.Request.Key)
-	return a, a.Token.Permits(a.Request.Name, now)
+	return a, t.Permits(a.Request.Name, now)
 }
 
-// checkToken judges a token whose signature holds: its scope, its signer then and the signer's rights now.
-func (c *Charter) checkToken(t Token, op Operator, now time.Time) error {
+// judgeToken judges the token's scope, its signer at that time, and the signer's rights by the policy of now.
+func (c *Charter) judgeToken(t Token, signer fleet.ID, now time.Time) error {
 	if err := t.Check(); err != nil {
 		return err
 	}
 	if err := t.Header.CheckTime(now); err != nil && fleet.KindOf(err) != fleet.Expired { // Permits says that better
 		return err
 	}
-	if _, err := c.Standing(op.ID(), t.Header.Issued); err != nil {
+	op, err := c.Standing(signer, t.Header.Issued)
+	if err != nil {
 		return err
 	}
-	_, err := c.policy.Decide(t.Ask(op, c.name))
+	_, err = c.policy.Decide(t.Ask(op, c.name))
 	return err
 }
 
@@ -112,18 +125,22 @@ func (c *Charter) VerifyEnrolment(e Enrolment, now time.Time, serverKey func(fle
 	if err != nil {
 		return a, err
 	}
+	return a, c.judgeCountersign(a, e, now, serverKey)
+}
+
+func (c *Charter) judgeCountersign(a Admitted, e Enrolment, now time.Time, serverKey func(fleet.ID, Admitted) (ed25519.PublicKey, error)) error {
 	key, err := serverKey(e.Countersign.Key, a)
 	if err != nil {
-		return a, err
+		return err
 	}
 	counter, err := Open[Countersign](e.Countersign, ForCountersign, c.fleetID, key)
 	if err != nil {
-		return a, err
+		return err
 	}
 	if counter.Request != e.Request.Digest(ForEnrol, c.fleetID) || counter.Node != a.ID {
-		return a, fleet.Errorf(fleet.Denied, "the countersignature is for another enrolment")
+		return fleet.Errorf(fleet.Denied, "the countersignature is for another enrolment")
 	}
-	return a, counter.Header.checkSpan(a.Token, now)
+	return counter.Header.checkSpan(a.Token, now)
 }
 
 // Encode returns the wire form.

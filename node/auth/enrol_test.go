@@ -370,3 +370,100 @@ func TestVerifyEnrolmentAsksForTheServersKey(t *testing.T) {
 		t.Error("verified without a charter")
 	}
 }
+
+// The token's signature is not checked again for the same bytes; other bytes that claim to be the same token are.
+func TestAKnownTokenWithAnotherSignature(t *testing.T) {
+	w := newTown(t)
+	w.charter(CharterPutOperator, operator("bob", RootTeam))
+	token := w.token("second", nil)
+	w.must(ActEnrol, w.enrolment("n2", "n2", token).Encode())
+	for name, change := range map[string]func(*Envelope){
+		"damaged":   func(e *Envelope) { e.Signature = slices.Clone(e.Signature); e.Signature[9] ^= 1 },
+		"none":      func(e *Envelope) { e.Signature = nil },
+		"by bob":    func(e *Envelope) { e.Key = key("bob").ID() },
+		"by n1":     func(e *Envelope) { e.Key = key("n1").ID() },
+		"format":    func(e *Envelope) { e.Format = 2 },
+		"algorithm": func(e *Envelope) { e.Algorithm = 2 },
+	} {
+		e := w.enrolment("n3", "n3", token)
+		change(&e.Token)
+		if err := w.tryEnrol(e); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	byBob := w.enrolBy("bob", "join second", "n3", "n3", "n1", token)
+	if err := w.tryEnrol(byBob); err != nil {
+		t.Errorf("the same token, signed by another operator: %v", err)
+	}
+	// What is remembered of a token does not shield its signer.
+	w.charter(CharterDeleteOperator, DeleteOperator{Name: "bob", Key: key("bob").ID(), Compromised: true})
+	refused(t, w.tryEnrol(w.enrolBy("bob", "join second", "n4", "n4", "n1", token)), fleet.Denied, "compromised")
+	w.charter(CharterPutPolicy, PutPolicy{""})
+	refused(t, w.tryEnrol(w.enrolment("n4", "n4", token)), fleet.Denied, "may not token.put")
+}
+
+// Nodes that enrolled with one token share its bytes and its tags: a node costs its own signatures, not the token's.
+func TestNodesShareTheirToken(t *testing.T) {
+	w := newTown(t)
+	token := w.token("second", func(tk *Token) { tk.Uses = 2 })
+	for _, name := range []string{"n2", "n3"} {
+		w.must(ActEnrol, w.enrolment(name, name, token).Encode())
+	}
+	a, _ := w.record.Roster.ByName("n2")
+	b, _ := w.record.Roster.ByName("n3")
+	if &a.Enrolment.Token.Body[0] != &b.Enrolment.Token.Body[0] {
+		t.Error("two copies of one token")
+	}
+	digest := a.Enrolment.Token.Digest(ForToken, w.fleetID())
+	if used, ok := w.record.Roster.tokens.Get(digest[:]); !ok || used.statement.Body != nil || used.uses != 2 {
+		t.Errorf("a token that is used up should be a number: %+v", used)
+	}
+}
+
+// The counts of tokens that expired are let go, and no others.
+func TestCountsOfExpiredTokensAreDropped(t *testing.T) {
+	r := emptyRoster()
+	count := func(label string, expires, at int64, uses uint32) {
+		tk := Token{Header: Header{Expires: expires}, Uses: 5}
+		r = r.spend(fleet.Sum([]byte(label)), spent{token: tk, uses: uses}, at)
+	}
+	for i := range MaxTokens {
+		count(string(rune(i)), start+int64(i%2)*hour, start-1, 1+uint32(i%5))
+	}
+	before := r
+	count("one more", start+hour, start, 1)
+	if got := r.tokens.Len(); got != MaxTokens/2+1 || before.tokens.Len() != MaxTokens {
+		t.Errorf("%d tokens are counted; the old roster has %d", got, before.tokens.Len())
+	}
+	last := fleet.Sum([]byte(string(rune(9)))) // used up, not expired
+	if used, ok := r.tokens.Get(last[:]); !ok || used.uses != 5 {
+		t.Errorf("a used-up token that is still valid was forgotten: %+v", used)
+	}
+}
+
+// A peer that is newer than our record shows its enrolment.
+func TestRecordVerifyEnrolment(t *testing.T) {
+	w := newTown(t)
+	token := w.token("second", func(tk *Token) { tk.Uses = 1 })
+	e := w.enrolment("n2", "n2", token)
+	if a, err := w.record.VerifyEnrolment(e); err != nil || a.ID != key("n2").ID() {
+		t.Errorf("a good one: %v", err)
+	}
+	w.now += 1000 * hour // the peer shows it long after
+	if _, err := w.record.VerifyEnrolment(e); err != nil {
+		t.Errorf("long after: %v", err)
+	}
+	w.now -= 1000 * hour
+	bad := func(e Enrolment) error { _, err := w.record.VerifyEnrolment(e); return err }
+	refused(t, bad(w.enrolBy("mallory", "join second", "n2", "n2", "n1", token)), fleet.Denied, "never an operator")
+	refused(t, bad(w.enrolBy("alice", "mallory", "n2", "n2", "n1", token)), fleet.Denied, "names key")
+	refused(t, bad(w.enrolBy("alice", "join second", "n2", "n2", "n2", token)), fleet.Denied, "not enrolled")
+	big := e
+	big.Token.Body = make([]byte, MaxEnrolment)
+	refused(t, bad(big), fleet.Exhausted, "at most")
+	w.must(ActEnrol, e.Encode())
+	refused(t, bad(w.enrolment("n3", "n3", token)), fleet.Denied, "beyond the 1 uses")
+	if _, err := NewRecord().VerifyEnrolment(e); err == nil {
+		t.Error("verified without a charter")
+	}
+}

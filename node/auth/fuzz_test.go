@@ -88,12 +88,13 @@ func FuzzRecordApply(f *testing.F) {
 	for _, act := range w.acts {
 		f.Add(uint8(act.Kind), uint64(100), int64(start+hour), act.Data)
 	}
-	fresh := map[fleet.ID]bool{}
+	epoch := SignCharter(w.record.Charter, w.header(), CharterEpoch, Epoch{Epoch: 1}, w.roots[0])
+	fresh := map[fleet.ID]bool{fleet.Sum(epoch.Body): true}
 	for kind, data := range map[ActKind][]byte{
 		ActEnrol:       w.enrolment("n4", "n4", w.token("second", nil)).Encode(),
 		ActNodeTags:    w.tags("alice", "n2", 2, true, nil),
 		ActNodeRemove:  w.removal("alice", "n2"),
-		ActCharter:     wire.Marshal(SignCharter(w.record.Charter, w.header(), CharterEpoch, Epoch{Epoch: 1}, w.roots[0])),
+		ActCharter:     wire.Marshal(epoch),
 		ActGossipEpoch: wire.Marshal(GossipEpoch{Epoch: 2}),
 	} {
 		f.Add(uint8(kind), uint64(100), int64(start+hour/2), data)
@@ -116,8 +117,12 @@ func FuzzRecordApply(f *testing.F) {
 		if next.Act != index || next.Time != ms || next.Length != w.record.Length+1 || next.Head == w.record.Head {
 			t.Fatalf("the chain is broken: %+v", next)
 		}
+		var entry CharterEntry
+		if act.Kind == ActCharter && wire.Unmarshal(data, &entry) == nil && fresh[fleet.Sum(entry.Body)] {
+			return // the same entry, with its signatures in another number or order
+		}
 		changed := picture(Record{Charter: next.Charter, Roster: next.Roster}) != people
-		if changed && !fresh[fleet.Sum(data)] && act.Kind != ActCharter {
+		if changed && !fresh[fleet.Sum(data)] {
 			t.Fatalf("an act that nobody signed changed who is who: %+v", act)
 		}
 	})

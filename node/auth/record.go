@@ -46,7 +46,7 @@ type Record struct {
 	Length  uint64      // acts taken
 	Head    fleet.ID    // hash chain over all acts
 	Act     uint64      // act index of the newest act
-	Removal int64       // time of the newest removal of a node; 0: none
+	Removal int64       // time of the newest removal or replacement of a node, after KeyedAt if it came after; 0: none
 	KeyedAt int64       // time when the newest gossip epoch was first accepted
 	Time    int64       // its time
 	Size    uint64      // bytes of all acts
@@ -145,17 +145,43 @@ func (r *Record) takeEnrolment(act Act) error {
 	if err := wire.Unmarshal(act.Data, &e); err != nil {
 		return err
 	}
-	a, err := r.Charter.VerifyEnrolment(e, time.UnixMilli(act.Time), r.countersigner)
+	now := time.UnixMilli(act.Time)
+	digest := e.Token.Digest(ForToken, r.Charter.fleetID)
+	used, err := r.openToken(digest, e.Token)
 	if err != nil {
+		return err
+	}
+	e.Token = used.statement // one copy for all nodes that enrol with it
+	a, err := r.Charter.judgeRequest(used.token, e.Token.Key, e.Request, now)
+	if err != nil {
+		return err
+	}
+	if err := r.Charter.judgeCountersign(a, e, now, r.countersigner); err != nil {
 		return err
 	}
 	if err := r.mayReplace(a, e.Token.Key); err != nil {
 		return err
 	}
-	digest := e.Token.Digest(ForToken, r.Charter.fleetID)
-	r.Roster, err = r.Roster.enrol(a, e, digest, act.Time)
+	before := r.Roster.Len()
+	if r.Roster, err = r.Roster.enrol(a, e, digest, act.Time); err == nil && r.Roster.Len() == before {
+		r.removedAt(act.Time) // it replaced one
+	}
 	return err
 }
+
+// openToken returns a token of which the signature holds. Many nodes enrol with the same: the very bytes that were
+// verified once need not be again. Who signed them, and what the signer may do, is judged anew each time.
+func (r *Record) openToken(digest fleet.ID, e Envelope) (spent, error) {
+	if known, ok := r.Roster.tokens.Get(digest[:]); ok && known.statement.same(e) {
+		return *known, nil
+	}
+	t, err := r.Charter.openToken(e)
+	return spent{statement: e, token: t}, err
+}
+
+// removedAt notes that a node was removed. Whoever compares with KeyedAt must see a removal in the same millisecond as
+// a later one: the node that went had the key.
+func (r *Record) removedAt(at int64) { r.Removal = max(at, r.KeyedAt+1) }
 
 // mayReplace asks policy about the node whose name and tags the token passes on: to replace is to remove one node and
 // to give its tags, and its place among the servers, to another.
@@ -202,12 +228,24 @@ func (r *Record) countersigner(id fleet.ID, a Admitted) (ed25519.PublicKey, erro
 
 // VerifyEnrolment checks an enrolment that this record has not got yet, as its bearer shows it.
 func (r Record) VerifyEnrolment(e Enrolment) (Admitted, error) {
-	token, err := Peek[Token](e.Token)
+	if size := len(e.Token.Body) + len(e.Request.Body); size > MaxEnrolment {
+		return Admitted{}, fleet.Errorf(fleet.Exhausted, "enrolment of %d bytes; at most %d", size, MaxEnrolment)
+	}
+	t, err := r.Charter.openToken(e.Token)
 	if err != nil {
 		return Admitted{}, err
 	}
 	// The quorum judged the token's time when it counted the use; here only the signatures are judged.
-	return r.Charter.VerifyEnrolment(e, time.UnixMilli(token.Header.Issued), r.countersigner)
+	now := time.UnixMilli(t.Header.Issued)
+	a, err := r.Charter.judgeRequest(t, e.Token.Key, e.Request, now)
+	if err != nil {
+		return a, err
+	}
+	digest := e.Token.Digest(ForToken, r.Charter.fleetID)
+	if used, ok := r.Roster.tokens.Get(digest[:]); ok && used.uses >= t.Uses {
+		return a, fleet.Errorf(fleet.Denied, "node %s shows an enrolment beyond the %d uses of its token", a.ID, t.Uses)
+	}
+	return a, r.Charter.judgeCountersign(a, e, now, r.countersigner)
 }
 
 func (r *Record) takeTags(act Act) error {
@@ -248,8 +286,9 @@ func (r *Record) takeRemoval(act Act) error {
 	if err := r.mayTouch(op, ActRemoveNode, n, n.Tags, n.Server); err != nil {
 		return err
 	}
-	r.Removal = act.Time
-	r.Roster, err = r.Roster.remove(s, act.Time)
+	if r.Roster, err = r.Roster.remove(s, act.Time); err == nil {
+		r.removedAt(act.Time)
+	}
 	return err
 }
 

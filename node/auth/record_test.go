@@ -346,3 +346,44 @@ func (m model) check(t *rapid.T, r Record) {
 		}
 	}
 }
+
+// The gossip key is renewed after a removal; a replacement is one, and so is one in the very millisecond of a new key.
+func TestRemovalIsAfterTheKeyThatTheNodeHad(t *testing.T) {
+	w := newTown(t)
+	w.enrol("n2", "n3", "n4")
+	if w.record.Removal != 0 || w.record.KeyedAt != 0 {
+		t.Fatalf("removal %d, keyed %d", w.record.Removal, w.record.KeyedAt)
+	}
+	key := func(n uint32) {
+		t.Helper()
+		w.must(ActGossipEpoch, wire.Marshal(GossipEpoch{Epoch: n}))
+		if w.record.KeyedAt != w.now || w.record.Removal > w.record.KeyedAt {
+			t.Errorf("after key %d: removal %d, keyed %d at %d", n, w.record.Removal, w.record.KeyedAt, w.now)
+		}
+	}
+	due := func(what string) {
+		t.Helper()
+		if w.record.Removal <= w.record.KeyedAt {
+			t.Errorf("%s: removal %d, keyed %d: no new key is due", what, w.record.Removal, w.record.KeyedAt)
+		}
+	}
+	key(1)
+	w.now -= 1000 // apply adds a second: the same millisecond
+	w.must(ActNodeRemove, w.removal("alice", "n2"))
+	due("removed in the same millisecond")
+	w.now++
+	key(2)
+	replace := w.token("replace", func(tk *Token) { tk.Replace, tk.Uses = "n3", 1 })
+	w.must(ActEnrol, w.enrolment("new", "n3", replace).Encode())
+	due("replaced")
+	key(3)
+	w.enrol("n5")
+	if w.record.Removal > w.record.KeyedAt {
+		t.Error("an enrolment made a new key due")
+	}
+	sent := w.record.KeyedAt
+	w.must(ActGossipEpoch, wire.Marshal(GossipEpoch{Epoch: 3, Send: true}))
+	if w.record.KeyedAt != sent {
+		t.Error("sending with a key changed when it was made")
+	}
+}

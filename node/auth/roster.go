@@ -44,18 +44,24 @@ type Node struct {
 
 // Roster is the verified set of nodes: an immutable value with O(1) copies.
 type Roster struct {
-	nodes *iradix.Tree[*Node] // by ID, removed ones included
-	names *iradix.Tree[fleet.ID]
-	uses  *iradix.Tree[uint32] // enrolments there were, by digest of the token
-	live  int
+	nodes  *iradix.Tree[*Node]  // by ID, removed ones included
+	names  *iradix.Tree[*Node]  // the enrolled ones
+	tokens *iradix.Tree[*spent] // that nodes enrolled with, by digest; those that expired go
+}
+
+// spent is a token that nodes enrolled with. Values are shared and never changed.
+type spent struct {
+	statement Envelope // as verified; empty once it is used up
+	token     Token
+	uses      uint32
 }
 
 func emptyRoster() Roster {
-	return Roster{nodes: iradix.New[*Node](), names: iradix.New[fleet.ID](), uses: iradix.New[uint32]()}
+	return Roster{nodes: iradix.New[*Node](), names: iradix.New[*Node](), tokens: iradix.New[*spent]()}
 }
 
 // Len returns the number of enrolled, unremoved nodes.
-func (r Roster) Len() int { return r.live }
+func (r Roster) Len() int { return r.names.Len() }
 
 // Node returns the entry of id, removed or not.
 func (r Roster) Node(id fleet.ID) (*Node, bool) { return r.nodes.Get(id[:]) }
@@ -75,21 +81,14 @@ func (r Roster) Enrolled(id fleet.ID) (*Node, error) {
 
 // ByName returns the enrolled node of that name.
 func (r Roster) ByName(name string) (*Node, bool) {
-	id, ok := r.names.Get([]byte(name))
-	if !ok {
-		return nil, false
-	}
-	return r.nodes.Get(id[:])
+	return r.names.Get([]byte(name))
 }
 
 // All lists enrolled nodes in the order of their names.
 func (r Roster) All() iter.Seq[*Node] {
 	return func(yield func(*Node) bool) {
 		it := r.names.Root().Iterator()
-		for _, id, ok := it.Next(); ok; _, id, ok = it.Next() {
-			if n, found := r.nodes.Get(id[:]); found && !yield(n) {
-				return
-			}
+		for _, n, ok := it.Next(); ok && yield(n); _, n, ok = it.Next() {
 		}
 	}
 }
@@ -99,20 +98,21 @@ func (r Roster) put(n *Node) Roster {
 	r.nodes, _, _ = r.nodes.Insert(n.ID[:], n)
 	if had && old.Removed == 0 {
 		r.names, _, _ = r.names.Delete([]byte(old.Name))
-		r.live--
 	}
 	if n.Removed == 0 {
-		r.names, _, _ = r.names.Insert([]byte(n.Name), n.ID)
-		r.live++
+		r.names, _, _ = r.names.Insert([]byte(n.Name), n)
 	}
 	return r
 }
 
 // enrol counts the token's uses, as the quorum did: so that a server cannot let in more than the operator signed for.
 func (r Roster) enrol(a Admitted, e Enrolment, token fleet.ID, at int64) (Roster, error) {
-	used, _ := r.uses.Get(token[:])
-	if used >= a.Token.Uses {
-		return r, fleet.Errorf(fleet.Exhausted, "the join string is used up (%d of %d uses)", used, a.Token.Uses).
+	use := spent{statement: e.Token, token: a.Token, uses: 1}
+	if known, ok := r.tokens.Get(token[:]); ok {
+		use.uses = known.uses + 1
+	}
+	if use.uses > a.Token.Uses {
+		return r, fleet.Errorf(fleet.Exhausted, "the join string is used up (%d of %d uses)", use.uses-1, a.Token.Uses).
 			Hinted("on a host of the fleet: muster token create --uses N")
 	}
 	if old, ok := r.Node(a.ID); ok {
@@ -122,7 +122,7 @@ func (r Roster) enrol(a Admitted, e Enrolment, token fleet.ID, at int64) (Roster
 		}
 		return r, fleet.Errorf(fleet.Conflict, "node %s is enrolled already, as %s", a.ID, old.Name)
 	}
-	if r.live >= MaxNodes {
+	if r.Len() >= MaxNodes {
 		return r, fleet.Errorf(fleet.Exhausted, "%d nodes, the limit", MaxNodes)
 	}
 	tags, server := a.Token.Tags, a.Token.Server
@@ -134,11 +134,35 @@ func (r Roster) enrol(a Admitted, e Enrolment, token fleet.ID, at int64) (Roster
 		r = r.put(old.gone(at))
 		tags, server = old.Tags, old.Server
 	}
-	r.uses, _, _ = r.uses.Insert(token[:], used+1)
+	r = r.spend(token, use, at)
 	return r.put(&Node{
 		ID: a.ID, Name: a.Request.Name, Key: a.Key, HPKE: a.Request.HPKE, Tags: tags,
 		Server: server, Enrolled: at, Enrolment: e,
 	}), nil
+}
+
+// spend keeps the count of a token's uses until the token has expired.
+func (r Roster) spend(digest fleet.ID, use spent, at int64) Roster {
+	if r.tokens.Len() >= MaxTokens {
+		r = r.dropExpired(at)
+	}
+	if use.uses == use.token.Uses {
+		use = spent{token: Token{Header: Header{Expires: use.token.Header.Expires}}, uses: use.uses}
+	}
+	r.tokens, _, _ = r.tokens.Insert(digest[:], &use)
+	return r
+}
+
+func (r Roster) dropExpired(at int64) Roster {
+	txn := r.tokens.Txn()
+	it := r.tokens.Root().Iterator()
+	for digest, use, ok := it.Next(); ok; digest, use, ok = it.Next() {
+		if use.token.Header.Expires <= at {
+			txn.Delete(digest)
+		}
+	}
+	r.tokens = txn.Commit()
+	return r
 }
 
 func (r Roster) setTags(s NodeTags) (Roster, error) {

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"time"
 
@@ -102,6 +103,11 @@ func signedBytes(purpose Purpose, fleetID fleet.ID, body []byte) []byte {
 // Digest names the statement: the hash of the signed bytes, so it does not change with the signature.
 func (e Envelope) Digest(purpose Purpose, fleetID fleet.ID) fleet.ID {
 	return fleet.Sum(signedBytes(purpose, fleetID, e.Body))
+}
+
+// same reports whether two envelopes are the same bytes.
+func (e Envelope) same(o Envelope) bool {
+	return e.Format == o.Format && e.Algorithm == o.Algorithm && e.Key == o.Key && bytes.Equal(e.Body, o.Body) && bytes.Equal(e.Signature, o.Signature)
 }
 
 // Verify reports why the signature does not hold under key, or nil.

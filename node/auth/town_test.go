@@ -180,7 +180,7 @@ func (w *town) removal(op, node string) []byte {
 // picture writes down all that a record says, to compare two.
 func picture(r Record) string {
 	var b strings.Builder
-	fmt.Fprintln(&b, r.Length, r.Head, r.Act, r.Time, r.Size, r.Gossip, r.Sending, r.Roster.live)
+	fmt.Fprintln(&b, r.Length, r.Head, r.Act, r.Time, r.Size, r.Gossip, r.Sending, r.Roster.Len(), r.Removal, r.KeyedAt)
 	if c := r.Charter; c != nil {
 		fmt.Fprintln(&b, c.fleetID, c.name, c.head, c.seq, c.size, c.threshold, c.epoch, c.standing, c.policy.text)
 		for _, id := range slices.SortedFunc(maps.Keys(c.roots), fleet.ID.Compare) {
@@ -195,8 +195,11 @@ func picture(r Record) string {
 		fmt.Fprintf(&b, "node %x %s\n", k, fleet.Sum(wire.Marshal(n)))
 		return false
 	})
-	r.Roster.names.Root().Walk(func(k []byte, id fleet.ID) bool { fmt.Fprintf(&b, "name %s %s\n", k, id); return false })
-	r.Roster.uses.Root().Walk(func(k []byte, n uint32) bool { fmt.Fprintf(&b, "uses %x %d\n", k, n); return false })
+	r.Roster.names.Root().Walk(func(k []byte, n *Node) bool { fmt.Fprintf(&b, "name %s %s\n", k, n.ID); return false })
+	r.Roster.tokens.Root().Walk(func(k []byte, s *spent) bool {
+		fmt.Fprintf(&b, "token %x %d %s %s\n", k, s.uses, fleet.Sum(wire.Marshal(s.statement)), fleet.Sum(wire.Marshal(s.token)))
+		return false
+	})
 	return b.String()
 }
 

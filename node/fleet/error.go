@@ -50,7 +50,7 @@ type Error struct {
 
 // Error returns what and cause, without the hint.
 func (e *Error) Error() string {
-	if e.Err == nil {
+	if _, said := e.Err.(silent); said || e.Err == nil {
 		return e.What
 	}
 	return e.What + ": " + e.Err.Error()

@@ -44,7 +44,10 @@ func admit(packet []byte) ([]byte, bool) {
 		return nil, false
 	}
 	if packet[0] != msgCompound {
-		return packet, plainMessage(packet)
+		if !plainMessage(packet) {
+			return nil, false
+		}
+		return packet, true
 	}
 	parts, ok := splitCompound(packet)
 	if !ok {

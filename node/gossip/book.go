@@ -84,8 +84,8 @@ func (b *book) holds(name string, raw string) bool {
 	return ok && e.raw == raw
 }
 
-// take judges a verified tag and keeps it if it is newer. It returns the member when one already met has changed.
-func (b *book) take(id fleet.ID, raw string, t tag) (verdict, *Member) {
+// take judges a verified tag and keeps it if it is newer. It returns the member when one already met has moved.
+func (b *book) take(id fleet.ID, raw string, t tag) (v verdict, moved *Member) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	name := id.Text()
@@ -97,7 +97,13 @@ func (b *book) take(id fleet.ID, raw string, t tag) (verdict, *Member) {
 	} else if v := judge(e.tag.seq, e.raw, t.seq, raw); v != newer {
 		return v, nil
 	}
-	b.change(e, func() { b.readdress(e, raw, t) })
+	before := e.tag.addrs
+	stayed := slices.Equal(before, t.addrs)
+	b.change(e, func() { e.raw, e.tag = raw, t })
+	if stayed {
+		return newer, nil
+	}
+	b.reindex(e, before)
 	if !e.met {
 		return newer, nil
 	}
@@ -105,15 +111,20 @@ func (b *book) take(id fleet.ID, raw string, t tag) (verdict, *Member) {
 	return newer, &m
 }
 
-func (b *book) readdress(e *entry, raw string, t tag) {
+// reindex finds e by its new addresses instead of those before.
+func (b *book) reindex(e *entry, before []netip.AddrPort) {
+	b.unindex(e, before)
+	e.heard, e.turn = [maxAddrs]time.Time{}, 0
 	for _, a := range e.tag.addrs {
+		b.byAddr[a] = e
+	}
+}
+
+func (b *book) unindex(e *entry, addrs []netip.AddrPort) {
+	for _, a := range addrs {
 		if b.byAddr[a] == e {
 			delete(b.byAddr, a)
 		}
-	}
-	e.raw, e.tag, e.heard, e.turn = raw, t, [maxAddrs]time.Time{}, 0
-	for _, a := range t.addrs {
-		b.byAddr[a] = e
 	}
 }
 
@@ -151,11 +162,7 @@ func (b *book) evict(id fleet.ID) {
 		return
 	}
 	b.change(e, func() { e.alive = false })
-	for _, a := range e.tag.addrs {
-		if b.byAddr[a] == e {
-			delete(b.byAddr, a)
-		}
-	}
+	b.unindex(e, e.tag.addrs)
 	delete(b.byName, name)
 }
 

@@ -79,12 +79,12 @@ func (g *Gossip) admitMember(m *serf.Member) error {
 		g.hearSelf(t)
 		return nil // memberlist answers it with what we say now
 	}
-	v, changed := g.book.take(id, raw, t)
+	v, moved := g.book.take(id, raw, t)
 	if v == stale {
 		return fleet.Errorf(fleet.Denied, "its tag is older than the one we hold")
 	}
-	if changed != nil {
-		g.feed.put(Event{Updated, *changed})
+	if moved != nil {
+		g.feed.put(Event{Updated, *moved})
 	}
 	return nil
 }

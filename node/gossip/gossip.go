@@ -50,7 +50,7 @@ type Gossip struct {
 	serf   *serf.Serf
 	events chan Event
 
-	telling  sync.Mutex    // one change of our tag at a time
+	telling  chan struct{} // holds one: one change of our tag at a time (not a mutex, because it is held for seconds)
 	mine     tag           // what we say now; guarded by telling
 	said     atomic.Uint64 // its sequence
 	echoed   atomic.Uint64 // the highest sequence under our signature that others hold
@@ -71,7 +71,8 @@ func New(cfg Config) (*Gossip, error) {
 	ctx, end := context.WithCancel(context.Background())
 	g := &Gossip{
 		cfg: cfg, public: cfg.Key.Public().(ed25519.PublicKey), book: newBook(), feed: newFeed(),
-		events: make(chan Event), outrun: make(chan struct{}, 1), exchange: make(chan string, 1), ctx: ctx, end: end,
+		events: make(chan Event), outrun: make(chan struct{}, 1), exchange: make(chan string, 1),
+		telling: make(chan struct{}, 1), ctx: ctx, end: end,
 	}
 	g.carry = newCarry(ctx, cfg.Self, cfg.Carrier, g.book)
 	g.mine = tag{seq: cfg.Seq(), addrs: cfg.Addrs}
@@ -171,8 +172,11 @@ func (g *Gossip) mend() {
 
 // tell changes what we say of ourselves, signs it with a higher sequence and spreads it.
 func (g *Gossip) tell(change func(*tag)) error {
-	g.telling.Lock()
-	defer g.telling.Unlock()
+	select {
+	case g.telling <- struct{}{}:
+		defer func() { <-g.telling }()
+	case <-g.ctx.Done():
+	}
 	if g.ctx.Err() != nil {
 		return errClosed
 	}

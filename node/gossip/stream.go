@@ -80,6 +80,9 @@ func (c *guardedConn) check() (io.Reader, error) {
 		return nil, fmt.Errorf("gossip: stream of type %d refused", first[0])
 	}
 	head, err := r.Peek(headerRoom)
+	if errors.Is(err, io.EOF) {
+		return nil, io.ErrUnexpectedEOF
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package report
 
 import (
 	"errors"
+	"slices"
 
 	"go.etcd.io/bbolt"
 
@@ -60,7 +61,10 @@ func (s *Store) take() []*write {
 var errUnchanged = errors.New("nothing to write")
 
 func (s *Store) commitBatch(batch []*write) {
-	full := s.makeRoom()
+	var full error
+	if slices.ContainsFunc(batch, func(w *write) bool { return w.grows }) {
+		full = s.makeRoom()
+	}
 	err := s.update(func(tx *bbolt.Tx) error {
 		changed := false
 		for _, w := range batch {

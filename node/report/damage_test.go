@@ -99,7 +99,7 @@ func TestFewDamagedFilesAreKept(t *testing.T) {
 func TestAnyFlippedBytesCostReportsOnly(t *testing.T) {
 	good := filled(t, 40)
 	random := rand.New(rand.NewPCG(1, 2))
-	for range 150 {
+	for range 80 {
 		data := bytes.Clone(good)
 		for range 1 + random.IntN(3) {
 			at := random.IntN(len(data))
@@ -127,6 +127,29 @@ func TestAnyFlippedBytesCostReportsOnly(t *testing.T) {
 		}
 		s.Close()
 	}
+}
+
+func FuzzExamine(f *testing.F) {
+	good := filled(f, 3)
+	f.Add(uint32(0), []byte{})
+	f.Add(uint32(os.Getpagesize()+pageHead), []byte{0xff, 0xff})
+	f.Add(uint32(4*os.Getpagesize()+12), []byte{0, 0, 0, 0x80}) // a page that claims 2^31 more
+	f.Fuzz(func(t *testing.T, at uint32, patch []byte) {
+		data := bytes.Clone(good)
+		copy(data[int(at)%len(data):], patch)
+		file, err := os.Create(filepath.Join(t.TempDir(), FileName))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		if _, err := file.Write(data); err != nil {
+			t.Fatal(err)
+		}
+		err = examine(file)
+		if _, is := errors.AsType[damaged](err); err != nil && !is {
+			wantKind(t, err, fleet.Invalid) // of another format
+		}
+	})
 }
 
 func TestDamagedValueIsReplacedByTheNextReport(t *testing.T) {
@@ -179,7 +202,7 @@ func TestSoundFilesAreNeverMoved(t *testing.T) {
 	t.Run("without buckets", func(t *testing.T) { // a crash before the first transaction
 		dir := t.TempDir()
 		path := filepath.Join(dir, FileName)
-		db, err := bbolt.Open(path, 0o600, boltOptions())
+		db, err := bbolt.Open(path, 0o600, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,7 +1,6 @@
 package report
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,8 +20,9 @@ import (
 )
 
 const (
-	lockTimeout = 2 * time.Second // for an agent that is just ending
-	maxDamaged  = 3               // damaged files kept; they may be as large as the store
+	lockTries  = 40 // for an agent that is just ending: 2 s
+	lockPause  = 50 * time.Millisecond
+	maxDamaged = 3 // damaged files kept; they may be as large as the store
 )
 
 // damaged is what is wrong with the file itself. Anything else (a lock, a permission) says nothing about its content.
@@ -44,57 +44,67 @@ func guarded(do func() error) (err error) {
 	return do()
 }
 
-// boltOptions: a freelist that is not written costs a walk over the pages at opening and saves 8 bytes per free page and
-// commit; the map type does not fragment.
-func boltOptions() *bbolt.Options {
-	return &bbolt.Options{Timeout: lockTimeout, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType}
-}
-
 // openFile opens the file, after moving a damaged one aside.
 func openFile(path string, log *slog.Logger) (*bbolt.DB, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, trouble(path, err)
 	}
-	err := examine(path)
-	var db *bbolt.DB
-	if err == nil {
-		db, err = openWritable(path)
-	}
+	db, err := tryOpen(path)
 	if d, is := errors.AsType[damaged](err); is {
 		if err := moveAside(path, d, log); err != nil {
 			return nil, err
 		}
-		db, err = openWritable(path)
+		db, err = tryOpen(path)
 	}
-	if err != nil {
-		return nil, trouble(path, err)
-	}
-	return db, nil
+	return db, trouble(path, err)
 }
 
-// openWritable opens or makes the file and its buckets.
-func openWritable(path string) (*bbolt.DB, error) {
-	var db *bbolt.DB
-	var file *os.File
-	o := boltOptions()
-	o.OpenFile = func(name string, flag int, mode os.FileMode) (f *os.File, err error) {
-		file, err = os.OpenFile(name, flag, mode)
-		return file, err
+// tryOpen opens or makes the file and its buckets. The file is examined under the lock, or what another process is just
+// writing would look like damage.
+func tryOpen(path string) (*bbolt.DB, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
 	}
-	err := guarded(func() (err error) {
-		db, err = bbolt.Open(path, 0o600, o)
-		return err
-	})
-	if _, is := errors.AsType[damaged](err); is && file != nil {
-		file.Close() // it panicked half open: this frees the lock
+	if err = lock(f); err == nil {
+		err = examine(f)
+	}
+	var db *bbolt.DB
+	if err == nil {
+		err = guarded(func() (err error) {
+			db, err = bbolt.Open(path, 0o600, boltOptions(f))
+			return err
+		})
 	}
 	if err != nil {
+		f.Close() // where bbolt failed it is closed already; where it panicked, this frees the lock
 		return nil, classify(err)
 	}
 	if err := errors.Join(makeBuckets(db), syncDir(filepath.Dir(path))); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
+}
+
+// lock takes the lock that bbolt takes: bbolt then takes it again on the same open file, which changes nothing.
+func lock(f *os.File) error {
+	for range lockTries {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return err
+		}
+		time.Sleep(lockPause)
+	}
+	return bbolterrors.ErrTimeout
+}
+
+// boltOptions: a freelist that is not written costs a walk over the pages at opening and saves 8 bytes per free page and
+// commit; the map type does not fragment.
+func boltOptions(f *os.File) *bbolt.Options {
+	return &bbolt.Options{
+		NoFreelistSync: true, FreelistType: bbolt.FreelistMapType,
+		OpenFile: func(string, int, os.FileMode) (*os.File, error) { return f, nil },
+	}
 }
 
 func makeBuckets(db *bbolt.DB) error {
@@ -131,97 +141,7 @@ func classify(err error) error {
 			return damaged{err}
 		}
 	}
-	if strings.Contains(err.Error(), "file size too small") { // bbolt has no name for it
-		return damaged{err}
-	}
 	return err
-}
-
-// examine reads all keys of the file before bbolt works with it. Opened read-only, bbolt leaves the free pages alone and
-// stays on this goroutine.
-func examine(path string) error {
-	info, err := os.Stat(path)
-	if errors.Is(err, os.ErrNotExist) || err == nil && info.Size() == 0 {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	o := boltOptions()
-	o.ReadOnly = true
-	return guarded(func() error {
-		db, err := bbolt.Open(path, 0o600, o)
-		if err != nil {
-			return classify(err)
-		}
-		defer db.Close()
-		return db.View(func(tx *bbolt.Tx) error {
-			if info.Size() < tx.Size() {
-				return damagef("it has %d bytes and should have %d", info.Size(), tx.Size())
-			}
-			return examineBuckets(tx)
-		})
-	})
-}
-
-func examineBuckets(tx *bbolt.Tx) error {
-	meta, reports, facts, age := tx.Bucket(bucketMeta), tx.Bucket(bucketReports), tx.Bucket(bucketFacts), tx.Bucket(bucketAge)
-	if k, _ := tx.Cursor().First(); k == nil {
-		return nil // a crash before the first transaction
-	}
-	if meta == nil || reports == nil || facts == nil || age == nil {
-		return damagef("a bucket is missing")
-	}
-	if got := meta.Get(keyFormat); !bytes.Equal(got, []byte{format}) {
-		if len(got) != 1 {
-			return damagef("its format is %x", got)
-		}
-		return fleet.Errorf(fleet.Invalid, "it has format %d; this version reads %d", got[0], format).
-			Hinted("run the newer version of muster that wrote it, or move the file away: the store then begins empty")
-	}
-	commands := 0
-	err := examineKeys(reports, len(fleet.UUID{}), true, func(command []byte) error {
-		commands++
-		return examineKeys(reports.Bucket(command), len(fleet.ID{}), false, nil)
-	})
-	entries := 0
-	if err == nil {
-		err = examineKeys(age, 8+len(fleet.UUID{}), false, func(k []byte) error {
-			entries++
-			if _, command := openAgeKey(k); reports.Bucket(command) == nil {
-				return damagef("the index names a command that is not there")
-			}
-			return nil
-		})
-	}
-	if err == nil && entries != commands {
-		err = damagef("%d commands, and %d in the index", commands, entries)
-	}
-	if err == nil {
-		err = examineKeys(facts, len(fleet.ID{}), false, nil)
-	}
-	return err
-}
-
-// examineKeys looks at every key of a bucket, and touches both ends of each value so that a bad length faults here.
-func examineKeys(b *bbolt.Bucket, size int, buckets bool, each func(k []byte) error) error {
-	var last []byte
-	var ends byte // outlives the closure, so that the reads are not left out
-	return b.ForEach(func(k, v []byte) error {
-		switch {
-		case len(k) != size || (v == nil) != buckets || len(v) > maxEntry:
-			return damagef("a key has %d bytes and its value %d", len(k), len(v))
-		case last != nil && bytes.Compare(last, k) >= 0:
-			return damagef("keys are out of order")
-		case len(v) > 0:
-			ends ^= v[0] ^ v[len(v)-1]
-		}
-		last = k
-		if each == nil {
-			return nil
-		}
-		return each(k)
-	})
 }
 
 // moveAside renames a damaged file to reports.db.damaged-N and keeps the newest few of those.

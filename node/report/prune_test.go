@@ -68,12 +68,12 @@ func TestPruneManyCommandsInSteps(t *testing.T) {
 }
 
 func TestSizePutsOutTheOldest(t *testing.T) {
-	const limit = 4 << 20
+	const limit = 2 << 20
 	c := &clock{time.Unix(1_800_000_000, 0)}
 	warned := &lines{}
 	dir := t.TempDir()
 	s := open(t, dir, Options{Now: c.Now, MaxBytes: limit, Log: warned.log()})
-	const many = 400 // of 20 KB: twice what fits
+	const many = 200 // of 20 KB: twice what fits
 	for n := range many {
 		c.now = c.now.Add(time.Second)
 		put(t, s, out(command(n), 1, 1, exec.InProgress, 20_000))

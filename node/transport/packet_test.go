@@ -135,6 +135,13 @@ func TestKeyRotation(t *testing.T) {
 	if opens(o, mustSeal(t, s, "x")) {
 		t.Fatal("a replaced key of the same epoch still opens")
 	}
+	h, key := header{KindBell, 2, [saltSize]byte{3}, 1}, changed.Accept[2]
+	if o.accept(h, packetKey(testKeys(2).Accept[2], h.salt, testFleet), testKeys(2).Accept[2]) {
+		t.Fatal("a packet that was being opened when its key went was taken")
+	}
+	if !o.accept(h, packetKey(key, h.salt, testFleet), key) {
+		t.Fatal("a packet under the key in force was refused")
+	}
 	s.use(Keys{Send: 9})
 	if _, err := s.seal(KindBell, nil); fleet.KindOf(err) != fleet.Unavailable {
 		t.Fatalf("sealed without a key: %v", err)

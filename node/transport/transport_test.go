@@ -361,6 +361,21 @@ func TestRemovedPeerIsRefusedAtOnce(t *testing.T) {
 	})
 }
 
+func TestRemovedDuringTheHello(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w := newNetwork(t, fabric.Options{Latency: time.Millisecond})
+		far := newBook()
+		far.admit = func(peer fleet.ID, _ Plane, _ []byte) error { far.bar(peer); return nil } // removed, and dropped, just then
+		a, b := w.node(1, newBook()), w.node(2, far)
+		_, err := ask(t.Context(), a, b.ID(), "x")
+		wantError(t, err, fleet.Denied, "was removed")
+		synctest.Wait()
+		if n := len(b.pool.of(a.ID())); n != 0 {
+			t.Fatalf("%d connections with a removed peer", n)
+		}
+	})
+}
+
 func TestDropEndsOpenStreams(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		w := newNetwork(t, fabric.Options{Latency: time.Millisecond})
@@ -527,6 +542,12 @@ func TestSeveralAddresses(t *testing.T) {
 		if d := time.Since(start); d > 500*time.Millisecond {
 			t.Fatalf("took %v", d)
 		}
+		near.moved(idOf(3), addrOf(20), addrOf(21), addrOf(22), addrOf(3))
+		start = time.Now()
+		mustAsk(t, a, idOf(3))
+		if d := time.Since(start); d > 3*nextAddrAfter+100*time.Millisecond {
+			t.Fatalf("took %v behind three dead addresses", d)
+		}
 		near.moved(idOf(4), addrOf(20), addrOf(21))
 		_, err := ask(t.Context(), a, idOf(4), "x")
 		wantError(t, err, fleet.Unavailable, "no answer from 10.0.0.20:7980/udp, 10.0.0.21:7980/udp")
@@ -599,9 +620,12 @@ func TestReadersLearnOfARestart(t *testing.T) {
 		w.kill(b)
 		b = w.node(2, newBook())
 		mustAsk(t, b, a.ID()) // the new life's hello ends what the old one left, on all planes
-		synctest.Wait()
+		start := time.Now()
 		if _, err := s.Read(make([]byte, 1)); err == nil || errors.Is(err, io.EOF) {
 			t.Fatalf("a stream to the earlier life gave %v", err)
+		}
+		if d := time.Since(start); d > time.Second {
+			t.Fatalf("took %v", d)
 		}
 		for _, l := range a.pool.of(b.ID()) {
 			if l.instance != b.instance {
@@ -778,6 +802,32 @@ func TestStreamLimit(t *testing.T) {
 				t.Fatal(err)
 			}
 			_ = s.Close()
+		}
+	})
+}
+
+// A stream that its opener closed must not hold a place, nor its server, however little of it was read.
+func TestCloseGivesThePlaceBack(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w := newNetwork(t, fabric.Options{})
+		a, b := w.node(1, newBook()), w.node(2, newBook())
+		b.Handle(Peer, func(s *Stream) {
+			defer s.Close()
+			_, _ = s.Write([]byte("never read"))
+			<-s.Context().Done()
+		})
+		for n := range 2 * maxStreams {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			s, err := a.Open(ctx, b.ID(), Peer)
+			cancel()
+			if err != nil {
+				t.Fatalf("stream %d: %v", n, err)
+			}
+			if _, err := s.Write([]byte("x")); err != nil {
+				t.Fatal(err)
+			}
+			_ = s.Close()
+			synctest.Wait()
 		}
 	})
 }

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/muster-fleet/muster/cmd/host"
+	"github.com/muster-fleet/muster/node/api"
+	"github.com/muster-fleet/muster/node/fleet"
+	"github.com/muster-fleet/muster/node/folder"
+)
+
+// superviseWord is the hidden word by which this binary becomes the supervisor of one run.
+const superviseWord = "supervise"
+
+func newAgentCommand(a *app) *cobra.Command {
+	var (
+		flags hostFlags
+		join  string
+		file  string
+		level string
+	)
+	cmd := &cobra.Command{
+		Use: "agent", Short: "Run the agent of this host", Args: noArgs,
+		Long: `Run the agent of this host, in the foreground, until SIGTERM or Ctrl-C. Commands that it started go on without it.
+
+With --join it enrols the host first, if that was not done yet.`,
+		Example: `  muster agent
+  muster agent --join-file /root/join --name web2`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var verbosity slog.Level
+			if err := verbosity.UnmarshalText([]byte(level)); err != nil {
+				return fleet.Errorf(fleet.Invalid, "--log-level %q is not debug, info, warn or error", level)
+			}
+			log := slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: verbosity}))
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, os.Interrupt)
+			defer stop()
+			if join != "" || file != "" {
+				if err := a.joinFirst(ctx, flags, join, file, log); err != nil {
+					return err
+				}
+			}
+			return a.runAgent(ctx, flags.advertise, log)
+		},
+	}
+	flags.register(cmd)
+	cmd.Flags().StringVar(&join, "join", "", "enrol with this join string first")
+	cmd.Flags().StringVar(&file, "join-file", "", "the same, from a file, or - from standard input")
+	cmd.Flags().StringVar(&level, "log-level", "info", "debug, info, warn or error")
+	return cmd
+}
+
+// joinFirst enrols the host unless it is a host already: a unit file may keep --join.
+func (a *app) joinFirst(ctx context.Context, flags hostFlags, join, file string, log *slog.Logger) error {
+	if folder.Exists(a.dataDir()) {
+		return nil
+	}
+	var args []string
+	if join != "" {
+		args = []string{join}
+	}
+	text, err := a.joinText(args, file)
+	if err != nil {
+		return err
+	}
+	n, err := flags.newHost(a)
+	if err != nil {
+		return err
+	}
+	name, err := a.enrol(ctx, n, text)
+	if err == nil {
+		log.Info("enrolled", "fleet", name, "node", n.Name)
+	}
+	return err
+}
+
+func (a *app) runAgent(ctx context.Context, advertise []string, log *slog.Logger) error {
+	if err := keepSecretsOutOfCores(); err != nil {
+		log.Warn("core dumps could not be switched off", "err", err)
+	}
+	l, err := api.Listen(a.socketPath()) // first: another agent's socket is the clearest sign of it
+	if err != nil {
+		return err
+	}
+	h, err := host.Start(host.Options{
+		Dir: a.dataDir(), Version: version(), Advertise: advertise, Log: log,
+		Supervise: []string{"/proc/self/exe", superviseWord},
+	})
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	answered := make(chan error, 1)
+	go func() {
+		h.Ready(ctx) // who asks meanwhile waits in the socket's queue
+		answered <- h.Answer(ctx, l)
+	}()
+	log.Info("the agent runs", "node", h.Name, "id", h.ID, "socket", a.socketPath(), "version", version())
+	debug.FreeOSMemory() // start-up leaves garbage that an idle agent would carry for long
+	err = h.Run(ctx)
+	stop()
+	if err = errors.Join(err, <-answered); err != nil {
+		return fmt.Errorf("the agent stopped: %w", err)
+	}
+	log.Info("the agent stopped; what it started goes on")
+	return nil
+}
+
+// keepSecretsOutOfCores switches core dumps of this process off.
+func keepSecretsOutOfCores() error {
+	return errors.Join(
+		unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}),
+		unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0),
+	)
+}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/muster-fleet/muster/node/fleet"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"muster": main})
+}
+
+// TestScripts runs the scripts in testdata. Beside testscript's own commands they have
+//
+//	fleet N [lost=a,b] [left=c]   a fleet of N nodes behind an agent at $WORK/agent.sock; the operator is alice
+//	exits CODE ARGS…              muster ARGS in this process, which must exit with CODE
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("MUSTER_DATA_DIR", env.WorkDir)
+			env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
+			env.Setenv("USER", "alice")
+			env.Values["t"] = env.T()
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"fleet": scriptFleet,
+			"exits": scriptExits,
+		},
+	})
+}
+
+func scriptFleet(ts *testscript.TestScript, _ bool, args []string) {
+	n, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	w, err := newTown(n)
+	ts.Check(err)
+	for _, arg := range args[1:] {
+		what, names, _ := strings.Cut(arg, "=")
+		w.setStatus(map[string]fleet.Status{"lost": fleet.ConnectionLost, "left": fleet.Left}[what], strings.Split(names, ",")...)
+	}
+	w.open(ts.Value("t").(testing.TB), ts.Getenv("WORK"), ts.Getenv("HOME"))
+}
+
+func scriptExits(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	a := &app{
+		stdin: strings.NewReader(""), stdout: ts.Stdout(), stderr: ts.Stderr(), getenv: ts.Getenv, euid: os.Geteuid(),
+		interrupts: func() (<-chan os.Signal, func()) { return nil, func() {} },
+	}
+	if got := runApp(ts.Value("t").(testing.TB).Context(), a, args[1:]); got != want {
+		ts.Fatalf("muster %s exits %d, want %d", strings.Join(args[1:], " "), got, want)
+	}
+}
+
+// TestInterrupt: Ctrl-C once leaves the command alone, twice cancels it and shows the end, three times goes away.
+func TestInterrupt(t *testing.T) {
+	t.Parallel()
+	for presses, want := range map[int]struct {
+		code int
+		said string
+	}{
+		2: {1, "2 nodes succeeded, 2 failed"},
+		3: {5, "not watched any more: muster command watch "},
+	} {
+		t.Run(strconv.Itoa(presses), func(t *testing.T) {
+			t.Parallel()
+			w, err := newTown(2)
+			if err != nil {
+				t.Fatal(err)
+			}
+			dir := t.TempDir()
+			w.open(t, dir, dir)
+			pressed := make(chan os.Signal, presses)
+			for range presses {
+				pressed <- os.Interrupt
+			}
+			var out, errs strings.Builder
+			a := &app{
+				stdin: strings.NewReader(""), stdout: &out, stderr: &errs, euid: os.Geteuid(),
+				getenv:     func(name string) string { return map[string]string{"HOME": dir, "MUSTER_DATA_DIR": dir}[name] },
+				interrupts: func() (<-chan os.Signal, func()) { return pressed, func() {} },
+			}
+			code := runApp(t.Context(), a, []string{"run", "--all", "--", "hang"})
+			if code != want.code || !strings.Contains(errs.String(), want.said) {
+				t.Errorf("exit %d and %q, want %d and %q; %s", code, errs.String(), want.code, want.said, out.String())
+			}
+			if !strings.Contains(errs.String(), "the command goes on (muster command watch ") {
+				t.Errorf("the first Ctrl-C says %q", errs.String())
+			}
+		})
+	}
+}

@@ -1,0 +1,366 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/muster-fleet/muster/consensus"
+	"github.com/muster-fleet/muster/exec"
+	"github.com/muster-fleet/muster/node"
+	"github.com/muster-fleet/muster/node/api"
+	"github.com/muster-fleet/muster/node/auth"
+	"github.com/muster-fleet/muster/node/fleet"
+	"github.com/muster-fleet/muster/node/fleet/wire"
+)
+
+// town is a fleet in memory: the true replicated state behind the true API, and nodes whose results are made up by what
+// the command says.
+type town struct {
+	mu      sync.Mutex
+	state   consensus.State
+	who     identity
+	root    rootKey
+	status  map[fleet.ID]fleet.Status
+	reports map[fleet.UUID][]exec.Report // in the order they came
+	changed chan struct{}                // closed at every change
+	watches int
+	left    bool
+}
+
+// newTown founds a fleet of n nodes web01, web02, …; the first is its only server.
+func newTown(n int) (*town, error) {
+	w := &town{
+		state: consensus.NewState(), status: map[fleet.ID]fleet.Status{}, reports: map[fleet.UUID][]exec.Report{},
+		changed: make(chan struct{}), root: rootKey{FleetName: "lab", Seed: newSeed()},
+	}
+	genesis := auth.SignCharter(nil, w.header(0), auth.CharterGenesis, auth.Genesis{
+		Name: "lab", Nonce: fleet.Sum(newSeed()), Roots: [][]byte{w.root.signer().Public()}, Threshold: 1,
+	}, w.root.signer())
+	if err := w.act(auth.ActCharter, genesis); err != nil {
+		return nil, err
+	}
+	w.root.Fleet = w.charter().Fleet()
+	var err error
+	if w.who, err = newIdentity(w.root.Fleet, "lab", "alice"); err != nil {
+		return nil, err
+	}
+	op, err := w.who.asOperator(auth.RootTeam)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.act(auth.ActCharter, auth.SignCharter(w.charter(), w.header(0), auth.CharterPutOperator, op, w.root.signer())); err != nil {
+		return nil, err
+	}
+	return w, w.settle(n)
+}
+
+// settle enrols n nodes with one token.
+func (w *town) settle(n int) error {
+	seed := newSeed()
+	join := auth.JoinString{Seed: seed}
+	body := auth.Token{Header: w.header(time.Hour), Join: join.Signer().Public(), Uses: uint32(n), Server: true}
+	token := w.who.signer().Sign(auth.ForToken, w.who.Fleet, body)
+	if err := w.apply(consensus.PutToken{Statement: token}); err != nil {
+		return err
+	}
+	var first auth.Signer
+	for i := range n {
+		key := rootKey{Seed: newSeed()}.signer()
+		if i == 0 {
+			first = key
+		}
+		request := join.Signer().Sign(auth.ForEnrol, w.who.Fleet, auth.EnrolRequest{
+			Header: w.header(0), Token: body.Header.ID, Key: key.Public(), Name: fmt.Sprintf("web%02d", i+1),
+		})
+		counter := first.Sign(auth.ForCountersign, w.who.Fleet, auth.Countersign{
+			Header: w.header(0), Request: request.Digest(auth.ForEnrol, w.who.Fleet), Node: key.ID(),
+		})
+		if err := w.act(auth.ActEnrol, auth.Enrolment{Token: token, Request: request, Countersign: counter}); err != nil {
+			return err
+		}
+		w.status[key.ID()] = fleet.Online
+	}
+	return nil
+}
+
+func (w *town) header(life time.Duration) auth.Header {
+	s := node.Status{Act: w.state.Record.Act}
+	if c := w.charter(); c != nil {
+		s.CharterHead = c.Head()
+	}
+	return newHeader(s, time.Now(), life)
+}
+
+func (w *town) charter() *auth.Charter { return w.state.Record.Charter }
+
+func (w *town) act(kind auth.ActKind, data any) error {
+	return w.apply(consensus.PutAct{Kind: kind, Data: wire.Marshal(data)})
+}
+
+func (w *town) apply(e consensus.Entry) error {
+	var result consensus.Result
+	w.state, result = w.state.Apply(e, time.Now().UnixMilli())
+	return result.Err()
+}
+
+func (w *town) byName(name string) *auth.Node {
+	n, _ := w.state.Record.Roster.ByName(name)
+	return n
+}
+
+// setStatus changes how gossip sees some nodes.
+func (w *town) setStatus(s fleet.Status, names ...string) {
+	for _, name := range names {
+		w.status[w.byName(name).ID] = s
+	}
+	w.tell()
+}
+
+func (w *town) tell() {
+	close(w.changed)
+	w.changed = make(chan struct{})
+}
+
+func (w *town) Status(context.Context) node.Status {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	first := w.byName("web01")
+	s := node.Status{
+		Version: "1.2.3", Fleet: w.who.Fleet, FleetName: "lab", CharterHead: w.charter().Head(), CharterLen: w.charter().Len(),
+		Act: w.state.Record.Act, RecordLen: w.state.Record.Length, Now: time.Now(),
+		Quorum: node.QuorumStatus{Leader: first.ID, Term: 7, Voters: []node.ServerStatus{{ID: first.ID, Name: first.Name, Online: true}}},
+	}
+	s.Quorum.Danger = node.Danger(s.Quorum.Voters)
+	s.Self = w.member(first)
+	for n := range w.state.Record.Roster.All() {
+		switch w.status[n.ID] {
+		case fleet.Online:
+			s.Online++
+		case fleet.ConnectionLost:
+			s.Lost++
+		case fleet.Left:
+			s.Left++
+		}
+	}
+	return s
+}
+
+func (w *town) member(n *auth.Node) fleet.Member {
+	m := fleet.Member{
+		ID: n.ID, Name: n.Name, Status: w.status[n.ID], Role: fleet.Plain, Server: n.Server, Tags: n.Tags,
+		Addrs:    []netip.AddrPort{netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, n.ID[0], n.ID[1]}), 7980)},
+		LastSeen: time.Now(), Facts: fleet.Facts{OS: "debian", OSVersion: "12", Arch: "amd64", Version: "1.2.3"},
+	}
+	if n.Name == "web01" {
+		m.Role = fleet.Lead
+	}
+	return m
+}
+
+func (w *town) Nodes(context.Context) []api.Node {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []api.Node
+	for n := range w.state.Record.Roster.All() {
+		out = append(out, api.Node{Member: w.member(n), Seq: n.Seq})
+	}
+	return out
+}
+
+func (w *town) Operators(context.Context) []auth.Operator {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.charter().Operators()
+}
+
+func (w *town) Propose(_ context.Context, e consensus.Entry) (consensus.Result, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var result consensus.Result
+	w.state, result = w.state.Apply(e, time.Now().UnixMilli())
+	if result.Err() == nil {
+		w.behave(e)
+	}
+	w.tell()
+	return result, nil
+}
+
+func (w *town) Read(_ context.Context, signed auth.Envelope) (node.Answer, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var answer node.Answer
+	read, err := node.OpenRead(w.state.Record, signed, time.Now())
+	if err != nil {
+		return answer, err
+	}
+	switch read.What {
+	case node.ReadCommands:
+		for _, c := range w.state.Commands(100) {
+			answer.Commands = append(answer.Commands, node.InfoOf(c))
+		}
+	case node.ReadCommand:
+		c, ok := w.state.Command(read.Arg)
+		if !ok {
+			return answer, fleet.Errorf(fleet.NotFound, "no command %s", read.Arg)
+		}
+		answer.Commands = []node.CommandInfo{node.InfoOf(c)}
+	case node.ReadTokens:
+		for _, t := range w.state.Tokens() {
+			op, _ := w.charter().Standing(t.Statement.Key, 0)
+			answer.Tokens = append(answer.Tokens, node.TokenInfo{ID: t.Body.Header.ID, Operator: op.Name, Used: t.Used, Body: t.Body})
+		}
+	case node.ReadRequests:
+		answer.Requests = w.state.Requests()
+	}
+	return answer, nil
+}
+
+func (w *town) Watch(ctx context.Context, signed auth.Envelope, each func(node.Update) error) error {
+	told, first := 0, true
+	for {
+		w.mu.Lock()
+		read, err := node.OpenRead(w.state.Record, signed, time.Now())
+		c, ok := w.state.Command(read.Arg)
+		if err == nil && !ok {
+			err = fleet.Errorf(fleet.NotFound, "no command %s", read.Arg)
+		}
+		if err != nil {
+			w.mu.Unlock()
+			return err
+		}
+		info, changed := node.InfoOf(c), w.changed
+		reports := slices.Clone(w.reports[read.Arg][told:])
+		w.watches++
+		breaks := info.Body.Run.Text() == "breaks" && w.watches == 1
+		w.mu.Unlock()
+		if first || info.Cancelled != 0 {
+			if err := each(node.Update{Info: &info, Servers: 1}); err != nil {
+				return err
+			}
+			first = false
+		}
+		if breaks {
+			return fleet.Errorf(fleet.Unavailable, "the server died")
+		}
+		for _, r := range reports {
+			told++
+			if err := each(node.Update{Report: &r, Servers: 1}); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (w *town) Leave(context.Context) error {
+	w.left = true
+	return nil
+}
+
+// behave makes up what nodes do about an entry that was taken.
+func (w *town) behave(e consensus.Entry) {
+	switch e := e.(type) {
+	case consensus.PutCommand:
+		body, _ := auth.Peek[exec.Command](e.Statement)
+		for _, id := range e.Nodes {
+			if w.status[id] == fleet.Online {
+				n, _ := w.state.Record.Roster.Node(id)
+				w.report(body.Header.ID, id, act(n.Name, body.Run))
+				if n.Name == "web02" && body.Run.Text() == "vanish" {
+					w.status[id] = fleet.ConnectionLost
+				}
+			}
+		}
+	case consensus.PutCancel:
+		body, _ := auth.Peek[exec.Cancel](e.Statement)
+		for _, r := range slices.Clone(w.reports[body.Command]) {
+			if r.Status == exec.InProgress {
+				w.report(body.Command, r.Node, exec.Report{Seq: 2, Status: exec.Cancelled, ExitCode: -1, Signal: "killed"})
+			}
+		}
+	}
+}
+
+func (w *town) report(command fleet.UUID, id fleet.ID, r exec.Report) {
+	r.Command, r.Node = command, id
+	r.Received = time.Now().UnixMilli()
+	w.reports[command] = append(w.reports[command], r)
+}
+
+// act says how a node of that name answers to a run.
+func act(name string, run exec.Run) exec.Report {
+	ok := func(text string) exec.Report {
+		return exec.Report{Seq: 1, Status: exec.Success, Stdout: stream(text), Rule: "root-operators-do-everything"}
+	}
+	odd := name == "web02"
+	switch text := run.Text(); {
+	case text == "hostname":
+		return ok(name + "\n")
+	case text == "flaky" && odd:
+		return exec.Report{Seq: 1, Status: exec.Failed, ExitCode: 3, Stderr: stream("trying\ndisk full\n")}
+	case text == "refuse":
+		return exec.Report{Seq: 1, Status: exec.Refused, Detail: "policy: operator alice may not run"}
+	case text == "hang", text == "vanish" && odd:
+		return exec.Report{Seq: 1, Status: exec.InProgress}
+	case text == "evil":
+		return ok("\x1b]0;owned\x07fine\n")
+	case text == "binary":
+		return ok("\xff\xfe")
+	case text == "big":
+		r := ok(strings.Repeat("a", 90))
+		r.Stdout.Size, r.Stdout.Kept, r.Stdout.Tail = 1000, 1000, []byte("the end\n")
+		return r
+	case text == "lost":
+		return exec.Report{Seq: 1, Status: exec.Unknown, Detail: "the host lost power"}
+	case text == "stdin":
+		return ok(string(run.Stdin))
+	case text == "env":
+		return ok(fmt.Sprintf("%q in %s as %s for %d\n", run.Env, run.Dir, run.User, run.Timeout))
+	case len(run.Script) > 0:
+		return ok(fmt.Sprintf("script %q with %q\n", run.Script, run.Argv))
+	}
+	return ok("done\n")
+}
+
+func stream(text string) exec.Stream {
+	return exec.Stream{Size: int64(len(text)), Kept: int64(len(text)), Head: []byte(text), Digest: fleet.Sum([]byte(text))}
+}
+
+// open serves the town at dir/agent.sock and keeps the operator's keys under home, until t ends.
+func (w *town) open(t testing.TB, dir, home string) {
+	t.Helper()
+	l, err := api.Listen(filepath.Join(dir, socketName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- api.Serve(ctx, l, w, api.Options{Version: "1.2.3"}) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	a := &app{getenv: func(string) string { return "" }, euid: os.Geteuid()}
+	for _, err := range []error{
+		a.writeIdentity(filepath.Join(home, ".config", "muster", identityName), w.who),
+		a.writeRootKey(filepath.Join(home, ".config", "muster", rootKeyName), w.root),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,61 @@
+package consensus
+
+import (
+	"bytes"
+	"testing"
+)
+
+func FuzzDecodeEntry(f *testing.F) {
+	q := founded("fuzz")
+	for _, e := range oneOfEach(q) {
+		f.Add(Encode(e, q.Now.UnixMilli()))
+	}
+	f.Add([]byte{kindPutAct, EntryVersion, 0x92, 0, 0x92, 1, 0xc0})
+	digest := q.s.Digest()
+	f.Fuzz(func(t *testing.T, data []byte) {
+		e, now, err := Decode(data)
+		if err != nil {
+			return
+		}
+		if !bytes.Equal(Encode(e, now), data) {
+			t.Fatalf("%T has two encodings", e)
+		}
+		next, r := q.s.Apply(e, now) // whatever it is, it is answered
+		if again, second := q.s.Apply(e, now); again.Digest() != next.Digest() || second != r {
+			t.Fatalf("%T came to two results", e)
+		}
+		if r.Err() != nil && next.Act != q.s.Act {
+			t.Fatalf("refused %T took an act index", e)
+		}
+		if q.s.Digest() != digest {
+			t.Fatalf("%T changed an old state", e)
+		}
+	})
+}
+
+func FuzzSnapshot(f *testing.F) {
+	for _, s := range []State{NewState(), founded("fuzz").s, busy(f).s} {
+		f.Add(snapshot(f, s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		candidates := [][]byte{data}
+		if frames, ok := split(data); ok {
+			candidates = append(candidates, sealed(frames)) // behind the checksum, too
+		}
+		for _, c := range candidates {
+			s, err := ReadSnapshot(bytes.NewReader(c))
+			if err != nil {
+				continue
+			}
+			var out bytes.Buffer
+			if err := s.WriteSnapshot(&out); err != nil || !bytes.Equal(out.Bytes(), c) {
+				t.Fatal("a snapshot was read that this state does not write")
+			}
+			s.Apply(PutAct{}, s.Time)
+			s.CommandsFor(s.Record.Head, 0, 1)
+			s.Tokens()
+			s.Commands(1)
+			s.Requests()
+		}
+	})
+}
