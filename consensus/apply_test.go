@@ -263,6 +263,10 @@ func TestClaimedIDAnswersForNothing(t *testing.T) {
 	forged := command
 	forged.Statement.Key = authtest.Signer("stranger").ID()
 	wantKind(t, q.put(forged).Err(), fleet.Denied)
+	// The bodies of a cancel and of a token's deletion look alike; one does not answer for the other.
+	cancel := q.cancel(id)
+	q.mustPut(t, cancel)
+	wantKind(t, q.put(DeleteToken(cancel)).Err(), fleet.Denied)
 }
 
 func TestResultsAreBounded(t *testing.T) {

@@ -63,7 +63,7 @@ func nextIncarnation(previous uint64, unixSeconds int64) uint64 {
 	return max(previous+1, uint64(max(unixSeconds, 1)))
 }
 
-// voters returns the voting replicas of a configuration, and all of its replicas, in its order.
+// members returns the voting replicas of a configuration, and all of its replicas, in its order.
 func members(configuration raft.Configuration) (voters, all []Replica) {
 	for _, server := range configuration.Servers {
 		replica, err := parseReplica(string(server.ID))

@@ -36,7 +36,7 @@ type ballot struct {
 	refused   int
 }
 
-// open begins a ballot among voters, the leader's own voice included: it counts if the leader votes.
+// openBallot begins a ballot among voters, the leader's own voice included: it counts if the leader votes.
 func openBallot(voters []Replica, leader Replica) (b ballot, others []Replica) {
 	for _, voter := range voters {
 		if voter == leader {

@@ -160,8 +160,19 @@ func open(t testing.TB, cfg Config) *harness {
 			}
 		}
 		h.Close()
+		h.noComplaints()
 	})
 	return h
+}
+
+// noComplaints looks into what the supervisors wrote: a crash, or the race detector's finding.
+func (h *harness) noComplaints() {
+	names, _ := filepath.Glob(filepath.Join(h.cfg.Dir, runsName, "*", errorsName))
+	for _, name := range names {
+		if data, err := os.ReadFile(name); err == nil && len(data) > 0 {
+			h.t.Errorf("a supervisor complained: %s", data)
+		}
+	}
 }
 
 type testWriter struct{ t testing.TB }

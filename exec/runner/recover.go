@@ -15,7 +15,6 @@ type traces struct {
 	marked  bool        // its folder has a start mark
 	alive   bool        // its supervisor lives
 	hasEnd  bool        // its folder says how it ended
-	readErr error       // why the end could not be read, if it is there
 }
 
 // step is what to do about a run when the agent starts.

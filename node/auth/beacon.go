@@ -87,13 +87,15 @@ type Instant struct {
 // Hear returns the clock after a beacon of time ms that came straight from its signer, who is taken to have made it
 // just now.
 func (c Clock) Hear(ms int64, at Instant) Clock {
-	if !isTime(ms) || ms <= c.Floor {
+	switch {
+	case !isTime(ms) || ms == 0:
 		return c
-	}
-	if c.anchored(at) && ms <= c.expected(at) {
+	case c.anchored(at) && ms <= c.expected(at):
 		return c.Overhear(ms, at) // late: what we count ourselves is nearer to the truth
+	case ms < c.Floor-MaxSkew.Milliseconds():
+		return c // not just made, whoever it came from
 	}
-	return Clock{Floor: ms, Heard: at.Boot}
+	return Clock{Floor: max(ms, c.Floor), Heard: at.Boot}
 }
 
 // Overhear returns the clock after a beacon of time ms that came by way of another member, who may have held it for

@@ -129,6 +129,26 @@ func TestAnyFlippedBytesCostReportsOnly(t *testing.T) {
 	}
 }
 
+// TestPagesAreUsedOnce lengthens one page after the other into the next: bbolt would leave a goroutine behind for good.
+func TestPagesAreUsedOnce(t *testing.T) {
+	good, twice := filled(t, 30), 0
+	for at := 2 * os.Getpagesize(); at+pageHead < len(good); at += os.Getpagesize() {
+		data := bytes.Clone(good)
+		data[at+12]++
+		f, err := os.Open(write0(t, t.TempDir(), data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := examine(f); err != nil && strings.Contains(err.Error(), "used twice") {
+			twice++
+		}
+		f.Close()
+	}
+	if twice == 0 {
+		t.Fatal("no page that reaches into another was found")
+	}
+}
+
 func FuzzExamine(f *testing.F) {
 	good := filled(f, 3)
 	f.Add(uint32(0), []byte{})

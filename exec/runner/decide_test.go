@@ -1,0 +1,157 @@
+package runner
+
+import (
+	"reflect"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/muster-fleet/muster/exec"
+	"github.com/muster-fleet/muster/node/fleet"
+)
+
+func TestNextStepOfATrace(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		seen  traces
+		do    step
+		adopt bool
+	}{
+		{"crash before the barrier", traces{}, remove, false},
+		{"crash between barrier and launch", traces{known: true, status: exec.InProgress}, giveUp, false},
+		{"host restarted", traces{known: true, status: exec.InProgress, marked: true}, giveUp, false},
+		{"supervisor lives", traces{known: true, status: exec.InProgress, marked: true, alive: true}, follow, false},
+		{"supervisor begins", traces{known: true, status: exec.InProgress, alive: true}, follow, false},
+		{"ended meanwhile", traces{known: true, status: exec.InProgress, marked: true, hasEnd: true}, settle, false},
+		{"ended, supervisor leaving", traces{known: true, status: exec.InProgress, marked: true, hasEnd: true, alive: true}, settle, false},
+		{"ended and recorded", traces{known: true, status: exec.Failed, marked: true, hasEnd: true}, leave, false},
+		{"unknown for good", traces{known: true, status: exec.Unknown, marked: true}, leave, false},
+		{"unknown becomes the truth", traces{known: true, status: exec.Unknown, marked: true, hasEnd: true}, settle, false},
+		{"lost record, ended", traces{marked: true, hasEnd: true}, settle, true},
+		{"lost record, going", traces{marked: true, alive: true}, follow, true},
+		{"lost record, nothing left", traces{marked: true}, giveUp, true},
+		{"lost record, not marked yet", traces{alive: true}, follow, true},
+	} {
+		if do, adopt := c.seen.next(); do != c.do || adopt != c.adopt {
+			t.Errorf("%s: step %d, adopt %t; want %d, %t", c.name, do, adopt, c.do, c.adopt)
+		}
+	}
+}
+
+func TestInterpreter(t *testing.T) {
+	for script, want := range map[string][]string{
+		"echo a\n":                         {"/bin/sh"},
+		"#!/bin/bash\n":                    {"/bin/bash"},
+		"#! /usr/bin/env  python3 -u \r\n": {"/usr/bin/env", "python3 -u"},
+		"#!/bin/sh\t-e":                    {"/bin/sh", "-e"},
+		"#!\n":                             {"/bin/sh"},
+		"#!   \nx":                         {"/bin/sh"},
+		" #!/bin/bash\n":                   {"/bin/sh"},
+	} {
+		if got := interpreter([]byte(script)); !reflect.DeepEqual(got, want) {
+			t.Errorf("%q: %q, want %q", script, got, want)
+		}
+	}
+}
+
+func TestFindAccount(t *testing.T) {
+	const passwd = "root:x:0:0:root:/root:/bin/bash\n# comment\nbad:x:y:1::/:/bin/sh\nweb:x:33:34:,,,:/var/www:/usr/sbin/nologin"
+	const group = "root:x:0:\nweb:x:34:web\nadm:x:4:syslog,web\nlog:x:5:webb\n"
+	got, err := findAccount(passwd, group, "web")
+	want := account{"web", 33, 34, []int{4}, "/var/www", "/usr/sbin/nologin"}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Fatalf("%v %+v", err, got)
+	}
+	if byNumber, err := findAccount(passwd, group, "33"); err != nil || byNumber.Name != "web" {
+		t.Fatalf("%v %+v", err, byNumber)
+	}
+	for user, kind := range map[string]fleet.Kind{"nobody": fleet.NotFound, "": fleet.NotFound, "bad": fleet.Invalid, "we": fleet.NotFound} {
+		if _, err := findAccount(passwd, group, user); fleet.KindOf(err) != kind || err == nil {
+			t.Errorf("%q: %v", user, err)
+		}
+	}
+}
+
+func TestFindCgroups(t *testing.T) {
+	const hybrid = `26 25 0:22 / /sys/fs/cgroup ro,nosuid - tmpfs tmpfs ro,mode=755
+27 26 0:23 / /sys/fs/cgroup/unified rw,nosuid shared:5 - cgroup2 cgroup2 rw
+33 26 0:29 / /sys/fs/cgroup/my\040freezer rw,nosuid shared:9 - cgroup cgroup rw,freezer
+34 26 0:30 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu
+`
+	if got := findCgroups(hybrid); got != (cgroups{"/sys/fs/cgroup/unified/muster", "/sys/fs/cgroup/my freezer/muster"}) {
+		t.Fatalf("%+v", got)
+	}
+	if got := findCgroups("29 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\nshort - x\n\n"); got != (cgroups{v2: "/sys/fs/cgroup/muster"}) {
+		t.Fatalf("%+v", got)
+	}
+}
+
+func TestOutcome(t *testing.T) {
+	status := func(w syscall.WaitStatus) *syscall.WaitStatus { return &w }
+	for _, c := range []struct {
+		name    string
+		stopped exec.Status
+		status  *syscall.WaitStatus
+		want    endNote
+	}{
+		{"success", "", status(0), endNote{Status: "Success"}},
+		{"exit code", "", status(3 << 8), endNote{Status: "Failed", ExitCode: 3}},
+		{"signal", "", status(15), endNote{Status: "Failed", ExitCode: -1, Signal: 15}},
+		{"never seen is never a success", "", nil, endNote{Status: "Unknown", ExitCode: -1}},
+		{"timeout", exec.TimedOut, status(9), endNote{Status: "TimedOut", ExitCode: -1, Signal: 9}},
+		{"cancelled, tidied up", exec.Cancelled, status(0), endNote{Status: "Cancelled"}},
+		{"cancelled, never seen", exec.Cancelled, nil, endNote{Status: "Cancelled", ExitCode: -1}},
+	} {
+		if got := outcome(c.stopped, c.status); got != c.want {
+			t.Errorf("%s: %+v", c.name, got)
+		}
+	}
+}
+
+func TestOutputNewsCoalesce(t *testing.T) {
+	a, b := fleet.UUID{1}, fleet.UUID{2}
+	var q []Event
+	for _, e := range []Event{Started{Command: a}, Output{a, 1, 0}, Output{b, 1, 0}, Output{a, 2, 0}, Output{a, 3, 0}, Ended{Command: a}} {
+		q = coalesce(q, e)
+	}
+	if want := []Event{Started{Command: a}, Output{a, 3, 0}, Output{b, 1, 0}, Ended{Command: a}}; !reflect.DeepEqual(q, want) {
+		t.Fatalf("%+v", q)
+	}
+}
+
+func TestEnvironmentOfAnOrder(t *testing.T) {
+	s := Spec{Command: fleet.UUID{1}, Env: []string{"PATH=/mine", "A=1", "A=2", "MUSTER_COMMAND_ID=x"}}
+	got := strings.Join(environment(s, account{Name: "web", Home: "/h", Shell: "/s"}), " ")
+	if want := "HOME=/h USER=web LOGNAME=web SHELL=/s PATH=/mine A=2 MUSTER_COMMAND_ID=" + s.Command.String(); got != want {
+		t.Fatalf("%s\nwant %s", got, want)
+	}
+}
+
+func TestParseStat(t *testing.T) {
+	const text = "42 (a) (b c)) S 7 42 42 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 98765 2560000 200"
+	if got, err := parseStat(text); err != nil || got != (procStat{7, 98765}) {
+		t.Fatalf("%v %+v", err, got)
+	}
+	for _, bad := range []string{"", "42 (x", "42 (x) S 1"} {
+		if _, err := parseStat(bad); err == nil {
+			t.Errorf("%q was read", bad)
+		}
+	}
+}
+
+// BenchmarkTrue starts `true` and waits for its recorded end, alone and fifty at a time.
+func BenchmarkTrue(b *testing.B) {
+	for name, many := range map[string]int{"alone": 1, "50 at once": 50} {
+		b.Run(name, func(b *testing.B) {
+			h := open(b, Config{MaxRunning: 64, ledgerSize: ledgerStep})
+			for b.Loop() {
+				for range many {
+					go h.Start(b.Context(), spec("/bin/true", "x"))
+				}
+				for range many {
+					wantStatus(b, await(h, func(Ended) bool { return true }).Result, exec.Success)
+				}
+			}
+		})
+	}
+}

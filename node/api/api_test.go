@@ -1,0 +1,471 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/muster-fleet/muster/consensus"
+	"github.com/muster-fleet/muster/exec"
+	"github.com/muster-fleet/muster/node"
+	"github.com/muster-fleet/muster/node/api/shape"
+	"github.com/muster-fleet/muster/node/auth"
+	"github.com/muster-fleet/muster/node/fleet"
+)
+
+// stub answers what it was made with, and keeps what it was asked.
+type stub struct {
+	status    node.Status
+	nodes     []Node
+	operators []auth.Operator
+	result    consensus.Result
+	answer    node.Answer
+	updates   []node.Update
+	err       error
+	stay      bool // Watch goes on until its context ends
+
+	proposed consensus.Entry
+	signed   auth.Envelope
+	left     bool
+	hungUp   chan struct{}
+}
+
+func (s *stub) Status(context.Context) node.Status        { return s.status }
+func (s *stub) Nodes(context.Context) []Node              { return s.nodes }
+func (s *stub) Operators(context.Context) []auth.Operator { return s.operators }
+func (s *stub) Leave(context.Context) error               { s.left = true; return s.err }
+func (s *stub) Read(_ context.Context, e auth.Envelope) (node.Answer, error) {
+	s.signed = e
+	return s.answer, s.err
+}
+
+func (s *stub) Propose(_ context.Context, e consensus.Entry) (consensus.Result, error) {
+	s.proposed = e
+	return s.result, s.err
+}
+
+func (s *stub) Watch(ctx context.Context, e auth.Envelope, each func(node.Update) error) error {
+	s.signed = e
+	for _, u := range s.updates {
+		if err := each(u); err != nil {
+			return err
+		}
+	}
+	if s.stay {
+		<-ctx.Done()
+		close(s.hungUp)
+	}
+	return s.err
+}
+
+// serve opens b's API and returns a client of it.
+func serve(t *testing.T, b Backend) *Client {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "a.sock")
+	l, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- Serve(ctx, l, b, Options{Version: "1.2.3"}) }()
+	c := Dial(path)
+	t.Cleanup(func() {
+		c.Close()
+		stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+func id(text string) fleet.ID { return fleet.Sum([]byte(text)) }
+
+func uuid(text string) fleet.UUID { sum := id(text); return fleet.UUID(sum[:16]) }
+
+var moment = time.UnixMilli(1_800_000_000_123).UTC()
+
+func aMember(name string) fleet.Member {
+	return fleet.Member{
+		ID: id(name), Name: name, Addrs: []netip.AddrPort{netip.MustParseAddrPort("10.0.0.1:7980"), netip.MustParseAddrPort("[fd00::1]:7980")},
+		Status: fleet.ConnectionLost, LastSeen: moment, Role: fleet.Voter, Server: true, Tags: map[string]string{"role": "web"},
+		Facts: fleet.Facts{OS: "debian", OSVersion: "12", Arch: "amd64", Version: "1.2.3", BootID: "b"},
+	}
+}
+
+func aHeader(name string) auth.Header {
+	return auth.Header{ID: uuid(name), Issued: moment.UnixMilli(), Expires: moment.UnixMilli() + 1, Charter: id("head"), Act: 9, Mode: auth.ByQuorum}
+}
+
+func aCommand() node.CommandInfo {
+	return node.CommandInfo{
+		ID: uuid("command"), Operator: "alice", Act: 12, Committed: moment.UnixMilli(), Cancelled: moment.UnixMilli() + 5,
+		Nodes: []fleet.ID{id("web01"), id("web02")},
+		Body: exec.Command{
+			Header: aHeader("command"), Target: "*", Count: 2, Set: id("set"),
+			Run: exec.Run{Argv: []string{"a", "b"}, Script: []byte{0, 255}, Env: []string{"A=1"}, Dir: "/", User: "bob", Stdin: []byte("in"), Timeout: 5},
+		},
+	}
+}
+
+func aReport() exec.Report {
+	return exec.Report{
+		Command: uuid("command"), Node: id("web01"), Seq: 3, Status: exec.Failed, ExitCode: 7, Signal: "killed", Received: 1, Started: 2, Ended: 3,
+		Stdout: exec.Stream{Size: 5, Kept: 4, Digest: id("out"), Head: []byte{0xff, 0}, Tail: []byte("x")},
+		Detail: "why", Charter: id("head"), Act: 4, Rule: "r",
+	}
+}
+
+// TestRoundTrip: what the backend says is what the client gets, to the last field.
+func TestRoundTrip(t *testing.T) {
+	t.Parallel()
+	info, report := aCommand(), aReport()
+	server := node.ServerStatus{ID: id("web01"), Name: "web01", Online: true}
+	b := &stub{
+		status: node.Status{
+			Version: "1", Fleet: id("fleet"), FleetName: "lab", Self: aMember("web01"), CharterHead: id("head"), CharterLen: 3, Act: 8, RecordLen: 7,
+			Now: moment, ClockOff: -2 * time.Second, Online: 1, Lost: 2, Left: 3, Warnings: []string{"w"},
+			Observed: []netip.AddrPort{netip.MustParseAddrPort("1.2.3.4:5")},
+			Quorum:   node.QuorumStatus{Leader: id("web01"), Term: 4, Voters: []node.ServerStatus{server}, Spares: []node.ServerStatus{{ID: id("x"), Name: "x"}}, Danger: "d"},
+		},
+		nodes:     []Node{{aMember("web01"), 5}, {aMember("web02"), 0}},
+		operators: []auth.Operator{{Name: "alice", Key: []byte("k"), HPKE: []byte("h"), Teams: []string{"root"}, Expires: moment.UnixMilli()}},
+		result:    consensus.Result{Act: 3, Time: moment.UnixMilli(), Kind: fleet.Denied, Why: "no", Hint: "ask"},
+		answer: node.Answer{
+			Commands: []node.CommandInfo{info},
+			Tokens: []node.TokenInfo{{ID: uuid("token"), Operator: "alice", Used: 2, Body: auth.Token{
+				Header: aHeader("token"), Join: []byte("j"), Uses: 3, Tags: map[string]string{"a": "b"}, Pattern: "web*", Server: true, Replace: "r",
+			}}},
+			Requests: []consensus.OperatorRequest{{Nonce: uuid("n"), Name: "bob", Key: []byte("k"), HPKE: []byte("h"), Node: id("web01"), Issued: 7}},
+		},
+		updates: []node.Update{{Info: &info, Servers: 2}, {Report: &report, Servers: 1}},
+	}
+	c, ctx := serve(t, b), t.Context()
+	same := func(what string, got any, err error, want any) {
+		t.Helper()
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %+v, %v\nwant %+v", what, got, err, want)
+		}
+	}
+	status, err := c.Status(ctx)
+	same("status", status, err, b.status)
+	quorum, err := c.Quorum(ctx)
+	same("quorum", quorum, err, b.status.Quorum)
+	nodes, err := c.Nodes(ctx)
+	same("nodes", nodes, err, b.nodes)
+	ops, err := c.Operators(ctx)
+	same("operators", ops, err, b.operators)
+	version, err := c.Version(ctx)
+	same("version", version, err, "1.2.3")
+
+	signed := auth.Envelope{Format: 1, Algorithm: auth.Ed25519, Key: id("key"), Body: []byte("body"), Signature: []byte("s")}
+	entry := consensus.PutCommand{Statement: signed, Nodes: []fleet.ID{id("web01")}}
+	result, err := c.Propose(ctx, entry)
+	same("result", result, err, b.result)
+	same("entry", b.proposed, nil, consensus.Entry(entry))
+	answer, err := c.Read(ctx, signed)
+	same("answer", answer, err, b.answer)
+	same("signed", b.signed, nil, signed)
+	var updates []node.Update
+	err = c.Watch(ctx, signed, func(u node.Update) error { updates = append(updates, u); return nil })
+	same("updates", updates, nil, b.updates)
+	if fleet.KindOf(err) != fleet.Unavailable {
+		t.Errorf("a watch that the agent ends is %v", err)
+	}
+	if err := c.Leave(ctx); err != nil || !b.left {
+		t.Errorf("leave: %v", err)
+	}
+}
+
+// TestErrors: an error keeps its kind, its words and its hint; a watch also tells one after it has begun.
+func TestErrors(t *testing.T) {
+	t.Parallel()
+	info := aCommand()
+	for kind := fleet.Internal; kind <= fleet.Exhausted; kind++ {
+		b := &stub{err: fleet.Errorf(kind, "it is %s", kind).Hinted("do this")}
+		c := serve(t, b)
+		check := func(err error) {
+			t.Helper()
+			e, ok := errors.AsType[*fleet.Error](err)
+			if !ok || e.Kind != kind || e.What != "it is "+kind.String() || e.Hint != "do this" {
+				t.Errorf("%s: got %#v", kind, err)
+			}
+		}
+		_, err := c.Propose(t.Context(), consensus.PutAct{})
+		check(err)
+		_, err = c.Read(t.Context(), auth.Envelope{})
+		check(err)
+		check(c.Leave(t.Context()))
+		check(c.Watch(t.Context(), auth.Envelope{}, func(node.Update) error { return nil }))
+		b.updates = []node.Update{{Info: &info}}
+		check(c.Watch(t.Context(), auth.Envelope{}, func(node.Update) error { return nil }))
+	}
+}
+
+// TestLiarsText: bytes that are no UTF-8 in a node's words do not silence an answer.
+func TestLiarsText(t *testing.T) {
+	t.Parallel()
+	report := aReport()
+	report.Detail = "\xff bad"
+	c := serve(t, &stub{updates: []node.Update{{Report: &report}}})
+	seen := 0
+	err := c.Watch(t.Context(), auth.Envelope{}, func(u node.Update) error { seen++; return nil })
+	if seen != 1 || fleet.KindOf(err) != fleet.Unavailable {
+		t.Errorf("%d updates, %v", seen, err)
+	}
+}
+
+// TestHangUp: a client that goes away ends its watch at the backend, and so does the end of the agent.
+func TestHangUp(t *testing.T) {
+	t.Parallel()
+	info := aCommand()
+	b := &stub{updates: []node.Update{{Info: &info}}, stay: true, hungUp: make(chan struct{})}
+	c := serve(t, b)
+	enough := errors.New("enough")
+	if err := c.Watch(t.Context(), auth.Envelope{}, func(node.Update) error { return enough }); !errors.Is(err, enough) {
+		t.Errorf("got %v", err)
+	}
+	<-b.hungUp
+
+	path := filepath.Join(t.TempDir(), "a.sock")
+	l, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.hungUp = make(chan struct{})
+	ctx, stop := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- Serve(ctx, l, b, Options{}) }()
+	err = Dial(path).Watch(t.Context(), auth.Envelope{}, func(node.Update) error { stop(); return nil })
+	if fleet.KindOf(err) != fleet.Unavailable {
+		t.Errorf("got %v", err)
+	}
+	<-b.hungUp
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestGuard: web pages, other hosts, too much and too strange bodies are refused, with the shape of an error.
+func TestGuard(t *testing.T) {
+	t.Parallel()
+	routes := newDesk(&stub{}, Options{}).routes()
+	for name, c := range map[string]struct {
+		method, path, body string
+		change             func(*http.Request)
+		want               int
+	}{
+		"status for anyone":      {"GET", "/v1/status", "", nil, 200},
+		"web page":               {"GET", "/v1/status", "", func(r *http.Request) { r.Header.Set("Origin", "http://evil") }, 403},
+		"web page without cors":  {"GET", "/v1/status", "", func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "cross-site") }, 403},
+		"rebound name":           {"GET", "/v1/status", "", func(r *http.Request) { r.Host = "evil.example" }, 403},
+		"localhost":              {"GET", "/v1/status", "", func(r *http.Request) { r.Host = "localhost" }, 200},
+		"caller without a name":  {"GET", "/v1/nodes", "", nil, 403},
+		"stranger lists nodes":   {"GET", "/v1/nodes", "", as(12345), 403},
+		"root lists nodes":       {"GET", "/v1/nodes", "", as(0), 200},
+		"stranger takes it down": {"POST", "/v1/leave", "{}", as(12345), 403},
+		"stranger posts":         {"POST", "/v1/entries", `{"entry":""}`, as(12345), 400},
+		"no path":                {"GET", "/v2/status", "", nil, 404},
+		"wrong method":           {"DELETE", "/v1/status", "", nil, 404},
+		"no JSON":                {"POST", "/v1/entries", `x`, nil, 400},
+		"unknown field":          {"POST", "/v1/read", `{"statement":"kA","more":1}`, nil, 400},
+		"not canonical":          {"POST", "/v1/read", `{"statement":"gA=="}`, nil, 400},
+		"two values":             {"POST", "/v1/read", `{"statement":""}{}`, nil, 400},
+		"too much":               {"POST", "/v1/read", `{"statement":"` + strings.Repeat("A", maxStatementBody) + `"}`, nil, 429},
+		"too large an entry":     {"POST", "/v1/entries", `{"entry":"` + strings.Repeat("A", maxEntryBody) + `"}`, nil, 429},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := httptest.NewRequest(c.method, "http://muster"+c.path, strings.NewReader(c.body))
+			if c.change != nil {
+				c.change(r)
+			}
+			w := httptest.NewRecorder()
+			routes.ServeHTTP(w, r)
+			if w.Code != c.want {
+				t.Errorf("%d %s, want %d", w.Code, w.Body, c.want)
+			}
+			var failure shape.Failure
+			if c.want != 200 && (shape.Unmarshal(w.Body.Bytes(), &failure) != nil || failure.Error.What == "") {
+				t.Errorf("%s is no failure", w.Body)
+			}
+		})
+	}
+}
+
+func as(uid uint32) func(*http.Request) {
+	return func(r *http.Request) {
+		*r = *r.WithContext(context.WithValue(r.Context(), callerKey{}, caller{uid: uid}))
+	}
+}
+
+func TestAdmit(t *testing.T) {
+	t.Parallel()
+	const self, group = 100, 7
+	for _, c := range []struct {
+		who   caller
+		need  need
+		group bool
+		want  bool
+	}{
+		{caller{uid: 0}, owner, false, true},
+		{caller{uid: self}, owner, false, true},
+		{caller{uid: 1, groups: []uint32{group}}, owner, true, false},
+		{caller{uid: 1, groups: []uint32{3, group}}, member, true, true},
+		{caller{uid: 1, groups: []uint32{3}}, member, true, false},
+		{caller{uid: 1, groups: []uint32{0}}, member, false, false}, // no such group: its ID is not 0
+		{caller{uid: 1}, anyone, false, true},
+	} {
+		err := c.who.admit(c.need, self, func() (uint32, bool) { return map[bool]uint32{true: group}[c.group], c.group })
+		if (err == nil) != c.want {
+			t.Errorf("%+v needs %d: %v", c.who, c.need, err)
+		}
+	}
+}
+
+// TestCaller: the kernel's word on a real connection.
+func TestCaller(t *testing.T) {
+	t.Parallel()
+	l, err := Listen(filepath.Join(t.TempDir(), "a.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	dialled, err := net.Dial("unix", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dialled.Close()
+	conn, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	who, err := callerOf(conn.(*net.UnixConn))
+	if err != nil || who.uid != uint32(os.Getuid()) || len(who.groups) == 0 || who.groups[len(who.groups)-1] != uint32(os.Getgid()) {
+		t.Errorf("got %+v, %v", who, err)
+	}
+}
+
+// TestShare: one account cannot take all connections, root always gets one, and what is closed is given back.
+func TestShare(t *testing.T) {
+	t.Parallel()
+	d := &door{open: map[uint32]int{}}
+	for i := range maxPerUser {
+		if !d.take(1) {
+			t.Fatalf("refused at %d", i)
+		}
+	}
+	if d.take(1) || !d.take(2) || !d.take(0) {
+		t.Error("shares are not kept apart")
+	}
+	d.give(1)
+	if !d.take(1) {
+		t.Error("a share was not given back")
+	}
+	for uid := uint32(10); d.take(uid); uid++ {
+	}
+	if d.all > maxConnections+1 || !d.take(0) {
+		t.Errorf("%d connections", d.all)
+	}
+}
+
+func TestListen(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "new", "a.sock")
+	first, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o666 || info.Mode().Type() != fs.ModeSocket {
+		t.Errorf("%v, %v", info, err)
+	}
+	if _, err := Listen(path); fleet.KindOf(err) != fleet.Conflict {
+		t.Errorf("a second agent: %v", err)
+	}
+	first.(*net.UnixListener).SetUnlinkOnClose(false) // as when the agent is killed
+	first.Close()
+	second, err := Listen(path)
+	if err != nil {
+		t.Fatalf("over a dead agent's socket: %v", err)
+	}
+	second.Close()
+
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Listen(file); fleet.KindOf(err) != fleet.Conflict {
+		t.Errorf("over a file: %v", err)
+	}
+	if raw, _ := os.ReadFile(file); string(raw) != "precious" {
+		t.Error("the file is gone")
+	}
+	long := filepath.Join(dir, strings.Repeat("x", 120))
+	if _, err := Listen(long); fleet.KindOf(err) != fleet.Invalid {
+		t.Errorf("long path: %v", err)
+	}
+	if _, err := Dial(long).Status(t.Context()); fleet.KindOf(err) != fleet.Invalid {
+		t.Errorf("long path: %v", err)
+	}
+}
+
+// TestNoAgent: what is said when nobody answers names the socket and the command that starts the agent.
+func TestNoAgent(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a.sock")
+	_, err := Dial(path).Status(t.Context())
+	e, ok := errors.AsType[*fleet.Error](err)
+	if !ok || e.Kind != fleet.Unavailable || e.What != "no agent answers at "+path || e.Hint != "muster agent --data-dir "+dir {
+		t.Errorf("got %#v", err)
+	}
+	if hint := start("/run/muster/agent.sock"); !strings.Contains(hint, "systemctl start muster") {
+		t.Error(hint)
+	}
+}
+
+// FuzzRequests: no body brings the desk down or gets an answer that is no JSON.
+func FuzzRequests(f *testing.F) {
+	f.Add("/v1/entries", []byte(`{"entry":"AQGSAJHAkA=="}`))
+	f.Add("/v1/read", []byte(`{"statement":"lQEBxA=="}`))
+	f.Add("/v1/watch", []byte(`{}`))
+	f.Add("/v1/leave", []byte(``))
+	routes := newDesk(&stub{}, Options{}).routes()
+	f.Fuzz(func(t *testing.T, path string, body []byte) {
+		if !strings.HasPrefix(path, "/v1/") || strings.ContainsAny(path, " ?#%") {
+			return
+		}
+		r, err := http.NewRequest("POST", "http://muster"+path, strings.NewReader(string(body)))
+		if err != nil {
+			return
+		}
+		r.Host = "muster"
+		w := httptest.NewRecorder()
+		routes.ServeHTTP(w, r)
+		var any any
+		if w.Body.Len() > 0 && w.Code != http.StatusMovedPermanently && w.Code != http.StatusTemporaryRedirect && shape.Unmarshal(w.Body.Bytes(), &any) != nil {
+			t.Errorf("%s %q: %d %q", path, body, w.Code, w.Body)
+		}
+	})
+}
+
+func ExampleDial() {
+	c := Dial("/nowhere/agent.sock")
+	_, err := c.Status(context.Background())
+	fmt.Println(err)
+	// Output: no agent answers at /nowhere/agent.sock
+}
