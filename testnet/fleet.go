@@ -152,11 +152,11 @@ func (f *Fleet) Settled() {
 		if n.Running() {
 			f.Until(n.Name+" sees the fleet", func() bool {
 				var s struct {
-					Online int
+					Nodes  struct{ Online int }
 					Quorum struct{ Voters []struct{ ID string } }
 				}
 				r := f.Muster(n, "status", "-o", "json")
-				return r.Code == 0 && json.Unmarshal([]byte(r.Stdout), &s) == nil && s.Online == running && len(s.Quorum.Voters) >= f.Voter
+				return r.Code == 0 && json.Unmarshal([]byte(r.Stdout), &s) == nil && s.Nodes.Online == running && len(s.Quorum.Voters) >= f.Voter
 			})
 		}
 	}
@@ -224,7 +224,7 @@ func (f *Fleet) Must(n *Node, args ...string) string {
 // JSON runs a command with -o json and reads what it prints.
 func (f *Fleet) JSON(v any, n *Node, args ...string) {
 	f.t.Helper()
-	out := f.Must(n, append(args, "-o", "json")...)
+	out := f.Must(n, append([]string{"-o", "json"}, args...)...) // before the verb: behind -- all belongs to the command
 	if err := json.Unmarshal([]byte(out), v); err != nil {
 		f.t.Fatalf("muster %s: %v in %s", strings.Join(args, " "), err, out)
 	}

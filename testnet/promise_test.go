@@ -211,7 +211,7 @@ func cancelStops(t *testing.T, f *Fleet) {
 
 func removedNode(t *testing.T, f *Fleet) {
 	gone := f.Nodes[4]
-	f.Must(f.Nodes[0], "node", "delete", gone.Name, "--yes")
+	f.Must(f.Nodes[0], "node", "delete", gone.Name)
 	f.Until("it is told", func() bool {
 		return strings.Contains(f.Muster(gone, "status").Stdout+f.Muster(gone, "status").Stderr, "removed")
 	})

@@ -48,10 +48,10 @@ func (a *app) followToEnd(ctx context.Context, p *pen, s *sight) error {
 func (a *app) follow(ctx context.Context, p *pen, s *sight, view *progress) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	news, broken, rolls := make(chan node.Update), make(chan error, 1), make(chan roll)
+	news, broken, rolls, trouble := make(chan node.Update), make(chan error, 1), make(chan roll), make(chan error, 1)
 	interrupts, giveBack := a.interrupts()
 	defer giveBack()
-	go func() { broken <- a.watch(ctx, p, s.id, news) }()
+	go func() { broken <- p.watch(ctx, s.id, news, trouble) }()
 	go pollRoll(ctx, p, rolls)
 	quiet := time.NewTimer(quietTime)
 	defer quiet.Stop()
@@ -71,6 +71,9 @@ func (a *app) follow(ctx context.Context, p *pen, s *sight, view *progress) erro
 			if err := a.interrupted(ctx, p, s, view, presses); err != nil {
 				return err
 			}
+		case err := <-trouble:
+			view.clear()
+			a.say("no news for now, still trying: %s", err)
 		case err := <-broken:
 			return err
 		case <-ctx.Done():
@@ -121,10 +124,11 @@ func (p *pen) cancel(ctx context.Context, id fleet.UUID, life time.Duration) err
 	return err
 }
 
-// watch brings news until ctx ends. It asks again, with a fresh signature, whenever the news break off.
-func (a *app) watch(ctx context.Context, p *pen, id fleet.UUID, news chan<- node.Update) error {
+// watch brings news until ctx ends. It asks again, with a fresh signature, whenever the news break off, and tells of
+// trouble, once, when that does not help soon.
+func (p *pen) watch(ctx context.Context, id fleet.UUID, news chan<- node.Update, trouble chan<- error) error {
 	began := time.Now()
-	heard, wait := began, retryFirst
+	heard, wait, told := began, retryFirst, false
 	for {
 		err := p.client.Watch(ctx, p.request(node.ReadCommand, id), func(u node.Update) error {
 			heard, wait = time.Now(), retryFirst
@@ -142,6 +146,9 @@ func (a *app) watch(ctx context.Context, p *pen, id fleet.UUID, news chan<- node
 			return err
 		case time.Since(heard) > giveUpAfter:
 			return fleet.Errorf(fleet.Unavailable, "no news for %s: %w", giveUpAfter, err).Hinted("the command goes on: muster command watch %s", id)
+		case wait == retryMost && !told:
+			told = true
+			trouble <- err // there is room for the one
 		}
 		select {
 		case <-time.After(wait):

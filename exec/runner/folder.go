@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -22,16 +23,16 @@ import (
 // The files of a run folder, runs/<command UUID>, 0700. This and the socket are all that agent and supervisor share.
 const (
 	runsName   = "runs"
-	startName  = "start"   // written by the supervisor, synced, before the child: the second witness of the start
-	endName    = "end"     // how it ended, synced; appears whole, by renaming endDraft
-	endDraft   = "end.tmp" // made by the agent with its block written; the supervisor holds a lock on it as long as it lives
+	startName  = "start" // written by the supervisor, synced, before the child: the second witness of the start
+	endName    = "end"   // zeros until the run has ended, then how, synced; locked by the supervisor as long as it lives
 	socketName = "ctl.sock"
 	errorsName = "supervisor.err"
 	scriptName = "script"
 
 	// noteFormat is the version of the start mark, the end record, the order and the socket's frames.
 	noteFormat = 1
-	// noteSize is the size of the end file: one block, written before the run, so that a full disk cannot lose the end.
+	// noteSize is the size of the end file: one block, written before the run, so that a full disk cannot lose the end,
+	// and so that one sync makes it last. A block that was torn does not match its checksum and counts as no end.
 	noteSize = 4096
 )
 
@@ -120,30 +121,27 @@ func (f folder) start() (startMark, error) {
 	return m, openNote(data, &m)
 }
 
-// end returns how the run ended. The error is fs.ErrNotExist while there is no end.
+// end returns how the run ended. The error is fs.ErrNotExist when there is no end.
 func (f folder) end() (endNote, error) {
 	var n endNote
 	data, err := os.ReadFile(f.path(endName))
 	if err != nil {
 		return n, err
 	}
+	if indexNonZero(data) < 0 {
+		return n, fs.ErrNotExist
+	}
 	return n, openNote(data, &n)
 }
 
 // alive reports whether the run's supervisor lives: it holds the lock on the end file from before it is started.
 func (f folder) alive() bool {
-	for _, name := range []string{endDraft, endName} {
-		fd, err := os.OpenFile(f.path(name), os.O_RDWR, 0)
-		if err != nil {
-			continue
-		}
-		err = unix.Flock(int(fd.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		fd.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return true
-		}
+	fd, err := os.OpenFile(f.path(endName), os.O_RDWR, 0)
+	if err != nil {
+		return false
 	}
-	return false
+	defer fd.Close()
+	return errors.Is(unix.Flock(int(fd.Fd()), unix.LOCK_EX|unix.LOCK_NB), unix.EWOULDBLOCK)
 }
 
 // prepared is a run folder ready for a supervisor.
@@ -173,7 +171,7 @@ func (f folder) prepare() (_ *prepared, err error) {
 			os.RemoveAll(string(f))
 		}
 	}()
-	if p.end, err = os.OpenFile(f.path(endDraft), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
+	if p.end, err = os.OpenFile(f.path(endName), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
 		return nil, err
 	}
 	if err = unix.Flock(int(p.end.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {

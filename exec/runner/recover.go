@@ -10,11 +10,11 @@ import (
 
 // traces is what is left of a run when the agent starts.
 type traces struct {
-	known   bool        // the ledger says that it was started
-	status  exec.Status // by the ledger
-	marked  bool        // its folder has a start mark
-	alive   bool        // its supervisor lives
-	hasEnd  bool        // its folder says how it ended
+	known  bool        // the ledger says that it was started
+	status exec.Status // by the ledger
+	marked bool        // its folder has a start mark
+	alive  bool        // its supervisor lives
+	hasEnd bool        // its folder says how it ended
 }
 
 // step is what to do about a run when the agent starts.

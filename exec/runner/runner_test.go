@@ -274,8 +274,8 @@ func TestAgentKilledAndRunEndsMeanwhile(t *testing.T) {
 	unix.Mkfifo(gate, 0o600)
 	kill(t, startAgent(t, dir, "", command, "read x < "+gate+"; exit 9"))
 	os.WriteFile(gate, []byte("\n"), 0)
-	end := filepath.Join(dir, runsName, command.String(), endName)
-	until(t, "the run has ended", func() bool { _, err := os.Stat(end); return err == nil })
+	run := folder(filepath.Join(dir, runsName, command.String()))
+	until(t, "the run has ended", func() bool { _, err := run.end(); return err == nil })
 	h := open(t, Config{Dir: dir})
 	if got := h.ended(command); got.Status != exec.Failed || got.ExitCode != 9 {
 		t.Fatalf("%+v", got)

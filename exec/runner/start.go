@@ -202,7 +202,7 @@ func (r *Runner) launch(dir folder, p *prepared, o order) error {
 	argv := append(slices.Clone(r.cfg.Self), fleet.UUID(o.Command).String())
 	process, err := os.StartProcess(argv[0], argv, &os.ProcAttr{
 		Dir:   string(dir),
-		Env:   []string{"GOTRACEBACK=single"},
+		Env:   []string{"GOTRACEBACK=single", "GOMAXPROCS=2"},
 		Files: []*os.File{null, null, p.errors, memory, p.end, p.listener},
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	})

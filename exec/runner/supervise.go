@@ -38,7 +38,7 @@ func Supervise([]string) int {
 func supervise() error {
 	keepDescriptors()
 	s := &supervision{exited: make(chan os.Signal, 1), asked: make(chan struct{}), running: make(chan struct{}), over: make(chan struct{}),
-		end: os.NewFile(endFD, endDraft)}
+		end: os.NewFile(endFD, endName)}
 	signal.Notify(s.exited, unix.SIGCHLD)
 	// Who stops the agent, its terminal or its session does not mean the run. (Ignoring them would pass on to the run.)
 	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.SIGQUIT, unix.SIGPIPE)
@@ -204,18 +204,12 @@ func (s *supervision) writeStart() error {
 	return syncAll(f, ".", "..")
 }
 
-// writeEnd makes the end appear whole. Its block was written before the run, so a full disk does not matter.
+// writeEnd records how the run ended. Its block was written before the run, so a full disk does not matter.
 func (s *supervision) writeEnd(n endNote) error {
 	if _, err := s.end.WriteAt(sealNote(n), 0); err != nil {
 		return err
 	}
-	if err := s.end.Sync(); err != nil {
-		return err
-	}
-	if err := os.Rename(endDraft, endName); err != nil {
-		return err
-	}
-	return syncDir(".")
+	return unix.Fdatasync(int(s.end.Fd()))
 }
 
 func syncAll(f *os.File, dirs ...string) error {

@@ -67,14 +67,8 @@ func (a *Agent) warnings(p *picture, s node.Status) []string {
 }
 
 func (a *Agent) quorumStatus() node.QuorumStatus {
-	b := a.picture.Load().beacon
+	b := a.newest(a.picture.Load())
 	q := node.QuorumStatus{Leader: b.Leader, Term: b.Term}
-	if a.quorum != nil {
-		if s := a.quorum.Status(); s.Member {
-			q.Leader, q.Term = s.Leader, s.Term
-			b.Voters, b.Spares = firstSorted(s.Voters, auth.MaxVoters), firstSorted(s.Spares, auth.MaxSpares)
-		}
-	}
 	for _, id := range b.Voters {
 		q.Voters = append(q.Voters, a.serverStatus(id))
 	}
@@ -83,6 +77,18 @@ func (a *Agent) quorumStatus() node.QuorumStatus {
 	}
 	q.Danger = node.Danger(q.Voters)
 	return q
+}
+
+// newest returns the newest beacon, with what this host's own replica knows better.
+func (a *Agent) newest(p *picture) auth.Beacon {
+	b := p.beacon
+	if a.quorum != nil {
+		if s := a.quorum.Status(); s.Member {
+			b.Leader, b.Term = s.Leader, s.Term
+			b.Voters, b.Spares = firstSorted(s.Voters, auth.MaxVoters), firstSorted(s.Spares, auth.MaxSpares)
+		}
+	}
+	return b
 }
 
 func (a *Agent) serverStatus(id fleet.ID) node.ServerStatus {
@@ -99,7 +105,7 @@ func (a *Agent) nodes(p *picture, facts map[fleet.ID]fleet.Facts) []fleet.Member
 	defer a.mu.Unlock()
 	var out []fleet.Member
 	now := a.cfg.Clock().Wall.UnixMilli()
-	b := p.beacon
+	b := a.newest(p)
 	for entry := range p.record.Roster.All() {
 		seen := a.seen[entry.ID]
 		if entry.ID == a.self {
