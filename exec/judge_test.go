@@ -149,6 +149,13 @@ func TestJudge(t *testing.T) {
 			o.Nodes = []fleet.ID{s.db.ID}
 			return o
 		}},
+		"set not sorted": {exec.Refused, "not sorted", true, func(s *scene) exec.Order {
+			turned := exec.SortIDs([]fleet.ID{s.web.ID, s.db.ID})
+			turned[0], turned[1] = turned[1], turned[0]
+			o := order(s.Fleet, s.bob, turned, func(c *exec.Command) { c.Set = exec.SetDigest(turned) })
+			o.Nodes = turned
+			return o
+		}},
 		"not in the set": {exec.Refused, "not in the set", false, func(s *scene) exec.Order {
 			return order(s.Fleet, s.bob, []fleet.ID{s.db.ID}, nil)
 		}},
@@ -244,6 +251,15 @@ func TestJudgeBehind(t *testing.T) {
 				t.Errorf("without a record: %v", err)
 			}
 		})
+	}
+}
+
+// A head that this node has not got says that it may be behind, even where the act index does not.
+func TestJudgeUnknownCharterHead(t *testing.T) {
+	s := newScene()
+	o := s.order(func(c *exec.Command) { c.Header.Charter, c.Header.Act = fleet.Sum([]byte("a fork")), 0 })
+	if v, err := s.judge(o); fleet.KindOf(err) != fleet.Unavailable || v.Status != "" {
+		t.Errorf("%+v, %v", v, err)
 	}
 }
 

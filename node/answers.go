@@ -3,6 +3,7 @@ package node
 import (
 	"net/netip"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/muster-fleet/muster/consensus"
@@ -51,38 +52,45 @@ type ServerStatus struct {
 
 // Danger says in one line what would stop writes, or nothing when any one server may be lost.
 func Danger(voters []ServerStatus) string {
-	online, missing := 0, ""
+	online := 0
+	var missing []string
 	for _, v := range voters {
 		if v.Online {
 			online++
 		} else {
-			missing = v.Name
+			missing = append(missing, v.Name)
 		}
 	}
+	slices.Sort(missing)
 	need := len(voters)/2 + 1
+	seen := number(online) + " of " + plural(len(voters), "voter") + " can be seen"
 	switch {
 	case len(voters) == 0:
 		return "no quorum is known: nothing can be written"
 	case online < need:
-		return plural(online, "voter") + " of " + plural(len(voters), "voter") + " can be seen: writes stop until one is back (" + missing + ")"
+		return seen + ": writes stop until " + number(need-online) + " more can be (missing: " + fleet.FoldNames(missing) + ")"
+	case online > need:
+		return ""
 	case len(voters) == 1:
 		return "1 voter: losing " + voters[0].Name + " stops writes"
-	case online == need:
-		return plural(online, "voter") + " of " + plural(len(voters), "voter") + " can be seen: losing one more stops writes (missing: " + missing + ")"
+	case len(missing) == 0:
+		return plural(online, "voter") + ": losing one stops writes"
 	}
-	return ""
+	return seen + ": losing one more stops writes (missing: " + fleet.FoldNames(missing) + ")"
+}
+
+func number(n int) string {
+	if n == 0 {
+		return "none"
+	}
+	return strconv.Itoa(n)
 }
 
 func plural(n int, word string) string {
-	digits := [...]string{"no", "1", "2", "3", "4", "5", "6", "7"}
-	text := "many"
-	if n < len(digits) {
-		text = digits[n]
-	}
 	if n == 1 {
-		return text + " " + word
+		return "1 " + word
 	}
-	return text + " " + word + "s"
+	return strconv.Itoa(n) + " " + word + "s"
 }
 
 // CommandInfo is a committed command with what has become of it.
@@ -164,13 +172,18 @@ func InfoOf(c *consensus.Command) CommandInfo {
 	}
 }
 
-// SameAddresses warns of members that claim one address: every Vagrant box has 10.0.2.15. Such hosts are told apart by
-// their keys, but whoever dials that address reaches only one of them.
+// SameAddresses warns of members online that claim one address: every Vagrant box has 10.0.2.15. Such hosts are told
+// apart by their keys, but whoever dials that address reaches only one of them.
 func SameAddresses(sightings []Sighting, name func(fleet.ID) string) []string {
 	claims := map[netip.AddrPort][]string{}
 	for _, s := range sightings {
-		for _, addr := range s.Addrs {
-			claims[addr] = append(claims[addr], name(s.ID))
+		if s.Status != fleet.Online { // who left may have passed its address on
+			continue
+		}
+		for i, addr := range s.Addrs {
+			if !slices.Contains(s.Addrs[:i], addr) {
+				claims[addr] = append(claims[addr], name(s.ID))
+			}
 		}
 	}
 	var out []string

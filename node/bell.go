@@ -19,6 +19,9 @@ const (
 // MaxBell bounds a bell with what rides along: one sealed packet's payload. Without a rider a bell has about 150 bytes.
 const MaxBell = 1190
 
+// maxHolders is how many nodes a bell names that have what it tells of.
+const maxHolders = 2
+
 // Bell says that there is something to do, never what must be done. Everything in it is a hint until the statement
 // behind it is verified.
 type Bell struct {
@@ -26,7 +29,7 @@ type Bell struct {
 	Statement fleet.UUID // the command's ID; zero for BellRecord
 	Act       uint64
 	Holders   []fleet.ID      // up to two nodes that have it
-	Rider     []auth.Envelope // none or one: the signed statement, when it fits
+	Rider     []auth.Envelope // none or one: the signed statement, when it fits; of BellRecord, the beacon that tells of it
 }
 
 // Encode returns the wire form, without the rider when it would not fit a packet.
@@ -43,13 +46,14 @@ func (b Bell) Encode() []byte {
 func DecodeBell(data []byte) (Bell, error) {
 	var b Bell
 	if len(data) > MaxBell {
-		return b, fleet.Errorf(fleet.Invalid, "bell of %d bytes; at most %d", len(data), MaxBell)
+		return Bell{}, fleet.Errorf(fleet.Invalid, "bell of %d bytes; at most %d", len(data), MaxBell)
 	}
 	if err := wire.Unmarshal(data, &b); err != nil {
-		return b, err
+		return Bell{}, err
 	}
-	if len(b.Holders) > 2 || len(b.Rider) > 1 || b.Kind < BellCommand || b.Kind > BellRecord {
-		return b, fleet.Errorf(fleet.Invalid, "malformed bell")
+	if len(b.Holders) > maxHolders || len(b.Rider) > 1 || b.Kind < BellCommand || b.Kind > BellRecord ||
+		b.Statement.IsZero() != (b.Kind == BellRecord) {
+		return Bell{}, fleet.Errorf(fleet.Invalid, "malformed bell")
 	}
 	return b, nil
 }

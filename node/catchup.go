@@ -9,131 +9,85 @@ import (
 	"github.com/muster-fleet/muster/node/fleet"
 )
 
-// digestEvery is how often a node exchanges beacons with one random member (decided). It catches what bells missed.
-const digestEvery = 10 * time.Second
+// How questions are asked again.
+const (
+	retryAfter = time.Second      // an unanswered question is asked again, elsewhere
+	shunFor    = 10 * time.Second // no hint leads back to a peer that answered in vain before
+)
 
-// fetching is one question that is asked of one peer at a time.
-type fetching struct {
+// catching is the record's catch-up: one question to one peer at a time, and what no server has vouched for yet.
+type catching struct {
 	asked   bool
 	from    fleet.ID
 	retryAt time.Duration // boot time
-	silent  fleet.ID      // who did not answer last
+	silent  fleet.ID      // who answered in vain last
+	shunned time.Duration // boot time until which hints do not lead to silent
+	rung    bool          // a bell told of the record, so that it is passed on once it is here
+	ahead   unvouched
+	strange []auth.Envelope // none or one: a beacon by somebody whom only a newer record can name
 }
 
-func (f *fetching) avoid(peer fleet.ID) { f.silent = peer }
-
-func (n *Node) gossiped(ev Gossiped) {
-	n.seen = make(map[fleet.ID]Sighting, len(ev.Members))
-	for _, s := range ev.Members {
-		n.seen[s.ID] = s
-	}
-	n.recount()
-}
-
-// recount lists the enrolled members that gossip sees.
-func (n *Node) recount() {
-	n.online = n.online[:0:0]
-	for id, s := range n.seen {
-		if _, err := n.record.Roster.Enrolled(id); err == nil && s.Status == fleet.Online && id != n.self {
-			n.online = append(n.online, id)
-		}
-	}
-	slices.SortFunc(n.online, fleet.ID.Compare) // maps have no order, and choices must follow the seed
-}
-
-func (n *Node) dueDigest(at auth.Instant) []Effect {
-	if at.Boot < n.digestAt {
-		return nil
-	}
-	jitter := time.Duration(n.random.Int64N(int64(digestEvery / 2)))
-	n.digestAt = at.Boot + digestEvery*3/4 + jitter
-	peer, ok := n.anyone()
-	if !ok {
-		n.digestAt = at.Boot + retryAfter
-		return nil
-	}
-	return []Effect{ExchangeBeacons{With: peer}}
-}
-
-// anyone picks a random member to talk to: one that gossip sees, else any enrolled one, for a node that gossip lost
-// (it may have missed a key rotation) is still reachable over QUIC.
-func (n *Node) anyone() (fleet.ID, bool) {
-	if len(n.online) > 0 {
-		return n.online[n.random.IntN(len(n.online))], true
-	}
-	var others []fleet.ID
-	for entry := range n.record.Roster.All() {
-		if entry.ID != n.self {
-			others = append(others, entry.ID)
-		}
-	}
-	if len(others) == 0 {
-		return fleet.ID{}, false
-	}
-	return others[n.random.IntN(len(others))], true
-}
-
-func (n *Node) beaconMade(at auth.Instant, ev BeaconMade) []Effect {
-	// A server's own clock is not news to it: its beacon raises no floor here.
-	return n.takeBeacon(at, ev.Beacon, ev.Envelope)
-}
-
-func (n *Node) beaconHeard(at auth.Instant, ev BeaconHeard) []Effect {
-	b, err := auth.OpenBeacon(n.record, ev.Envelope)
-	if err != nil {
-		// A server that we do not know yet signs beacons that we cannot read: its peer may know more than we do.
-		return n.fetchActs(at, ev.From)
-	}
-	before := n.clock
-	n.clock = n.clock.Hear(b.Time, at)
-	var out []Effect
-	if n.clock.Floor-before.Floor > time.Minute.Milliseconds() || before.Floor == 0 {
-		out = append(out, KeepFloor{n.clock.Floor})
-	}
-	out = append(out, n.takeBeacon(at, b, ev.Envelope)...)
-	if n.behind() {
-		out = append(out, n.fetchActs(at, ev.From)...)
-	}
-	return out
-}
-
-func (n *Node) takeBeacon(at auth.Instant, b auth.Beacon, e auth.Envelope) []Effect {
-	if !b.Newer(n.beacon) {
-		return nil
-	}
-	out := []Effect{KeepBeacon{b, e}}
-	if b.RecordLen == n.record.Length && b.RecordHead != n.record.Head && n.record.Length > 0 {
-		out = append(out, Warn{fmt.Sprintf("a server has another record than this node at length %d: the fleet's history has forked", b.RecordLen)})
-	}
-	n.beacon, n.envelope = b, e
-	n.outbox.serversChanged()
-	return out
+func (c *catching) avoid(peer fleet.ID, at time.Duration) {
+	c.silent, c.shunned, c.retryAt = peer, at+shunFor, at+retryAfter
 }
 
 // behind reports whether somebody is known to have more of the record.
 func (n *Node) behind() bool { return n.beacon.RecordLen > n.record.Length }
 
-// fetchActs asks for what comes after our record, unless that was asked already.
-func (n *Node) fetchActs(at auth.Instant, from fleet.ID) []Effect {
+// hintedActs asks somebody of whom nobody knows yet whether he has more of the record: at most one question at a time,
+// and none to somebody who answered in vain a moment ago, so that no peer can keep this node from asking others.
+func (n *Node) hintedActs(at auth.Instant, from fleet.ID) []Effect {
+	if from == n.acts.silent && at.Boot < n.acts.shunned {
+		return nil
+	}
+	if _, err := n.record.Roster.Enrolled(from); err != nil && n.record.Charter != nil {
+		return nil // nobody could reach it
+	}
+	return n.askActs(from)
+}
+
+// askActs asks for what comes after our record, unless that was asked already.
+func (n *Node) askActs(from fleet.ID) []Effect {
 	if n.acts.asked || from == n.self || from.IsZero() {
 		return nil
 	}
 	n.acts.asked, n.acts.from = true, from
-	return []Effect{FetchActs{From: from, Position: n.record.Length}}
+	return []Effect{FetchActs{From: from, Position: n.end(from)}}
 }
 
 func (n *Node) actsFetched(at auth.Instant, ev ActsFetched) []Effect {
 	n.acts.asked = false
 	n.acts.retryAt = at.Boot + retryAfter
 	if ev.Failed || len(ev.Acts) == 0 {
-		n.acts.silent = ev.From
-		return nil
+		n.acts.avoid(ev.From, at.Boot)
+		return n.askVoucher()
 	}
-	out := n.takeActs(at, ev.Acts, ev.From)
-	if n.behind() {
-		out = append(out, n.fetchActs(at, ev.From)...)
+	length := n.end(ev.From)
+	out := n.takeFrom(at, ev)
+	switch grew := n.end(ev.From) > length; {
+	case !grew:
+		n.acts.avoid(ev.From, at.Boot)
+	case n.wantsMore():
+		out = append(out, n.askActs(ev.From)...)
+	default:
+		out = append(out, n.askVoucher()...)
 	}
 	return out
+}
+
+// wantsMore reports whether there is more to fetch behind what came already.
+func (n *Node) wantsMore() bool {
+	waiting := len(n.waiting().acts)
+	return n.beacon.RecordLen > n.record.Length+uint64(waiting) || len(n.acts.strange) > 0 && waiting > 0
+}
+
+// takeFrom takes what a peer answered: a server's word counts as its beacon does, anybody else's waits for a beacon.
+func (n *Node) takeFrom(at auth.Instant, ev ActsFetched) []Effect {
+	if entry, err := n.record.Roster.Enrolled(ev.From); err == nil && entry.Server || n.record.Charter == nil {
+		n.acts.ahead = unvouched{}
+		return n.takeActs(at, ev.Acts, ev.From)
+	}
+	return n.takeUnvouched(at, ev)
 }
 
 // takeActs applies acts in order and says what follows from them.
@@ -141,15 +95,18 @@ func (n *Node) takeActs(at auth.Instant, acts []auth.Act, from fleet.ID) []Effec
 	before := n.record
 	var kept []auth.Act
 	var out []Effect
+	rosters, gone := false, false
 	for _, act := range acts {
 		if act.Index <= n.record.Act && n.record.Length > 0 {
 			continue // have it
 		}
 		next, err := n.record.Apply(act, n.fleetID())
 		if err != nil {
-			out = append(out, Warn{fmt.Sprintf("act %d from %s does not hold: %v", act.Index, n.name(from), err)})
+			out = append(out, n.actRefused(act, from, err))
 			break
 		}
+		rosters = rosters || changesRoster(act.Kind)
+		gone = gone || removes(act.Kind, n.record, next)
 		n.record = next
 		kept = append(kept, act)
 	}
@@ -157,9 +114,28 @@ func (n *Node) takeActs(at auth.Instant, acts []auth.Act, from fleet.ID) []Effec
 		return out
 	}
 	out = append(out, KeepActs{Record: n.record, Acts: kept})
-	out = append(out, n.dropRemoved(before)...)
-	n.recount()
+	if gone {
+		out = append(out, n.dropRemoved(before)...)
+	}
+	if rosters {
+		n.onlineStale = true
+		out = append(out, n.checkBeacon()...)
+	}
+	out = append(out, n.passRecordOn(at)...)
 	return append(out, n.rejudge(at)...)
+}
+
+func (n *Node) actRefused(act auth.Act, from fleet.ID, err error) Effect {
+	return Warn{fmt.Sprintf("act %d from %s does not hold: %v", act.Index, n.name(from), err)}
+}
+
+func changesRoster(k auth.ActKind) bool {
+	return k == auth.ActEnrol || k == auth.ActNodeTags || k == auth.ActNodeRemove
+}
+
+// removes reports whether an act took a node out of the roster: by itself, or by putting another in its place.
+func removes(k auth.ActKind, before, after auth.Record) bool {
+	return k == auth.ActNodeRemove || k == auth.ActEnrol && after.Roster.Len() == before.Roster.Len()
 }
 
 func (n *Node) fleetID() fleet.ID {
@@ -180,7 +156,12 @@ func (n *Node) name(id fleet.ID) string {
 func (n *Node) dropRemoved(before auth.Record) []Effect {
 	var out []Effect
 	for old := range before.Roster.All() {
-		if entry, ok := n.record.Roster.Node(old.ID); ok && entry.Removed != 0 {
+		entry, ok := n.record.Roster.Node(old.ID)
+		switch {
+		case !ok || entry.Removed == 0:
+		case old.ID == n.self:
+			out = append(out, Warn{"this host was removed from the fleet"})
+		default:
 			out = append(out, DropPeer{Peer: old.ID, Why: "removed from the fleet"})
 		}
 	}
@@ -192,10 +173,10 @@ func (n *Node) dueFetches(at auth.Instant) []Effect {
 	var out []Effect
 	if n.behind() && !n.acts.asked && at.Boot >= n.acts.retryAt {
 		if peer, ok := n.askable(n.acts.silent); ok {
-			out = append(out, n.fetchActs(at, peer)...)
+			out = append(out, n.askActs(peer)...)
 		}
 	}
-	if o := &n.orders; n.beacon.Act > o.cursor && !o.asking && at.Boot >= o.retryAt {
+	if o := &n.orders; n.missesOrders() && !o.asking && at.Boot >= o.retryAt {
 		if peer, ok := n.aServer(o.silent); ok {
 			o.asking = true
 			out = append(out, FetchOrders{From: peer, Since: o.cursor})
@@ -204,9 +185,13 @@ func (n *Node) dueFetches(at auth.Instant) []Effect {
 	return out
 }
 
-// askable picks whom to ask for the record: a server that gossip sees, else anyone.
+// missesOrders reports whether commands may have been committed that this node has not looked at. While it is behind on
+// the record it could not judge them.
+func (n *Node) missesOrders() bool { return n.beacon.Act > n.orders.cursor && !n.behind() }
+
+// askable picks whom else to ask for what every member has: a server before anyone.
 func (n *Node) askable(not fleet.ID) (fleet.ID, bool) {
-	if peer, ok := n.aServer(not); ok {
+	if peer, ok := n.aServer(not); ok && peer != n.self {
 		return peer, true
 	}
 	return n.anyone()

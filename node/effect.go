@@ -40,17 +40,20 @@ type (
 	}
 	// KeepFloor makes the clock's floor durable.
 	KeepFloor struct{ Floor int64 }
-	// KeepBeacon makes the newest beacon the one that is passed on.
+	// KeepBeacon makes the newest beacon the one that is passed on, and Clock the one that this host judges by. A zero
+	// Beacon: there is none that counts any more.
 	KeepBeacon struct {
 		Beacon   auth.Beacon
 		Envelope auth.Envelope
+		Clock    auth.Clock
 	}
 	// HoldOrder lets peers fetch the order from here.
 	HoldOrder struct {
 		Command fleet.UUID
 		Order   exec.Order
 	}
-	// StartRun starts a run: ledger first, then the process. Answer: RunStarted, then RunEnded.
+	// StartRun starts a run: ledger first, then the process. Answer: RunStarted, then RunEnded. A ledger that refuses
+	// because it knows the command already answers with what it knows: RunStarted or RunEnded.
 	StartRun struct {
 		Command exec.Command
 		Digest  fleet.ID

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/muster-fleet/muster/node/auth"
-	"github.com/muster-fleet/muster/node/fleet"
 )
 
 // keyWatch knows which gossip keys this host has, by epoch.
@@ -22,9 +21,15 @@ func newKeyWatch(epochs []uint32) keyWatch {
 	return k
 }
 
-// missing reports whether the record names a key that this host lacks.
-func (k *keyWatch) missing(r auth.Record) bool {
-	return r.Gossip.Epoch != 0 && !k.have[r.Gossip.Epoch]
+// missing returns the first gossip key that the record names and this host lacks: what others send with now, then what
+// they will send with.
+func (k *keyWatch) missing(r auth.Record) (auth.GossipEpoch, bool) {
+	for _, g := range []auth.GossipEpoch{r.Sending, r.Gossip} {
+		if g.Epoch != 0 && !k.have[g.Epoch] {
+			return g, true
+		}
+	}
+	return auth.GossipEpoch{}, false
 }
 
 // KeyKept is the event that a gossip key arrived and is on disk.
@@ -33,15 +38,19 @@ type KeyKept struct{ Epoch uint32 }
 func (KeyKept) event() {}
 
 func (n *Node) dueKeys(at auth.Instant) []Effect {
-	if !n.keys.missing(n.record) || at.Boot < n.keys.retryAt {
+	if at.Boot < n.keys.retryAt {
+		return nil
+	}
+	epoch, lacks := n.keys.missing(n.record)
+	if !lacks {
+		return nil
+	}
+	peer, ok := n.askable(n.self)
+	if !ok {
 		return nil
 	}
 	n.keys.retryAt = at.Boot + retryAfter
-	peer, ok := n.askable(fleet.ID{})
-	if !ok || peer == n.self {
-		return nil
-	}
-	return []Effect{FetchGossipKey{From: peer, Epoch: n.record.Gossip}}
+	return []Effect{FetchGossipKey{From: peer, Epoch: epoch}}
 }
 
 // GossipRotation is what the leader does about the gossip key.

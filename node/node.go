@@ -17,13 +17,19 @@ type Node struct {
 	record auth.Record
 	clock  auth.Clock
 	seen   map[fleet.ID]Sighting
-	online []fleet.ID // enrolled members that gossip sees, without self, sorted
+
+	online      []fleet.ID // of members
+	onlineStale bool
+	sets        frozenSets
+	floorKept   int64 // Unix milliseconds
+	clockWarned bool
+	forked      bool // a server's beacon contradicts the record
 
 	beacon   auth.Beacon
 	envelope auth.Envelope // of beacon
 
 	digestAt time.Duration // next exchange of beacons, by boot time
-	acts     fetching      // one record fetch at a time
+	acts     catching
 	orders   orders
 	outbox   outbox
 	rings    []laterRing
@@ -46,7 +52,7 @@ func New(c Config) *Node {
 	return &Node{
 		self: c.Self, facts: c.Facts, random: rand.New(rand.NewPCG(c.Seed, 0x6d7573746572)),
 		record: c.Record, clock: c.Clock, seen: map[fleet.ID]Sighting{},
-		orders: newOrders(), outbox: newOutbox(), keys: newKeyWatch(c.Epochs),
+		floorKept: c.Clock.Floor, orders: newOrders(), outbox: newOutbox(), keys: newKeyWatch(c.Epochs),
 	}
 }
 
@@ -64,7 +70,7 @@ func (n *Node) Step(at auth.Instant, ev Event) []Effect {
 	case BeaconMade:
 		out = n.beaconMade(at, ev)
 	case PeerSilent:
-		n.acts.avoid(ev.Peer)
+		n.acts.silent = ev.Peer
 	case ActsFetched:
 		out = n.actsFetched(at, ev)
 	case RecordCommitted:
@@ -105,11 +111,14 @@ func (n *Node) due(at auth.Instant) []Effect {
 // Deadline returns the boot time at which the next Tick is wanted.
 func (n *Node) Deadline(at auth.Instant) time.Duration {
 	next := n.digestAt
+	if n.missesOrders() && !n.orders.asking {
+		next = min(next, n.orders.retryAt)
+	}
 	if n.tellAt != 0 {
 		next = min(next, n.tellAt)
 	}
-	for _, r := range n.rings {
-		next = min(next, r.at)
+	if len(n.rings) > 0 {
+		next = min(next, n.rings[0].at) // all wait equally long, so the first is due first
 	}
 	if n.busy() {
 		next = min(next, at.Boot+retryAfter)
@@ -117,18 +126,22 @@ func (n *Node) Deadline(at auth.Instant) time.Duration {
 	return max(next, at.Boot)
 }
 
-// retryAfter is how soon an unanswered question is asked again, elsewhere.
-const retryAfter = time.Second
-
+// busy reports whether something waits that is looked at again every retryAfter.
 func (n *Node) busy() bool {
-	return n.orders.waiting() || n.outbox.owing() || n.behind() || n.keys.missing(n.record)
+	_, lacksKey := n.keys.missing(n.record)
+	return len(n.orders.open) > 0 || n.outbox.owing() || n.behind() || lacksKey
 }
 
 // Record returns the newest record.
 func (n *Node) Record() auth.Record { return n.record }
 
-// Now returns the time that statements are judged by.
-func (n *Node) Now(at auth.Instant) time.Time { return n.clock.Now(at) }
+// Now returns the time that statements are judged by: the fleet's, where this host's clock is known to be wrong.
+func (n *Node) Now(at auth.Instant) time.Time {
+	if off := n.clock.Suspect(at); off != 0 {
+		return at.Wall.Add(-off)
+	}
+	return n.clock.Now(at)
+}
 
 // member returns this node as its own targets see it: roster tags and its own facts.
 func (n *Node) member() (fleet.Member, bool) {

@@ -11,31 +11,47 @@ import (
 
 // Bounds of what a node remembers of orders. An order beyond them is fetched again when it is needed.
 const (
-	maxOrders   = 1024 // known at once
+	maxOrders   = 1024 // known at once, beside those that an operator signed and that are not decided yet
 	maxHearings = 4096 // bells remembered, so that an echo costs nothing
+	maxAsking   = 16   // questions for orders at a time: a flood of bells brings no flood of questions
+	// maxTries is how often an order that is a mere hint is asked for before it is forgotten. What was missed comes with
+	// the next exchange of beacons.
+	maxTries = 5
 )
 
-// order is what this node knows of one command that names it.
+// order is what this node knows of one command.
 type order struct {
 	id       fleet.UUID
-	order    exec.Order
-	have     bool // order is complete
-	backed   bool // a server says that the quorum committed it
+	order    exec.Order // empty again once it is decided for good
+	have     bool       // an operator signed order, and it is complete
+	rung     bool       // a bell brought it, so it is passed on
 	act      uint64
 	holders  []fleet.ID
 	asking   bool
 	retryAt  time.Duration // boot time
 	tries    int
 	status   exec.Status // Pending until judged; InProgress once handed to the runner; then final
+	set      fleet.ID // digest of its frozen set, as soon as that is known
 	cancel   *auth.Envelope
-	verdict  exec.Verdict
+	passed   bool   // the cancel was passed on
+	warned   bool // of a clock that keeps it waiting, or of a cancel without right
 	received int64
 	expires  int64
+	judged   judgement
+}
+
+// judgement is what an order was judged by.
+type judgement struct {
+	head fleet.ID
+	act  uint64
+	rule string
 }
 
 type orders struct {
 	byID    map[fleet.UUID]*order
 	age     []fleet.UUID
+	open    []*order // Pending: they wait for bytes, for the record, or for time
+	flights int      // questions under way
 	heard   map[hearing]bool
 	echoes  []hearing
 	cursor  uint64 // commands up to this act index are known here
@@ -54,16 +70,6 @@ func newOrders() orders {
 	return orders{byID: map[fleet.UUID]*order{}, heard: map[hearing]bool{}}
 }
 
-// waiting reports whether some order waits for bytes, for the record, or for time.
-func (o *orders) waiting() bool {
-	for _, x := range o.byID {
-		if x.status == exec.Pending {
-			return true
-		}
-	}
-	return false
-}
-
 // first reports whether a bell is heard for the first time.
 func (o *orders) first(b Bell) bool {
 	h := hearing{b.Kind, b.Statement, b.Act}
@@ -79,35 +85,85 @@ func (o *orders) first(b Bell) bool {
 	return true
 }
 
-func (o *orders) get(id fleet.UUID) *order {
-	x := o.byID[id]
-	if x == nil {
-		o.forget()
-		x = &order{id: id, status: exec.Pending}
-		o.byID[id] = x
-		o.age = append(o.age, id)
+// hint returns the order of that ID, for somebody who merely claims that there is one; nil when there is no room.
+func (o *orders) hint(id fleet.UUID) *order {
+	if x := o.byID[id]; x != nil {
+		return x
 	}
+	if !o.makeRoom() {
+		return nil
+	}
+	return o.add(id)
+}
+
+// known returns the order of that ID, which is no mere claim. It finds room: operators and this host's own ledger bound
+// how many there are.
+func (o *orders) known(id fleet.UUID) *order {
+	if x := o.byID[id]; x != nil {
+		return x
+	}
+	o.makeRoom()
+	return o.add(id)
+}
+
+func (o *orders) add(id fleet.UUID) *order {
+	x := &order{id: id, status: exec.Pending}
+	o.byID[id] = x
+	o.age = append(o.age, id)
+	o.open = append(o.open, x)
 	return x
 }
 
-// forget makes room: the oldest order that is decided goes, else the oldest that is a mere hint. What the quorum
-// committed and is not decided yet stays; the quorum's own bound is theirs.
-func (o *orders) forget() {
+// makeRoom forgets, at the bound, the oldest mere hint, else the oldest that is decided, else the oldest that is known
+// by its cancel alone (the ledger has that). What an operator signed and this node has not decided stays.
+func (o *orders) makeRoom() bool {
 	if len(o.age) < maxOrders {
-		return
+		return true
 	}
-	i := slices.IndexFunc(o.age, func(id fleet.UUID) bool { return o.byID[id].status.Final() })
-	if i < 0 {
-		i = slices.IndexFunc(o.age, func(id fleet.UUID) bool { return !o.byID[id].backed })
+	for _, dispensable := range []func(*order) bool{
+		func(x *order) bool { return x.status == exec.Pending && !x.have && x.cancel == nil },
+		func(x *order) bool { return x.status.Final() },
+		func(x *order) bool { return x.status == exec.Pending && !x.have },
+	} {
+		if i := slices.IndexFunc(o.age, func(id fleet.UUID) bool { return dispensable(o.byID[id]) }); i >= 0 {
+			o.drop(o.byID[o.age[i]])
+			return true
+		}
 	}
-	if i >= 0 {
-		o.drop(o.age[i])
+	return false
+}
+
+func (o *orders) drop(x *order) {
+	o.landed(x)
+	delete(o.byID, x.id)
+	if i := slices.Index(o.age, x.id); i >= 0 {
+		o.age = slices.Delete(o.age, i, i+1)
+	}
+	if i := slices.Index(o.open, x); i >= 0 {
+		o.open = slices.Delete(o.open, i, i+1)
 	}
 }
 
-func (o *orders) drop(id fleet.UUID) {
-	delete(o.byID, id)
-	o.age = slices.DeleteFunc(o.age, func(a fleet.UUID) bool { return a == id })
+// landed notes that the question for an order is answered.
+func (o *orders) landed(x *order) {
+	if x.asking {
+		x.asking = false
+		o.flights--
+	}
+}
+
+// settle gives an order its status. What can never change again needs no bytes.
+func (x *order) settle(s exec.Status) {
+	x.status = s
+	if s.Final() {
+		x.order, x.cancel = exec.Order{}, nil
+	}
+}
+
+// waits reports whether something is still to be done about an order. One of which only the cancel could be had does not
+// wait: the cancel is what counts.
+func (x *order) waits() bool {
+	return x.status == exec.Pending && (x.have || x.asking || x.tries < maxTries || x.cancel == nil)
 }
 
 func (n *Node) bellHeard(at auth.Instant, b Bell) []Effect {
@@ -120,77 +176,54 @@ func (n *Node) bellHeard(at auth.Instant, b Bell) []Effect {
 	case BellCancel:
 		return n.cancelRung(at, b)
 	case BellCommand:
+		return n.commandRung(at, b)
 	}
-	x := n.orders.get(b.Statement)
-	if x.have || x.status.Final() {
+	return nil
+}
+
+func (n *Node) commandRung(at auth.Instant, b Bell) []Effect {
+	x := n.orders.hint(b.Statement)
+	if x == nil || x.have || x.status != exec.Pending {
 		return nil
 	}
-	x.act = b.Act
-	x.holders = b.Holders
+	x.rung, x.act = true, b.Act
+	x.holders = n.addHolders(x.holders, b.Holders)
 	if len(b.Rider) == 1 {
-		if o, ok := n.complete(b.Rider[0]); ok {
-			return n.takeOrder(at, x, o)
+		if o, cmd, ok := n.complete(b.Rider[0], b.Statement); ok {
+			return n.takeOrder(at, x, o, cmd)
 		}
 	}
 	return n.fetchOrder(at, x)
 }
 
-func (n *Node) recordRung(at auth.Instant, b Bell) []Effect {
-	if b.Act <= n.record.Act || len(b.Holders) == 0 {
-		return nil
-	}
-	out := n.fetchActs(at, b.Holders[0])
-	if len(n.online) > directRing {
-		out = append(out, n.spreadBell(at, b, n.online)...)
-	}
-	return out
-}
-
-// complete finds the frozen set of a statement from this node's own roster: the target without facts selects it, and
-// the signed digest tells whether it does. Then nothing needs to be fetched.
-func (n *Node) complete(statement auth.Envelope) (exec.Order, bool) {
-	if len(statement.Body) > exec.MaxCommand || n.record.Charter == nil {
-		return exec.Order{}, false
-	}
-	cmd, err := auth.Peek[exec.Command](statement)
-	if err != nil || len(cmd.Target) > fleet.MaxTarget {
-		return exec.Order{}, false
-	}
-	target, err := fleet.ParseTarget(cmd.Target)
-	if err != nil || target.UsesFacts() {
-		return exec.Order{}, false
-	}
-	var ids []fleet.ID
-	for entry := range n.record.Roster.All() {
-		m := Describe(entry, Sighting{}, fleet.Facts{}, n.beacon)
-		if target.Match(&m) {
-			ids = append(ids, entry.ID)
+// addHolders adds nodes that can be asked, a few at most: a bell names nodes, and whoever rings it could name anybody.
+func (n *Node) addHolders(have, more []fleet.ID) []fleet.ID {
+	for _, id := range more {
+		if _, err := n.record.Roster.Enrolled(id); err == nil && id != n.self && !contains(have, id) && len(have) < 2*maxHolders {
+			have = append(have, id)
 		}
 	}
-	ids = exec.SortIDs(ids)
-	if len(ids) != int(cmd.Count) || exec.SetDigest(ids) != cmd.Set {
-		return exec.Order{}, false
-	}
-	return exec.Order{Statement: statement, Nodes: ids}, true
+	return have
 }
 
 func (n *Node) fetchOrder(at auth.Instant, x *order) []Effect {
-	if x.asking || x.have || at.Boot < x.retryAt {
+	if x.asking || x.have || at.Boot < x.retryAt || n.orders.flights >= maxAsking {
 		return nil
 	}
-	from, ok := fleet.ID{}, false
-	if x.tries < len(x.holders) {
-		from, ok = x.holders[x.tries], true
+	var from fleet.ID
+	ok := x.tries < len(x.holders)
+	if ok {
+		from = x.holders[x.tries]
 	} else {
 		from, ok = n.aServer(fleet.ID{})
 	}
-	if !ok || from == n.self {
+	x.tries++
+	if !ok {
 		x.retryAt = at.Boot + retryAfter
-		x.tries++
 		return nil
 	}
 	x.asking = true
-	x.tries++
+	n.orders.flights++
 	return []Effect{FetchOrder{From: from, Command: x.id}}
 }
 
@@ -199,51 +232,64 @@ func (n *Node) orderFetched(at auth.Instant, ev OrderFetched) []Effect {
 	if x == nil {
 		return nil
 	}
-	x.asking = false
-	if ev.Failed || !isCommand(ev.Order, ev.Command) {
-		x.retryAt = at.Boot + retryAfter
+	n.orders.landed(x)
+	x.retryAt = at.Boot + retryAfter
+	if ev.Failed || x.have {
 		return nil
 	}
-	return n.takeOrder(at, x, ev.Order)
+	switch cmd, worth := n.weigh(ev.Order); {
+	case worth == unsure:
+		return n.hintedActs(at, ev.From)
+	case worth == genuine && cmd.Header.ID == x.id:
+		return n.takeOrder(at, x, ev.Order, cmd)
+	}
+	return nil // thrown away; the next one is asked
 }
-
-func isCommand(o exec.Order, id fleet.UUID) bool {
-	cmd, err := auth.Peek[exec.Command](o.Statement)
-	return err == nil && cmd.Header.ID == id
-}
-
-// maxTries is how often an order that is a mere hint is asked for before it is forgotten. What was missed comes with
-// the next exchange of beacons.
-const maxTries = 5
 
 func (n *Node) ordersFetched(at auth.Instant, ev OrdersFetched) []Effect {
-	n.orders.asking = false
+	o := &n.orders
+	o.asking = false
 	if ev.Failed {
-		n.orders.silent, n.orders.retryAt = ev.From, at.Boot+retryAfter
+		o.silent, o.retryAt = ev.From, at.Boot+retryAfter
 		return nil
 	}
-	n.orders.silent = fleet.ID{}
 	var out []Effect
 	for _, c := range ev.Orders {
-		out = append(out, n.committed(at, c)...)
+		effects, ok := n.committed(at, c)
+		out = append(out, effects...)
+		if !ok { // it says that the record grew: look again when it is here
+			o.silent, o.retryAt = ev.From, at.Boot+retryAfter
+			return append(out, n.hintedActs(at, ev.From)...)
+		}
 	}
-	n.orders.cursor = max(n.orders.cursor, ev.Next)
+	o.silent = fleet.ID{}
+	// Not beyond what a beacon tells of: a server that says more could make this node look away from then on.
+	if next := min(ev.Next, n.beacon.Act); next > o.cursor {
+		o.cursor = next
+	} else if n.missesOrders() { // that server is behind its fleet
+		o.silent, o.retryAt = ev.From, at.Boot+retryAfter
+	}
 	return out
 }
 
-// committed takes an order that a server says was committed.
-func (n *Node) committed(at auth.Instant, c Committed) []Effect {
-	cmd, err := auth.Peek[exec.Command](c.Order.Statement)
-	if err != nil {
-		return nil
+// committed takes an order, and its cancel, that a server says were committed. It is false when the record is too old
+// to tell whether an operator signed them.
+func (n *Node) committed(at auth.Instant, c Committed) ([]Effect, bool) {
+	cmd, worth := n.weigh(c.Order)
+	if worth != genuine {
+		return nil, worth != unsure
 	}
-	x := n.orders.get(cmd.Header.ID)
-	x.act, x.backed = c.Act, true
+	x := n.orders.known(cmd.Header.ID)
+	x.act = c.Act
 	var out []Effect
-	if len(c.Cancel) == 1 {
-		out = append(out, n.takeCancel(at, x, c.Cancel[0])...)
+	if len(c.Cancel) == 1 { // first: what is cancelled does not start
+		effects, ok := n.takeCancel(at, x, c.Cancel[0])
+		if !ok {
+			return nil, false
+		}
+		out = effects
 	}
-	return append(out, n.takeOrder(at, x, c.Order)...)
+	return append(out, n.takeOrder(at, x, c.Order, cmd)...), true
 }
 
 // orderCommitted runs on the leader: it rings, and takes the order itself if it is meant.
@@ -260,65 +306,106 @@ func (n *Node) orderCommitted(at auth.Instant, c Committed) []Effect {
 	out := []Effect{HoldOrder{Command: cmd.Header.ID, Order: c.Order}}
 	out = append(out, n.ring(at, bell, c.Order.Nodes)...)
 	if c.Order.Has(n.self) {
-		out = append(out, n.committed(at, c)...)
+		effects, ok := n.committed(at, c)
+		if x := n.orders.hint(cmd.Header.ID); x != nil && !ok { // the loop's record is behind the replica's: a moment later
+			x.retryAt = at.Boot + retryAfter
+		}
+		out = append(out, effects...)
 	}
 	return out
 }
 
-func (n *Node) takeOrder(at auth.Instant, x *order, o exec.Order) []Effect {
-	if x.have {
+// takeOrder takes an order that an operator signed and that is complete.
+func (n *Node) takeOrder(at auth.Instant, x *order, o exec.Order, cmd exec.Command) []Effect {
+	if x.have || x.status.Final() {
 		return nil
 	}
-	x.order, x.have, x.received = o, true, n.clock.Now(at).UnixMilli()
-	return n.judge(at, x)
+	o.Nodes = n.sets.share(cmd.Set, o.Nodes)
+	x.order, x.have, x.set = o, true, cmd.Set
+	x.received, x.expires, x.retryAt = n.Now(at).UnixMilli(), cmd.Header.Expires, at.Boot+retryAfter
+	if !o.Has(n.self) {
+		x.settle(exec.Refused) // not meant: nothing to run, to pass on or to report
+		return nil
+	}
+	out := []Effect{HoldOrder{Command: x.id, Order: o}}
+	if x.rung {
+		out = append(out, n.passOn(at, x, BellCommand, o.Statement, o.Nodes)...)
+	}
+	return append(out, n.judge(at, x)...)
 }
 
 // judge decides an order that is complete, and says what follows.
 func (n *Node) judge(at auth.Instant, x *order) []Effect {
+	if !x.have || x.status != exec.Pending {
+		return nil
+	}
+	now := n.Now(at)
+	late := now.UnixMilli() > x.expires+auth.MaxSkew.Milliseconds()
 	self, ok := n.member()
-	if !ok || !x.have || x.status != exec.Pending {
-		return nil
-	}
-	now := n.clock.Now(at)
-	verdict, err := exec.Judge(x.order, n.record, self, now)
-	x.expires = verdict.Command.Header.Expires
-	if err != nil { // behind: fetch the record, judge again
-		return n.fetchActs(at, firstOf(x.holders))
-	}
-	if !x.order.Has(n.self) {
-		x.status = exec.Refused // not meant: nothing to report
-		return nil
-	}
-	if off := n.clock.Suspect(at); off != 0 && verdict.Status == exec.Pending {
-		return n.suspect(at, x, off)
-	}
-	x.verdict = verdict
-	out := []Effect{HoldOrder{Command: x.id, Order: x.order}}
-	out = append(out, n.spread(at, x)...)
-	digest := x.order.Statement.Digest(auth.ForCommand, n.record.Charter.Fleet())
 	switch {
-	case verdict.Status != exec.Pending:
-		x.status = verdict.Status
-		out = append(out, RefuseRun{Command: x.id, Digest: digest, Reason: verdict.Reason})
-		out = append(out, n.report(at, x, n.blank(x, verdict.Status, verdict.Reason))...)
+	case !ok && late:
+		x.settle(exec.Refused) // the roster never named this node
+		return nil
+	case !ok:
+		return nil
 	case x.cancel != nil:
-		x.status = exec.Cancelled
-		out = append(out, n.report(at, x, n.blank(x, exec.Cancelled, "cancelled before it started"))...)
-	default:
-		x.status = exec.InProgress
-		out = append(out, StartRun{Command: verdict.Command, Digest: digest})
+		return n.decide(at, x, exec.Verdict{Status: exec.Cancelled, Reason: "cancelled before it started"})
 	}
-	return out
+	verdict, err := exec.Judge(x.order, n.record, self, now)
+	switch {
+	case err != nil && late:
+		return n.decide(at, x, exec.Verdict{Status: exec.DeliveryTimedOut, Reason: "it expired while this node could not catch up: " + err.Error()})
+	case err != nil: // behind: fetch the record, judge again
+		return n.catchUpFor(at, x)
+	case n.clock.Suspect(at) != 0 && verdict.Status == exec.Pending:
+		return n.suspect(at, x, n.clock.Suspect(at))
+	}
+	return n.decide(at, x, verdict)
+}
+
+// catchUpFor fetches the record that an order needs: from who had the order, else from a server.
+func (n *Node) catchUpFor(at auth.Instant, x *order) []Effect {
+	if len(x.holders) > 0 {
+		if out := n.hintedActs(at, x.holders[0]); out != nil {
+			return out
+		}
+	}
+	if at.Boot < n.acts.retryAt {
+		return nil
+	}
+	peer, _ := n.askable(n.acts.silent)
+	return n.askActs(peer)
+}
+
+// decide acts on a verdict.
+func (n *Node) decide(at auth.Instant, x *order, v exec.Verdict) []Effect {
+	digest := x.order.Statement.Digest(auth.ForCommand, n.fleetID())
+	x.judged = judgement{head: n.record.Charter.Head(), act: n.record.Act, rule: v.Rule}
+	if v.Status == exec.Pending {
+		x.settle(exec.InProgress)
+		return []Effect{StartRun{Command: v.Command, Digest: digest}}
+	}
+	var out []Effect
+	if v.Status != exec.Cancelled { // the ledger has the cancel already
+		out = append(out, RefuseRun{Command: x.id, Digest: digest, Reason: v.Reason})
+	}
+	x.settle(v.Status)
+	return append(out, n.outbox.put(at, n.blank(x, v.Status, v.Reason))...)
 }
 
 // suspect keeps an order waiting while this host's clock cannot be trusted, and says so.
 func (n *Node) suspect(at auth.Instant, x *order, off time.Duration) []Effect {
-	text := "waits: this host's clock is " + off.Round(time.Second).Abs().String() + " " + aheadOrBehind(off) + " the fleet's"
-	if x.verdict.Reason == text {
+	if x.warned {
 		return nil
 	}
-	x.verdict.Reason = text
-	return append(n.report(at, x, n.blank(x, exec.Pending, text)), Warn{text})
+	x.warned = true
+	text := "waits: this host's clock is " + off.Round(time.Second).Abs().String() + " " + aheadOrBehind(off) + " the fleet's"
+	out := n.outbox.put(at, n.blank(x, exec.Pending, text))
+	if n.clockWarned {
+		return out
+	}
+	n.clockWarned = true
+	return append(out, Warn{"a command " + text})
 }
 
 func aheadOrBehind(off time.Duration) string {
@@ -331,60 +418,33 @@ func aheadOrBehind(off time.Duration) string {
 // rejudge looks again at orders that waited for the record.
 func (n *Node) rejudge(at auth.Instant) []Effect {
 	var out []Effect
-	for _, id := range slices.Clone(n.orders.age) {
-		if x := n.orders.byID[id]; x != nil && x.have && x.status == exec.Pending {
-			out = append(out, n.judge(at, x)...)
-		}
+	for _, x := range slices.Clone(n.orders.open) {
+		out = append(out, n.judge(at, x)...)
 	}
 	return out
 }
 
+// dueOrders asks again for what is not here, judges again what waits, and forgets what nobody can back.
 func (n *Node) dueOrders(at auth.Instant) []Effect {
+	if n.clock.Suspect(at) == 0 {
+		n.clockWarned = false
+	}
+	if len(n.orders.open) == 0 {
+		return nil
+	}
 	var out []Effect
-	for _, id := range slices.Clone(n.orders.age) {
-		x := n.orders.byID[id]
+	for _, x := range slices.Clone(n.orders.open) {
 		switch {
-		case x == nil || x.status != exec.Pending:
-		case x.have && at.Boot >= x.retryAt:
+		case x.status != exec.Pending || at.Boot < x.retryAt:
+		case x.have:
 			x.retryAt = at.Boot + retryAfter
 			out = append(out, n.judge(at, x)...)
-		case !x.have && x.tries >= maxTries:
-			x.status = exec.Undeliverable // a hint that nobody can back; a commit would come by the cursor
-			n.orders.drop(id)
-		case !x.have:
+		case x.tries < maxTries:
 			out = append(out, n.fetchOrder(at, x)...)
+		case !x.asking && x.cancel == nil:
+			n.orders.drop(x)
 		}
 	}
+	n.orders.open = slices.DeleteFunc(n.orders.open, func(x *order) bool { return !x.waits() })
 	return out
-}
-
-func (n *Node) cancelRung(at auth.Instant, b Bell) []Effect {
-	if len(b.Rider) != 1 {
-		return nil // a cancel always fits; the cursor brings it otherwise
-	}
-	return n.takeCancel(at, n.orders.get(b.Statement), b.Rider[0])
-}
-
-// takeCancel obeys a cancel, also one of a command that this node has not seen yet.
-func (n *Node) takeCancel(at auth.Instant, x *order, statement auth.Envelope) []Effect {
-	self, ok := n.member()
-	if !ok || x.cancel != nil {
-		return nil
-	}
-	cancel, err := exec.JudgeCancel(statement, n.record, self, n.clock.Now(at))
-	if err != nil || cancel.Command != x.id {
-		return []Effect{Warn{"a cancel of command " + x.id.String() + " was refused"}}
-	}
-	x.cancel = &statement
-	if x.status.Final() {
-		return nil
-	}
-	return []Effect{KillRun{Command: x.id}}
-}
-
-func firstOf(ids []fleet.ID) fleet.ID {
-	if len(ids) == 0 {
-		return fleet.ID{}
-	}
-	return ids[0]
 }

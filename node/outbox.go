@@ -3,6 +3,7 @@ package node
 import (
 	"encoding/binary"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/muster-fleet/muster/exec"
@@ -13,8 +14,9 @@ import (
 // Bounds of what a node owes.
 const (
 	copies       = 2                      // servers that shall keep each report, while there are two
-	maxOutbox    = 1024                   // reports kept for servers to come; the oldest delivered goes first
-	keepReports  = 24 * time.Hour         // how long a delivered one is kept for new servers
+	maxOutbox    = 4096                   // reports kept; beyond it the oldest that some server has goes first
+	maxOutput    = 8 << 20                // bytes of output in all of them; the node keeps the whole of it elsewhere
+	keepReports  = 24 * time.Hour         // how long a delivered one is kept for servers to come
 	progressGap  = 500 * time.Millisecond // between reports of a run that goes on
 	maxRetryWait = 30 * time.Second
 )
@@ -24,53 +26,106 @@ type owed struct {
 	report  exec.Report
 	taken   map[fleet.ID]uint32 // server → the Seq it has
 	asked   map[fleet.ID]bool   // in flight
+	failed  map[fleet.ID]int    // server → how often it did not take it
 	retryAt time.Duration       // boot time
 	wait    time.Duration
 	since   time.Duration
+	open    bool // listed in outbox.open
 }
 
 type outbox struct {
-	byID map[fleet.UUID]*owed
-	age  []fleet.UUID
-	look bool // something may be owed
+	byID   map[fleet.UUID]*owed
+	age    []fleet.UUID
+	open   []*owed // those that too few servers have, or of which an answer is awaited
+	output int     // bytes of output in all reports
 }
 
 func newOutbox() outbox { return outbox{byID: map[fleet.UUID]*owed{}} }
 
-func (o *outbox) owing() bool { return o.look }
+func (o *outbox) owing() bool { return len(o.open) > 0 }
 
-func (o *outbox) serversChanged() { o.look = true }
+// serversChanged looks at everything again: other servers may have to get it.
+func (o *outbox) serversChanged() {
+	for _, id := range o.age {
+		o.reopen(o.byID[id])
+	}
+}
 
-func (o *outbox) put(r exec.Report, at time.Duration) {
+func (o *outbox) reopen(x *owed) {
+	if !x.open {
+		x.open = true
+		o.open = append(o.open, x)
+	}
+}
+
+// put makes r the newest report of its command. dueReports sends it.
+func (o *outbox) put(at auth.Instant, r exec.Report) []Effect {
+	var out []Effect
 	x := o.byID[r.Command]
 	if x == nil {
-		o.forget(at)
-		x = &owed{taken: map[fleet.ID]uint32{}, asked: map[fleet.ID]bool{}}
+		out = o.forget(at.Boot)
+		x = &owed{taken: map[fleet.ID]uint32{}, asked: map[fleet.ID]bool{}, failed: map[fleet.ID]int{}}
 		o.byID[r.Command] = x
 		o.age = append(o.age, r.Command)
 	}
 	r.Seq = x.report.Seq + 1
-	x.report, x.retryAt, x.wait, x.since = r, 0, 0, at
-	o.look = true
+	o.output += outputOf(r) - outputOf(x.report)
+	x.report, x.retryAt, x.wait, x.since = r, 0, 0, at.Boot
+	o.reopen(x)
+	o.shed(x)
+	return out
 }
 
-// forget makes room. What no server has yet goes last.
-func (o *outbox) forget(at time.Duration) {
-	gone := func(id fleet.UUID) bool {
-		x := o.byID[id]
-		return x.report.Status.Final() && x.has() > 0 && at-x.since > keepReports
+// forget makes room for one more. What no server has yet goes last, and not without a word.
+func (o *outbox) forget(at time.Duration) []Effect {
+	for len(o.age) > 0 {
+		x := o.byID[o.age[0]]
+		if !x.report.Status.Final() || x.has() == 0 || at-x.since <= keepReports {
+			break
+		}
+		o.drop(0)
 	}
-	drop := func(i int) {
-		delete(o.byID, o.age[i])
-		o.age = slices.Delete(o.age, i, i+1)
+	if len(o.age) < maxOutbox {
+		return nil
 	}
-	for len(o.age) > 0 && gone(o.age[0]) {
-		drop(0)
+	if i := slices.IndexFunc(o.age, func(id fleet.UUID) bool { return o.byID[id].has() > 0 }); i >= 0 {
+		o.drop(i)
+		return nil
 	}
-	if len(o.age) >= maxOutbox {
-		i := slices.IndexFunc(o.age, func(id fleet.UUID) bool { return o.byID[id].has() > 0 })
-		drop(max(i, 0))
+	lost := o.age[0]
+	o.drop(0)
+	return []Effect{Warn{"no server took the report of command " + lost.String() + ", and newer ones need its place"}}
+}
+
+func (o *outbox) drop(i int) {
+	x := o.byID[o.age[i]]
+	o.output -= outputOf(x.report)
+	delete(o.byID, o.age[i])
+	o.age = slices.Delete(o.age, i, i+1)
+	if i := slices.Index(o.open, x); i >= 0 {
+		o.open = slices.Delete(o.open, i, i+1)
 	}
+}
+
+// shed keeps the output in all reports within its bound: it is taken from the oldest that some server has whole, then
+// from the oldest. The status is what must be told; the output is whole on this node's disk.
+func (o *outbox) shed(newest *owed) {
+	for _, delivered := range []bool{true, false} {
+		for _, id := range o.age {
+			if o.output <= maxOutput {
+				return
+			}
+			if x := o.byID[id]; x != newest && (!delivered || x.has() > 0) {
+				o.output -= outputOf(x.report)
+				x.report.Stdout.Head, x.report.Stdout.Tail = nil, nil
+				x.report.Stderr.Head, x.report.Stderr.Tail = nil, nil
+			}
+		}
+	}
+}
+
+func outputOf(r exec.Report) int {
+	return len(r.Stdout.Head) + len(r.Stdout.Tail) + len(r.Stderr.Head) + len(r.Stderr.Tail)
 }
 
 // has counts the servers that have the newest report.
@@ -87,40 +142,45 @@ func (x *owed) has() int {
 func (o *outbox) taken(ev ReportTaken) {
 	if x := o.byID[ev.Command]; x != nil {
 		delete(x.asked, ev.Server)
-		x.taken[ev.Server] = max(x.taken[ev.Server], ev.Seq)
+		delete(x.failed, ev.Server)
+		x.taken[ev.Server] = max(x.taken[ev.Server], min(ev.Seq, x.report.Seq))
 		x.wait = 0
-		o.look = true
+		o.reopen(x)
 	}
 }
 
 func (o *outbox) lost(ev ReportLost, at time.Duration) {
 	if x := o.byID[ev.Command]; x != nil {
 		delete(x.asked, ev.Server)
+		x.failed[ev.Server]++
 		x.wait = min(max(retryAfter, 2*x.wait), maxRetryWait)
 		x.retryAt = at + x.wait
-		o.look = true
+		o.reopen(x)
 	}
 }
 
 // dueReports sends what is owed to servers that lack it: two of the current ones shall have each report.
 func (n *Node) dueReports(at auth.Instant) []Effect {
-	if !n.outbox.look {
+	o := &n.outbox
+	if len(o.open) == 0 {
 		return nil
 	}
 	var out []Effect
-	waiting := false
-	for _, id := range n.outbox.age {
-		x := n.outbox.byID[id]
-		effects, done := n.deliver(at, x)
+	var open []*owed
+	for _, x := range o.open {
+		effects, settled := n.deliver(at, x)
 		out = append(out, effects...)
-		waiting = waiting || !done
+		if x.open = !settled; x.open {
+			open = append(open, x)
+		}
 	}
-	n.outbox.look = waiting
+	o.open = open
 	return out
 }
 
-func (n *Node) deliver(at auth.Instant, x *owed) (out []Effect, done bool) {
-	servers := n.ranked(x.report.Command)
+// deliver sends one report where it lacks, and reports whether enough servers have it.
+func (n *Node) deliver(at auth.Instant, x *owed) (out []Effect, settled bool) {
+	servers := n.servers()
 	need := min(copies, len(servers))
 	have := 0
 	for _, id := range servers {
@@ -128,11 +188,10 @@ func (n *Node) deliver(at auth.Instant, x *owed) (out []Effect, done bool) {
 			have++
 		}
 	}
-	settled := have >= need && len(x.asked) == 0 && need > 0
 	if have >= need || at.Boot < x.retryAt {
-		return nil, settled
+		return nil, have >= need && len(x.asked) == 0 && need > 0
 	}
-	for _, id := range servers {
+	for _, id := range n.ranked(x, servers) {
 		if have == need {
 			break
 		}
@@ -146,60 +205,71 @@ func (n *Node) deliver(at auth.Instant, x *owed) (out []Effect, done bool) {
 	return out, false
 }
 
-// ranked orders the servers for one command, present ones first, so that commands spread over them.
-func (n *Node) ranked(command fleet.UUID) []fleet.ID {
-	servers := slices.Clone(n.servers())
-	weight := func(id fleet.ID) uint64 {
-		sum := fleet.Sum(append(id[:], command[:]...))
-		return binary.BigEndian.Uint64(sum[:8])
+// ranked orders servers for one command: present ones first, then those that failed least, then so that commands
+// spread over them.
+func (n *Node) ranked(x *owed, servers []fleet.ID) []fleet.ID {
+	type place struct {
+		id     fleet.ID
+		gone   bool
+		failed int
+		weight uint64
 	}
-	gone := func(id fleet.ID) int {
-		if id == n.self || n.seen[id].Status == fleet.Online {
-			return 0
+	places := make([]place, len(servers))
+	for i, id := range servers {
+		sum := fleet.Sum(append(id[:], x.report.Command[:]...))
+		places[i] = place{
+			id: id, gone: id != n.self && n.seen[id].Status != fleet.Online, failed: x.failed[id],
+			weight: binary.BigEndian.Uint64(sum[:8]),
 		}
-		return 1
 	}
-	slices.SortFunc(servers, func(a, b fleet.ID) int {
-		if d := gone(a) - gone(b); d != 0 {
-			return d
-		}
-		if weight(a) < weight(b) {
+	slices.SortFunc(places, func(a, b place) int {
+		switch {
+		case a.gone != b.gone && b.gone, a.gone == b.gone && a.failed < b.failed:
+			return -1
+		case a.gone != b.gone, a.failed > b.failed:
+			return 1
+		case a.weight < b.weight:
 			return -1
 		}
 		return 1
 	})
-	return servers
+	out := make([]fleet.ID, len(places))
+	for i, p := range places {
+		out[i] = p.id
+	}
+	return out
 }
 
 // blank is a report that needs no run.
 func (n *Node) blank(x *order, status exec.Status, detail string) exec.Report {
 	return exec.Report{
-		Command: x.id, Node: n.self, Status: status, Detail: clip(detail), Received: x.received,
-		Charter: n.record.Charter.Head(), Act: n.record.Act, Rule: x.verdict.Rule,
+		Command: x.id, Node: n.self, Status: status, Detail: clip(detail, exec.MaxDetail), Received: x.received,
+		Charter: x.judged.head, Act: x.judged.act, Rule: x.judged.rule,
 	}
 }
 
-func clip(text string) string {
-	if len(text) > exec.MaxDetail {
-		return text[:exec.MaxDetail]
+func clip(text string, most int) string {
+	if len(text) > most {
+		return strings.ToValidUTF8(text[:most], "")
 	}
 	return text
 }
 
-func (n *Node) report(at auth.Instant, _ *order, r exec.Report) []Effect {
-	n.outbox.put(r, at.Boot)
-	return nil // dueReports sends
-}
-
 func (n *Node) runStarted(at auth.Instant, ev RunStarted) []Effect {
-	x := n.orders.get(ev.Command)
-	if x.status.Final() {
+	x := n.orders.known(ev.Command)
+	if x.status.Final() || n.ended(ev.Command) {
 		return nil
 	}
-	x.status = exec.InProgress
+	x.settle(exec.InProgress)
 	r := n.blank(x, exec.InProgress, "")
 	r.Started = ev.At
-	return n.report(at, x, r)
+	return n.outbox.put(at, r)
+}
+
+// ended reports whether a final report of a command is kept. It never changes.
+func (n *Node) ended(command fleet.UUID) bool {
+	x := n.outbox.byID[command]
+	return x != nil && x.report.Status.Final()
 }
 
 func (n *Node) runWrote(at auth.Instant, ev RunWrote) []Effect {
@@ -209,14 +279,22 @@ func (n *Node) runWrote(at auth.Instant, ev RunWrote) []Effect {
 	}
 	r := owing.report
 	r.Stdout, r.Stderr = ev.Stdout, ev.Stderr
-	return n.report(at, x, r)
+	return n.outbox.put(at, r)
 }
 
 func (n *Node) runEnded(at auth.Instant, ev RunEnded) []Effect {
-	x := n.orders.get(ev.Command)
-	x.status = ev.Status
+	x := n.orders.known(ev.Command)
+	if n.ended(ev.Command) {
+		return nil
+	}
+	var out []Effect
+	if ev.Status == exec.Failed && ev.Started == 0 && x.have {
+		// It failed before the ledger knew of it. What was reported as failed must not start after a restart.
+		out = append(out, RefuseRun{Command: x.id, Digest: x.order.Statement.Digest(auth.ForCommand, n.fleetID()), Reason: ev.Detail})
+	}
+	x.settle(ev.Status)
 	r := n.blank(x, ev.Status, ev.Detail)
-	r.ExitCode, r.Signal, r.Started, r.Ended = ev.ExitCode, ev.Signal, ev.Started, ev.Ended
+	r.ExitCode, r.Signal, r.Started, r.Ended = ev.ExitCode, clip(ev.Signal, exec.MaxSignal), ev.Started, ev.Ended
 	r.Stdout, r.Stderr = ev.Stdout, ev.Stderr
-	return n.report(at, x, r)
+	return append(out, n.outbox.put(at, r)...)
 }

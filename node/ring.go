@@ -9,7 +9,8 @@ import (
 
 // How bells spread. Up to directRing nodes are rung by the one who knows first. A larger set is rung epidemically: each
 // node of the set that hears a bell for the first time rings firstWave random others of the set at once and secondWave
-// after waveGap. Ten rings reach 99.99 % without loss and 99.9 % at 25 % loss: 1-s = exp(-f·s·(1-loss)).
+// after waveGap. Ten rings reach 99.99 % without loss and 99.9 % at 25 % loss: 1-s = exp(-f·s·(1-loss)). A bell is passed
+// on only when what it tells is verified, so that nobody's lie spreads.
 const (
 	directRing = 200
 	firstWave  = 6
@@ -37,17 +38,18 @@ func (n *Node) ring(at auth.Instant, b Bell, set []fleet.ID) []Effect {
 	return []Effect{Ring{To: others, Bell: b}}
 }
 
-// spread passes a bell on, as a member of a large set that heard it for the first time.
-func (n *Node) spread(at auth.Instant, x *order) []Effect {
-	if len(x.order.Nodes) <= directRing {
+// passOn passes a bell on, as a member of a large set that heard it for the first time and knows it to be true.
+func (n *Node) passOn(at auth.Instant, x *order, kind BellKind, rider auth.Envelope, set []fleet.ID) []Effect {
+	if len(set) <= directRing {
 		return nil
 	}
 	holders := []fleet.ID{n.self}
-	if len(x.holders) > 0 && x.holders[0] != n.self {
+	if len(x.holders) > 0 {
 		holders = append(holders, x.holders[0])
 	}
-	b := Bell{Kind: BellCommand, Statement: x.id, Act: x.act, Holders: holders, Rider: []auth.Envelope{x.order.Statement}}
-	return n.spreadBell(at, b, n.present(x.order.Nodes))
+	b := Bell{Kind: kind, Statement: x.id, Act: x.act, Holders: holders, Rider: []auth.Envelope{rider}}
+	n.orders.first(b) // its echo is no news
+	return n.spreadBell(at, b, n.present(set))
 }
 
 func (n *Node) spreadBell(at auth.Instant, b Bell, others []fleet.ID) []Effect {
@@ -64,7 +66,7 @@ func (n *Node) spreadBell(at auth.Instant, b Bell, others []fleet.ID) []Effect {
 
 // present lists those of a set that gossip knows at all; the others have no address to ring.
 func (n *Node) present(set []fleet.ID) []fleet.ID {
-	var out []fleet.ID
+	out := make([]fleet.ID, 0, len(set))
 	for _, id := range set {
 		if s, ok := n.seen[id]; ok && id != n.self && s.Status != fleet.Left {
 			out = append(out, id)
@@ -76,13 +78,20 @@ func (n *Node) present(set []fleet.ID) []fleet.ID {
 // pick chooses k different IDs at random.
 func (n *Node) pick(ids []fleet.ID, k int) []fleet.ID {
 	k = min(k, len(ids))
-	out := make([]fleet.ID, len(ids))
-	copy(out, ids)
-	for i := range k {
-		j := i + n.random.IntN(len(out)-i)
-		out[i], out[j] = out[j], out[i]
+	moved := make(map[int]int, k) // a shuffle of which only the first k places are looked at
+	at := func(i int) int {
+		if j, ok := moved[i]; ok {
+			return j
+		}
+		return i
 	}
-	return out[:k]
+	out := make([]fleet.ID, k)
+	for i := range k {
+		j := i + n.random.IntN(len(ids)-i)
+		out[i] = ids[at(j)]
+		moved[j] = at(i)
+	}
+	return out
 }
 
 // tellGap collects acts of the record into one bell: a join storm rings once, not once a node.
@@ -97,13 +106,50 @@ func (n *Node) recordCommitted(at auth.Instant, act auth.Act) []Effect {
 	return out
 }
 
+// recordBell tells of the record as it is here, with the beacon that vouches for it when that is not behind.
+func (n *Node) recordBell() Bell {
+	b := Bell{Kind: BellRecord, Act: n.record.Act, Holders: []fleet.ID{n.self}}
+	if n.beacon.RecordLen == n.record.Length && n.envelope.Format != 0 {
+		b.Rider = []auth.Envelope{n.envelope}
+	}
+	return b
+}
+
+// recordRung hears that the record grew. It costs one question at most, whatever the bell claims.
+func (n *Node) recordRung(at auth.Instant, b Bell) []Effect {
+	if b.Act <= n.record.Act || len(b.Holders) == 0 {
+		return nil
+	}
+	var out []Effect
+	if len(b.Rider) == 1 { // by way of others, however it came
+		out = n.hearBeacon(at, b.Holders[0], b.Rider[0], false)
+	}
+	n.acts.rung = true
+	return append(out, n.hintedActs(at, b.Holders[0])...)
+}
+
+// passRecordOn rings others when the record grew here because a bell told of it. In a fleet that the leader rings
+// itself, nothing more is needed.
+func (n *Node) passRecordOn(at auth.Instant) []Effect {
+	if !n.acts.rung {
+		return nil
+	}
+	n.acts.rung = false
+	if len(n.members()) <= directRing {
+		return nil
+	}
+	b := n.recordBell()
+	n.orders.first(b)
+	return n.spreadBell(at, b, n.members())
+}
+
 func (n *Node) dueRings(at auth.Instant) []Effect {
 	var out []Effect
 	if n.tellAt != 0 && at.Boot >= n.tellAt {
 		n.tellAt = 0
-		out = n.ring(at, Bell{Kind: BellRecord, Act: n.record.Act, Holders: []fleet.ID{n.self}}, n.online)
+		out = n.ring(at, n.recordBell(), n.members())
 	}
-	var later []laterRing
+	later := n.rings[:0]
 	for _, r := range n.rings {
 		if at.Boot < r.at {
 			later = append(later, r)
@@ -111,6 +157,7 @@ func (n *Node) dueRings(at auth.Instant) []Effect {
 		}
 		out = append(out, Ring{To: r.to, Bell: r.bell})
 	}
+	clear(n.rings[len(later):])
 	n.rings = later
 	return out
 }

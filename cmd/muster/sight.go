@@ -44,7 +44,7 @@ func (s *sight) outcomes(now time.Time) []exec.Outcome {
 func tallyOf(outcomes []exec.Outcome) exec.Tally {
 	counted := make([]exec.Outcome, len(outcomes))
 	for i, o := range outcomes {
-		if o.Status == exec.InProgress && false {
+		if o.Status == exec.InProgress && !o.Reachable {
 			o.Status = exec.Pending
 		}
 		counted[i] = o

@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 
 	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"go.etcd.io/bbolt"
 	bbolterrors "go.etcd.io/bbolt/errors"
 
@@ -23,6 +24,12 @@ func (d damaged) Unwrap() error { return d.error }
 func damagef(format string, args ...any) error {
 	return damaged{fleet.Errorf(fleet.Internal, format, args...)}
 }
+
+// The buckets of a raft-boltdb store.
+const (
+	bucketLog    = "logs"
+	bucketStable = "conf"
+)
 
 // findings is what the log file holds.
 type findings struct {
@@ -44,35 +51,50 @@ func examineLog(path string) (found findings, err error) {
 		}
 	}()
 	db, err := bbolt.Open(path, 0o600, boltOptions(true))
-	switch {
-	case err == nil:
-	case errors.Is(err, bbolterrors.ErrTimeout):
-		return found, fleet.Errorf(fleet.Unavailable, "%s is in use by another process", path).
-			Hinted("stop the other muster agent of this host")
-	case errors.Is(err, os.ErrPermission):
-		return found, fleet.Errorf(fleet.Unavailable, "cannot open %s: %w", path, err)
-	default:
-		return found, damagef("%s is damaged: %w", path, err)
+	if err != nil {
+		return found, unopened(path, err)
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
+	entries, err := raftboltdb.New(raftboltdb.Options{Path: path, BoltOptions: boltOptions(true)})
+	if err != nil {
+		return found, unopened(path, err)
+	}
+	defer func() { err = errors.Join(err, entries.Close()) }()
 	return found, db.View(func(tx *bbolt.Tx) error {
 		found.tx = uint64(tx.ID())
-		return errors.Join(examineEntries(tx, path, &found), examineStable(tx, path))
+		return errors.Join(examineEntries(tx, entries, path, &found), examineStable(tx, path))
 	})
 }
 
-func examineEntries(tx *bbolt.Tx, path string, found *findings) error {
+// unopened says what it means that the log file cannot be opened.
+func unopened(path string, err error) error {
+	switch {
+	case errors.Is(err, bbolterrors.ErrTimeout):
+		return fleet.Errorf(fleet.Unavailable, "%s is in use by another process", path).
+			Hinted("stop the other muster agent of this host")
+	case errors.Is(err, os.ErrPermission):
+		return fleet.Errorf(fleet.Unavailable, "cannot open %s: %w", path, err)
+	default:
+		return damagef("%s is damaged: %w", path, err)
+	}
+}
+
+// examineEntries finds the entries by their keys, which raft-boltdb does not list, and reads each as raft will.
+func examineEntries(tx *bbolt.Tx, entries *raftboltdb.BoltStore, path string, found *findings) error {
 	bucket := tx.Bucket([]byte(bucketLog))
 	if bucket == nil {
 		return nil // a crash before the first transaction; the mark knows if there was more
 	}
 	var entry raft.Log
-	return bucket.ForEach(func(k, record []byte) error {
+	return bucket.ForEach(func(k, _ []byte) error {
 		if len(k) != 8 {
 			return damagef("%s is damaged: a key has %d bytes", path, len(k))
 		}
 		index := binary.BigEndian.Uint64(k)
-		if err := decodeRecord(index, record, &entry); err != nil {
+		if index <= found.last {
+			return damagef("%s is damaged: entry %d follows %d", path, index, found.last)
+		}
+		if err := readEntry(entries, index, &entry); err != nil {
 			return damagef("%s: %w", path, err)
 		}
 		if found.first == 0 {

@@ -4,22 +4,25 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
-	"time"
+	"errors"
 
 	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+	bbolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/muster-fleet/muster/node/fleet"
 )
 
-// A log entry on disk: u8 format 1, u64 term, u8 type, i64 appended (Unix ns), 17 bytes seal, data. Big endian. Its
-// index is its key. The seal travels to the other servers in raft.Log.Extensions: u8 format 1, then 16 bytes of
-// SHA-256 over index, term, type and data.
+// A log entry is stored by raft-boltdb (its index is its key, raft.Log in msgpack its value) and carries a seal in
+// raft.Log.Extensions, on disk as between servers: u8 format 1, then 16 bytes of SHA-256 over index, term, type and data.
 const (
-	recordFormat = 1
-	sealFormat   = 1
-	sealSize     = 17
-	recordHead   = 1 + 8 + 1 + 8 + sealSize
+	sealFormat = 1
+	sealSize   = 17
+	entryHead  = 112 // bytes of a stored entry beside its data: names, numbers, seal, time
 )
+
+// entrySize is about what an entry takes in the file.
+func entrySize(entry *raft.Log) int64 { return entryHead + int64(len(entry.Data)) }
 
 // seal returns the checksum of an entry as it goes into Extensions.
 func seal(entry *raft.Log) []byte {
@@ -47,39 +50,20 @@ func sealed(entry *raft.Log) error {
 	return nil
 }
 
-// encodeRecord returns the bytes of a sealed entry on disk.
-func encodeRecord(entry *raft.Log) []byte {
-	out := make([]byte, 0, recordHead+len(entry.Data))
-	out = append(out, recordFormat)
-	out = binary.BigEndian.AppendUint64(out, entry.Term)
-	out = append(out, byte(entry.Type))
-	var appended int64
-	if !entry.AppendedAt.IsZero() {
-		appended = entry.AppendedAt.UnixNano()
+// readEntry reads an entry and checks its seal. An entry that cannot be trusted is a damaged error.
+func readEntry(from *raftboltdb.BoltStore, index uint64, entry *raft.Log) error {
+	var read raft.Log // an empty one: what a damaged record does not name would keep the value that is there
+	err := from.GetLog(index, &read)
+	if errors.Is(err, raft.ErrLogNotFound) || errors.Is(err, bbolterrors.ErrDatabaseNotOpen) {
+		return err
 	}
-	out = binary.BigEndian.AppendUint64(out, uint64(appended))
-	out = append(out, entry.Extensions...)
-	return append(out, entry.Data...)
-}
-
-// decodeRecord reads an entry from disk and checks it. It copies: bytes from the database die with their transaction.
-func decodeRecord(index uint64, record []byte, entry *raft.Log) error {
-	if len(record) < recordHead || record[0] != recordFormat {
-		return fleet.Errorf(fleet.Internal, "log entry %d is damaged", index)
+	if err != nil {
+		return damagef("log entry %d is damaged: %w", index, err)
 	}
-	*entry = raft.Log{
-		Index:      index,
-		Term:       binary.BigEndian.Uint64(record[1:]),
-		Type:       raft.LogType(record[9]),
-		Extensions: bytes.Clone(record[18:recordHead]),
-		Data:       bytes.Clone(record[recordHead:]),
+	if read.Index != index || !bytes.Equal(read.Extensions, seal(&read)) {
+		return damagef("log entry %d is damaged: its checksum is wrong", index)
 	}
-	if appended := int64(binary.BigEndian.Uint64(record[10:])); appended != 0 {
-		entry.AppendedAt = time.Unix(0, appended)
-	}
-	if !bytes.Equal(entry.Extensions, seal(entry)) {
-		return fleet.Errorf(fleet.Internal, "log entry %d is damaged: its checksum is wrong", index)
-	}
+	*entry = read
 	return nil
 }
 

@@ -4,30 +4,32 @@ import (
 	"encoding/binary"
 	"errors"
 	"log/slog"
+	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"go.etcd.io/bbolt"
 
 	"github.com/muster-fleet/muster/node/fleet"
 )
 
-// store keeps raft's log and its stable values (term, vote) in one bbolt file, each with a checksum that is looked at
-// whenever it is read. It implements raft.LogStore and raft.StableStore.
+// store keeps raft's log and its stable values (term, vote) in a raft-boltdb store, which checks nothing: here each
+// gets a checksum that is looked at whenever it is read, and each commit leaves its number in the mark. It implements
+// raft.LogStore and raft.StableStore.
 type store struct {
-	db      *bbolt.DB
+	bolt    *raftboltdb.BoltStore
+	path    string
+	file    *os.File // bolt's own, to read the transaction number from
+	writing sync.Mutex
 	mark    *mark
 	log     *slog.Logger
 	busy    atomic.Pointer[time.Time] // when the write under way began
 	grown   atomic.Int64              // bytes of entries written since the last snapshot
 	closing chan struct{}             // closed when nobody can hear this replica any more
 }
-
-const (
-	bucketLog    = "log"
-	bucketStable = "stable"
-)
 
 // boltOptions: a freelist that is not written costs a walk over the pages at opening and saves 8 bytes per free page
 // and commit; the map type does not fragment. NoSync stays false: what raft acknowledges is synced.
@@ -41,47 +43,48 @@ func boltOptions(readOnly bool) *bbolt.Options {
 }
 
 func openStore(path string, mark *mark, log *slog.Logger) (*store, error) {
-	db, err := bbolt.Open(path, 0o600, boltOptions(false))
+	s := &store{path: path, mark: mark, log: log, closing: make(chan struct{})}
+	options := boltOptions(false)
+	options.OpenFile = func(path string, flag int, mode os.FileMode) (file *os.File, err error) {
+		s.file, err = os.OpenFile(path, flag, mode)
+		return s.file, err
+	}
+	var err error
+	s.bolt, err = raftboltdb.New(raftboltdb.Options{Path: path, BoltOptions: options}) // one transaction, always
 	if err != nil {
 		return nil, fleet.Errorf(fleet.Unavailable, "cannot open %s: %w", path, err)
 	}
-	s := &store{db: db, mark: mark, log: log, closing: make(chan struct{})}
-	missing := false
-	_ = db.View(func(tx *bbolt.Tx) error {
-		missing = tx.Bucket([]byte(bucketLog)) == nil || tx.Bucket([]byte(bucketStable)) == nil
-		return nil
-	})
-	if !missing {
-		return s, nil
+	if _, err := newestTx(s.file); err != nil { // later this is only logged
+		return nil, errors.Join(fleet.Errorf(fleet.Internal, "cannot open %s: %w", path, err), s.bolt.Close())
 	}
-	err = s.update(func(tx *bbolt.Tx) error {
-		_, errLog := tx.CreateBucketIfNotExists([]byte(bucketLog))
-		_, errStable := tx.CreateBucketIfNotExists([]byte(bucketStable))
-		return errors.Join(errLog, errStable)
-	})
-	if err != nil {
-		return nil, errors.Join(fleet.Errorf(fleet.Unavailable, "cannot write %s: %w", path, err), db.Close())
-	}
+	s.note()
 	return s, nil
 }
 
-// update runs one synced transaction and notes its number beside.
-func (s *store) update(change func(*bbolt.Tx) error) error {
+// write runs one synced transaction and notes its number beside. One at a time: the number that is read must be of a
+// transaction that is synced, not of another's that is still being written.
+func (s *store) write(transaction func() error) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
 	began := time.Now()
 	s.busy.Store(&began)
 	defer s.busy.Store(nil)
-	var number int
-	err := s.db.Update(func(tx *bbolt.Tx) error {
-		number = tx.ID()
-		return change(tx)
-	})
-	if err != nil {
+	if err := transaction(); err != nil {
 		return err
 	}
-	if err := s.mark.committed(uint64(number)); err != nil { // the entry itself is safe: saying otherwise would be a lie
-		s.log.Warn("cannot note the log's progress", "err", err)
-	}
+	s.note()
 	return nil
+}
+
+// note marks the newest transaction. Where that fails the transaction itself is safe: an error would be a lie.
+func (s *store) note() {
+	tx, err := newestTx(s.file)
+	if err == nil {
+		err = s.mark.committed(tx)
+	}
+	if err != nil {
+		s.log.Warn("cannot note the log's progress", "file", s.path, "err", err)
+	}
 }
 
 // stalled says for how long the write under way has been going on; zero if there is none.
@@ -95,43 +98,21 @@ func (s *store) stalled(now time.Time) time.Duration {
 // release lets writes that wait for disk space give up; call it once nobody can hear this replica.
 func (s *store) release() { close(s.closing) }
 
-func (s *store) close() error { return errors.Join(s.db.Close(), s.mark.close()) }
-
-func key(index uint64) []byte { return binary.BigEndian.AppendUint64(nil, index) }
+func (s *store) close() error { return errors.Join(s.bolt.Close(), s.mark.close()) }
 
 // FirstIndex returns the index of the oldest entry, 0 if there is none.
-func (s *store) FirstIndex() (uint64, error) {
-	return s.edge((*bbolt.Cursor).First)
-}
+func (s *store) FirstIndex() (uint64, error) { return s.bolt.FirstIndex() }
 
 // LastIndex returns the index of the newest entry, 0 if there is none.
-func (s *store) LastIndex() (uint64, error) {
-	return s.edge((*bbolt.Cursor).Last)
-}
-
-func (s *store) edge(move func(*bbolt.Cursor) ([]byte, []byte)) (index uint64, err error) {
-	err = s.db.View(func(tx *bbolt.Tx) error {
-		if k, _ := move(tx.Bucket([]byte(bucketLog)).Cursor()); k != nil {
-			index = binary.BigEndian.Uint64(k)
-		}
-		return nil
-	})
-	return index, err
-}
+func (s *store) LastIndex() (uint64, error) { return s.bolt.LastIndex() }
 
 // GetLog reads an entry and checks its seal.
 func (s *store) GetLog(index uint64, entry *raft.Log) error {
-	return s.db.View(func(tx *bbolt.Tx) error {
-		record := tx.Bucket([]byte(bucketLog)).Get(key(index))
-		if record == nil {
-			return raft.ErrLogNotFound
-		}
-		err := decodeRecord(index, record, entry)
-		if err != nil {
-			s.log.Error("the replica's log is damaged; it will be rebuilt at the next start", "file", s.db.Path(), "err", err)
-		}
-		return err
-	})
+	err := readEntry(s.bolt, index, entry)
+	if errors.As(err, new(damaged)) {
+		s.log.Error("the replica's log is damaged; it will be rebuilt at the next start", "file", s.path, "err", err)
+	}
+	return err
 }
 
 // StoreLog stores one entry.
@@ -145,18 +126,9 @@ func (s *store) StoreLogs(entries []*raft.Log) error {
 		if err := sealed(entry); err != nil {
 			return err
 		}
-		size += int64(recordHead + len(entry.Data))
+		size += entrySize(entry)
 	}
-	err := s.update(func(tx *bbolt.Tx) error {
-		bucket := tx.Bucket([]byte(bucketLog))
-		bucket.FillPercent = 1 // keys only grow
-		for _, entry := range entries {
-			if err := bucket.Put(key(entry.Index), encodeRecord(entry)); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	err := s.write(func() error { return s.bolt.StoreLogs(entries) })
 	if err == nil {
 		s.grown.Add(size)
 	}
@@ -165,56 +137,45 @@ func (s *store) StoreLogs(entries []*raft.Log) error {
 
 // DeleteRange deletes the entries from lowest to highest, both included.
 func (s *store) DeleteRange(lowest, highest uint64) error {
-	return s.update(func(tx *bbolt.Tx) error {
-		bucket := tx.Bucket([]byte(bucketLog))
-		var gone [][]byte // a cursor that deletes while it walks skips keys
-		cursor := bucket.Cursor()
-		for k, _ := cursor.Seek(key(lowest)); k != nil && binary.BigEndian.Uint64(k) <= highest; k, _ = cursor.Next() {
-			gone = append(gone, append([]byte(nil), k...))
-		}
-		for _, k := range gone {
-			if err := bucket.Delete(k); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	return s.write(func() error { return s.bolt.DeleteRange(lowest, highest) })
 }
 
 // trailing returns how many of the newest entries fit into the bytes kept behind a snapshot.
 func (s *store) trailing() (entries uint64) {
-	_ = s.db.View(func(tx *bbolt.Tx) error {
-		size := 0
-		cursor := tx.Bucket([]byte(bucketLog)).Cursor()
-		for k, v := cursor.Last(); k != nil && entries < trailingEntries; k, v = cursor.Prev() {
-			if size += len(v); size > trailingBytes {
-				break
-			}
-			entries++
+	last, err := s.bolt.LastIndex()
+	if err != nil {
+		return 0
+	}
+	var size int64
+	for index := last; index > 0 && last-index < trailingEntries; index-- {
+		var entry raft.Log
+		err := s.bolt.GetLog(index, &entry)
+		if errors.Is(err, raft.ErrLogNotFound) && entries == 0 {
+			continue // a new leader's entries are just replacing the newest ones
 		}
-		return nil
-	})
+		if size += entrySize(&entry); err != nil || size > trailingBytes {
+			break
+		}
+		entries++
+	}
 	return entries
 }
 
 // Set stores a stable value.
 func (s *store) Set(name, value []byte) error {
-	return s.update(func(tx *bbolt.Tx) error {
-		return tx.Bucket([]byte(bucketStable)).Put(name, encodeStable(name, value))
-	})
+	return s.write(func() error { return s.bolt.Set(name, encodeStable(name, value)) })
 }
 
 // Get returns a stable value, nil if there is none.
-func (s *store) Get(name []byte) (value []byte, err error) {
-	err = s.db.View(func(tx *bbolt.Tx) error {
-		record := tx.Bucket([]byte(bucketStable)).Get(name)
-		if record == nil {
-			return nil
-		}
-		value, err = decodeStable(name, record)
-		return err
-	})
-	return value, err
+func (s *store) Get(name []byte) ([]byte, error) {
+	record, err := s.bolt.Get(name)
+	if errors.Is(err, raftboltdb.ErrKeyNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return decodeStable(name, record)
 }
 
 // SetUint64 stores a number. raft panics when it cannot store its term, which would end the agent on a full disk; so
@@ -229,7 +190,7 @@ func (s *store) SetUint64(name []byte, value uint64) error {
 		if err == nil {
 			return nil
 		}
-		s.log.Warn("cannot store; trying again", "file", s.db.Path(), "key", string(name), "err", err)
+		s.log.Warn("cannot store; trying again", "file", s.path, "key", string(name), "err", err)
 		select {
 		case <-s.closing:
 			return nil // all streams are closed, so what is not stored is not promised to anybody

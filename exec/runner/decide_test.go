@@ -1,6 +1,7 @@
 package runner
 
 import (
+	osexec "os/exec"
 	"reflect"
 	"strings"
 	"syscall"
@@ -141,6 +142,13 @@ func TestParseStat(t *testing.T) {
 
 // BenchmarkTrue starts `true` and waits for its recorded end, alone and fifty at a time.
 func BenchmarkTrue(b *testing.B) {
+	b.Run("bare fork and exec, for comparison", func(b *testing.B) {
+		for b.Loop() {
+			if err := osexec.Command("/bin/true").Run(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 	for name, many := range map[string]int{"alone": 1, "50 at once": 50} {
 		b.Run(name, func(b *testing.B) {
 			h := open(b, Config{MaxRunning: 64, ledgerSize: ledgerStep})

@@ -548,3 +548,57 @@ func TestSecondAgentIsRefused(t *testing.T) {
 		t.Fatalf("two agents on one folder: %v", err)
 	}
 }
+
+// With the agent gone too, nobody is left to clean up: the child dies with its supervisor all the same.
+func TestChildDiesWithItsSupervisor(t *testing.T) {
+	t.Parallel()
+	dir, command, marker := t.TempDir(), newID(), newMarker()
+	kill(t, startAgent(t, dir, "", command, self(t), "hidden", marker))
+	mark, err := folder(filepath.Join(dir, runsName, command.String())).start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix.Kill(mark.PID, unix.SIGKILL)
+	until(t, "the child is dead", func() bool { return len(withMarker(t, marker)) == 0 })
+	wantStatus(t, open(t, Config{Dir: dir}).ended(command), exec.Unknown)
+}
+
+// Each kind of cgroup kills by itself what hides in it.
+func TestCgroupsKillByThemselves(t *testing.T) {
+	t.Parallel()
+	for _, contain := range containments() {
+		c := makeContainer(contain, newMarker())
+		if !c.exists() {
+			continue
+		}
+		cmd := osexec.Command("/bin/sh", "-c", `read go && exec "$0" hide "$1"`, self(t), filepath.Base(c.path))
+		gate, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(c.path, "cgroup.procs"), fmt.Append(nil, cmd.Process.Pid), 0); err != nil {
+			t.Fatal(err)
+		}
+		gate.Write([]byte("\n"))
+		bufio.NewReader(out).ReadString('\n')
+		if !c.killAll() {
+			t.Fatalf("%s: some are left: %v", contain, c.pids())
+		}
+		cmd.Wait()
+		c.remove()
+		if _, err := os.Stat(c.path); err == nil {
+			t.Fatalf("%s: the cgroup is not empty", contain)
+		}
+		if left := withMarker(t, filepath.Base(c.path)); len(left) > 0 {
+			t.Fatalf("%s: still alive: %v", contain, left)
+		}
+	}
+}

@@ -54,10 +54,11 @@ func TestSameSeedSameBytes(t *testing.T) {
 		f.AddNode("web-1", nil, nil)
 		return f.Record.Head
 	}
-	if build("a") != build("a") {
+	first := build("a")
+	if build("a") != first {
 		t.Error("one seed made two fleets")
 	}
-	if build("a") == build("b") {
+	if build("b") == first {
 		t.Error("two seeds made one fleet")
 	}
 }

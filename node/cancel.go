@@ -1,0 +1,69 @@
+package node
+
+import (
+	"github.com/muster-fleet/muster/exec"
+	"github.com/muster-fleet/muster/node/auth"
+	"github.com/muster-fleet/muster/node/fleet"
+)
+
+// cancelRung hears of a cancel. What no operator signed leaves no trace here.
+func (n *Node) cancelRung(at auth.Instant, b Bell) []Effect {
+	if len(b.Rider) != 1 {
+		return nil // a cancel always fits; the cursor brings it otherwise
+	}
+	cancel, worth := open[exec.Cancel](n.record, b.Rider[0], auth.ForCancel, func(c exec.Cancel) auth.Header { return c.Header })
+	switch {
+	case worth == unsure && len(b.Holders) > 0:
+		return n.hintedActs(at, b.Holders[0]) // the cursor brings it once more
+	case worth != genuine || cancel.Command != b.Statement:
+		return nil
+	}
+	x := n.orders.hint(b.Statement)
+	if x == nil {
+		x = n.orders.known(b.Statement)
+	}
+	x.holders = n.addHolders(x.holders, b.Holders)
+	x.act = max(x.act, b.Act)
+	out, _ := n.takeCancel(at, x, b.Rider[0])
+	return append(out, n.passCancelOn(at, x, b.Rider[0])...)
+}
+
+// passCancelOn tells the others of a large set, also where the run has ended already: it may go on elsewhere.
+func (n *Node) passCancelOn(at auth.Instant, x *order, statement auth.Envelope) []Effect {
+	if x.passed {
+		return nil
+	}
+	x.passed = true
+	set, _ := n.sets.get(x.set)
+	return n.passOn(at, x, BellCancel, statement, set)
+}
+
+// takeCancel obeys a cancel, also one of a command that this node has not seen yet. It is false when the record is too
+// old to judge it.
+func (n *Node) takeCancel(at auth.Instant, x *order, statement auth.Envelope) ([]Effect, bool) {
+	self, ok := n.member()
+	if !ok || x.cancel != nil || x.status.Final() {
+		return nil, true
+	}
+	cancel, err := exec.JudgeCancel(statement, n.record, self, n.Now(at))
+	switch {
+	case fleet.KindOf(err) == fleet.Unavailable:
+		return nil, false
+	case err != nil || cancel.Command != x.id:
+		return n.cancelRefused(x, err), true
+	}
+	x.cancel = &statement
+	return append([]Effect{KillRun{Command: x.id}}, n.judge(at, x)...), true
+}
+
+func (n *Node) cancelRefused(x *order, err error) []Effect {
+	if x.warned {
+		return nil
+	}
+	x.warned = true
+	text := "it names another command"
+	if err != nil {
+		text = err.Error()
+	}
+	return []Effect{Warn{"a cancel of command " + x.id.String() + " was refused: " + text}}
+}
