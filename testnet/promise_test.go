@@ -11,9 +11,8 @@ import (
 
 // outcome is one node's line of `command show -o json`.
 type outcome struct {
-	Node   string
+	Name   string
 	Status string
-	Reason string
 }
 
 func (f *Fleet) outcomes(n *Node, id string) map[string]outcome {
@@ -24,7 +23,7 @@ func (f *Fleet) outcomes(n *Node, id string) map[string]outcome {
 	}
 	out := map[string]outcome{}
 	for _, o := range shown.Nodes {
-		out[o.Node] = o
+		out[o.Name] = o
 	}
 	return out
 }
@@ -73,21 +72,19 @@ func (f *Fleet) awaitAll(n *Node, id, status string) {
 
 func TestFiveAgentsKeepTheirPromises(t *testing.T) {
 	f := New(t, 5)
-	first := f.Nodes[0]
 	step := func(name string, test func(t *testing.T, f *Fleet)) {
 		t.Run(name, func(t *testing.T) {
 			f.t = t
 			test(t, f)
-			f.t = t
-			for _, n := range f.Nodes {
-				if !n.Running() {
-					n.Start()
-				}
-			}
-			f.Settled()
 		})
+		f.t = t
+		for _, n := range f.Nodes {
+			if !n.Running() {
+				n.Start()
+			}
+		}
+		f.Settled()
 	}
-	_ = first
 	step("agent killed in the middle of a run", agentKilledMidRun)
 	step("leader killed in the middle of a run", leaderKilledMidRun)
 	step("a node that was down gets the command when it is back", downNodeGetsIt)

@@ -166,7 +166,7 @@ func TestCrashImage(t *testing.T) {
 func TestTermWaitsForDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, _ := newStore(t)
-		if err := s.db.Close(); err != nil {
+		if err := s.bolt.Close(); err != nil {
 			t.Fatal(err)
 		}
 		done := make(chan error, 1)

@@ -83,7 +83,7 @@ func unopened(path string, err error) error {
 func examineEntries(tx *bbolt.Tx, entries *raftboltdb.BoltStore, path string, found *findings) error {
 	bucket := tx.Bucket([]byte(bucketLog))
 	if bucket == nil {
-		return nil // a crash before the first transaction; the mark knows if there was more
+		return withoutBuckets(tx, path)
 	}
 	var entry raft.Log
 	return bucket.ForEach(func(k, _ []byte) error {
@@ -108,10 +108,19 @@ func examineEntries(tx *bbolt.Tx, entries *raftboltdb.BoltStore, path string, fo
 	})
 }
 
+// withoutBuckets says whether a file may be without them: after a crash between bbolt's creation of it, which is
+// transaction 1, and the next.
+func withoutBuckets(tx *bbolt.Tx, path string) error {
+	if tx.ID() > 1 {
+		return damagef("%s is damaged: a bucket is missing at transaction %d", path, tx.ID())
+	}
+	return nil
+}
+
 func examineStable(tx *bbolt.Tx, path string) error {
 	bucket := tx.Bucket([]byte(bucketStable))
 	if bucket == nil {
-		return nil
+		return withoutBuckets(tx, path)
 	}
 	return bucket.ForEach(func(name, record []byte) error {
 		if _, err := decodeStable(name, record); err != nil {

@@ -2,45 +2,157 @@ package quorum
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+	"go.etcd.io/bbolt"
 
 	"github.com/muster-fleet/muster/node/fleet"
 )
 
-func TestRecord(t *testing.T) {
-	entry := raft.Log{Index: 7, Term: 3, Type: raft.LogCommand, Data: []byte("data"), AppendedAt: time.Unix(5, 6)}
-	if err := sealed(&entry); err != nil {
+func TestSeal(t *testing.T) {
+	entry := func() raft.Log { return raft.Log{Index: 7, Term: 3, Type: raft.LogNoop, Data: []byte("data")} }
+	whole := entry()
+	if err := sealed(&whole); err != nil || len(whole.Extensions) != sealSize {
+		t.Fatal(whole, err)
+	}
+	for name, change := range map[string]func(*raft.Log){
+		"index":   func(e *raft.Log) { e.Index++ },
+		"term":    func(e *raft.Log) { e.Term++ },
+		"type":    func(e *raft.Log) { e.Type = raft.LogCommand },
+		"data":    func(e *raft.Log) { e.Data = []byte("Data") },
+		"no data": func(e *raft.Log) { e.Data = nil },
+		"format":  func(e *raft.Log) { e.Extensions[0]++ },
+		"seal":    func(e *raft.Log) { e.Extensions[sealSize-1]++ },
+	} {
+		broken := entry()
+		broken.Extensions = bytes.Clone(whole.Extensions)
+		if err := sealed(&broken); err != nil {
+			t.Fatal(err)
+		}
+		change(&broken)
+		if sealed(&broken) == nil {
+			t.Errorf("%s: an entry that arrived damaged was taken", name)
+		}
+	}
+}
+
+// Flips every bit of a stored entry: it is refused, or reads as it was.
+func TestEveryFlippedBitOfAnEntry(t *testing.T) {
+	s, path := newStore(t)
+	entry := func(index uint64) *raft.Log {
+		return &raft.Log{Index: index, Term: 3, Data: []byte("data"), AppendedAt: time.Unix(5, 6)}
+	}
+	const most = 8 * 200 // bits
+	for index := uint64(1); index <= most; index++ {
+		if index%100 == 1 {
+			var batch []*raft.Log
+			for i := range uint64(100) {
+				batch = append(batch, entry(index+i))
+			}
+			if err := s.StoreLogs(batch); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := s.close(); err != nil {
 		t.Fatal(err)
 	}
-	record := encodeRecord(&entry)
-	var got raft.Log
-	if err := decodeRecord(7, record, &got); err != nil {
-		t.Fatal(err)
-	}
-	if got.Term != 3 || string(got.Data) != "data" || !got.AppendedAt.Equal(entry.AppendedAt) {
-		t.Fatalf("%+v", got)
-	}
-	if decodeRecord(8, record, &got) == nil {
-		t.Error("an entry was read at another's index")
-	}
-	for i := range record {
-		if i >= 10 && i < 18 {
-			continue // AppendedAt is for people
+	bits := 0
+	rewrite(t, path, func(index uint64, record []byte) []byte {
+		bits = max(bits, 8*len(record))
+		bit := int(index) - 1
+		if bit >= 8*len(record) {
+			return record
 		}
 		broken := bytes.Clone(record)
-		broken[i] ^= 0x10
-		if decodeRecord(7, broken, &got) == nil {
-			t.Errorf("a flipped bit in byte %d went unnoticed", i)
+		broken[bit/8] ^= 1 << (bit % 8)
+		return broken
+	})
+	if bits > most || bits/8 > entryHead+8 {
+		t.Fatalf("an entry has %d bytes", bits/8)
+	}
+	m, _, err := openMark(filepath.Join(filepath.Dir(path), "mark"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err = openStore(path, m, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	unnoticed := 0
+	got := raft.Log{Term: 3, Data: []byte("data"), Extensions: []byte("of another entry")}
+	for index := uint64(1); index <= uint64(bits); index++ {
+		if err := s.GetLog(index, &got); err != nil {
+			continue
+		}
+		unnoticed++
+		want := entry(index)
+		if got.Index != index || got.Term != want.Term || got.Type != want.Type || !bytes.Equal(got.Data, want.Data) {
+			t.Errorf("a flipped bit %d in byte %d went unnoticed: %+v", (index-1)%8, (index-1)/8, got)
 		}
 	}
-	entry.Data = []byte("Data")
-	if sealed(&entry) == nil {
-		t.Error("an entry that arrived damaged was taken")
+	if unnoticed > 8*(len("AppendedAt")+1+17) { // it is for people
+		t.Errorf("%d of %d flipped bits went unnoticed", unnoticed, bits)
+	}
+}
+
+// rewrite changes stored entries behind the store's back.
+func rewrite(t testing.TB, path string, change func(index uint64, record []byte) []byte) {
+	t.Helper()
+	options := boltOptions(false)
+	options.NoSync = true
+	db, err := bbolt.Open(path, 0o600, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = db.Update(func(tx *bbolt.Tx) error {
+		bucket := tx.Bucket([]byte(bucketLog))
+		changed := map[string][]byte{}
+		_ = bucket.ForEach(func(k, record []byte) error {
+			changed[string(k)] = change(binary.BigEndian.Uint64(k), record)
+			return nil
+		})
+		for k, record := range changed {
+			if err := bucket.Put([]byte(k), record); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// An entry at another's index is none, though its seal is right.
+func TestMisplacedEntry(t *testing.T) {
+	s, path := newStore(t)
+	fill(t, s, 1, 2)
+	if err := s.close(); err != nil {
+		t.Fatal(err)
+	}
+	var other []byte
+	rewrite(t, path, func(index uint64, record []byte) []byte {
+		if index == 1 {
+			other = bytes.Clone(record)
+		}
+		return record
+	})
+	rewrite(t, path, func(_ uint64, _ []byte) []byte { return other })
+	if _, err := examineLog(path); err == nil || !strings.Contains(err.Error(), "log entry 2") {
+		t.Fatal(err)
 	}
 }
 
@@ -199,13 +311,24 @@ func TestGoldenFormats(t *testing.T) {
 	if err := sealed(&entry); err != nil {
 		t.Fatal(err)
 	}
+	s, path := newStore(t)
+	if err := errors.Join(s.StoreLog(&entry), s.close()); err != nil {
+		t.Fatal(err)
+	}
+	var stored []byte
+	rewrite(t, path, func(_ uint64, record []byte) []byte {
+		stored = bytes.Clone(record)
+		return record
+	})
 	for name, c := range map[string]struct {
 		got  []byte
 		want string
 	}{
 		"batch":  {entry.Data, "0192c40161c40162"},
 		"hello":  {hello{to: 1, from: 2}.encode(), "0100000000000000010000000000000002"},
-		"record": {encodeRecord(&entry)[:18], "010000000000000002000000000000000000"},
+		"seal":   {entry.Extensions, "011331ea9b4337694bab77eff57d3645ef"},
+		"entry":  {stored, "86aa417070656e6465644174af01000000000000000000000000ffffa444617461a80192c40161c40162aa457874656e73696f6e73b1011331ea9b4337694bab77eff57d3645efa5496e64657801a45465726d02a45479706500"},
+		"stable": {encodeStable([]byte("CurrentTerm"), []byte{7}), "f36ec68fc3912c5a2f48bec79609bff607"},
 	} {
 		if got := hex.EncodeToString(c.got); got != c.want {
 			t.Errorf("%s: %s, want %s", name, got, c.want)
@@ -235,17 +358,52 @@ func FuzzDecodeHello(f *testing.F) {
 	})
 }
 
-func FuzzDecodeRecord(f *testing.F) {
-	entry := raft.Log{Index: 1, Term: 2, Data: []byte("x")}
-	_ = sealed(&entry)
-	f.Add(uint64(1), encodeRecord(&entry))
-	f.Add(uint64(0), []byte{1})
-	f.Fuzz(func(t *testing.T, index uint64, data []byte) {
+func FuzzReadEntry(f *testing.F) {
+	s, good := newStore(f)
+	fill(f, s, 1, 1)
+	if err := s.close(); err != nil {
+		f.Fatal(err)
+	}
+	rewrite(f, good, func(_ uint64, record []byte) []byte {
+		f.Add(bytes.Clone(record))
+		return record
+	})
+	f.Add([]byte{0x81, 0xa4, 'D', 'a', 't', 'a', 0xc6, 0xff, 0xff, 0xff, 0xff})
+	f.Add([]byte{})
+	file, err := os.ReadFile(good)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		path := filepath.Join(t.TempDir(), "raft.db")
+		if err := os.WriteFile(path, file, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		rewrite(t, path, func(uint64, []byte) []byte { return data })
+		bolt, err := raftboltdb.New(raftboltdb.Options{Path: path, BoltOptions: boltOptions(true)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer bolt.Close()
 		var got raft.Log
-		if decodeRecord(index, data, &got) == nil && !bytes.Equal(got.Extensions, seal(&got)) {
+		if readEntry(bolt, 1, &got) == nil && (got.Index != 1 || !bytes.Equal(got.Extensions, seal(&got))) {
 			t.Fatal("an entry without its seal was read")
 		}
 	})
+}
+
+func FuzzReadMeta(f *testing.F) {
+	s, path := newStore(f)
+	if err := s.close(); err != nil {
+		f.Fatal(err)
+	}
+	file, err := os.ReadFile(path)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(file[:2*os.Getpagesize()])
+	f.Add([]byte{})
+	f.Fuzz(func(_ *testing.T, data []byte) { _, _ = newestTx(bytes.NewReader(data)) })
 }
 
 func FuzzDecodeIdentity(f *testing.F) {

@@ -1,6 +1,8 @@
 package quorum
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -9,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/hashicorp/raft"
+	"go.etcd.io/bbolt"
 )
 
 func newStore(t testing.TB) (*store, string) {
@@ -76,6 +79,9 @@ func TestStore(t *testing.T) {
 	if s.StoreLog(damaged) == nil {
 		t.Fatal("an entry with a wrong seal was stored")
 	}
+	if err := s.DeleteRange(900, 901); err != nil { // commits nothing, and still has a number
+		t.Fatal(err)
+	}
 	noted := s.mark.now
 	if err := s.close(); err != nil {
 		t.Fatal(err)
@@ -83,6 +89,112 @@ func TestStore(t *testing.T) {
 	found, err := examineLog(path)
 	if err != nil || found.first != 101 || found.last != 290 || found.after != 101 || found.tx != noted.Tx {
 		t.Fatalf("%+v %v, mark %+v", found, err, noted)
+	}
+}
+
+// The mark never lags behind a commit, nor runs ahead of one: with a lag, the newest transaction could vanish unnoticed;
+// ahead, a sound replica would be given up.
+func TestMarkIsExact(t *testing.T) {
+	s, path := newStore(t)
+	for index := uint64(1); index <= 40; index++ {
+		fill(t, s, index, index)
+		if index%4 == 0 {
+			if err := errors.Join(s.SetUint64([]byte("CurrentTerm"), index), s.DeleteRange(index-3, index-2)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if index%10 != 0 {
+			continue
+		}
+		noted := s.mark.now
+		if err := s.close(); err != nil {
+			t.Fatal(err)
+		}
+		db, err := bbolt.Open(path, 0o600, boltOptions(true))
+		if err != nil {
+			t.Fatal(err)
+		}
+		tx, err := db.Begin(false)
+		if err != nil || uint64(tx.ID()) != noted.Tx {
+			t.Fatalf("the mark says %d, bbolt %d, %v", noted.Tx, tx.ID(), err)
+		}
+		m, _, err := openMark(s.mark.file.Name())
+		if err := errors.Join(err, tx.Rollback(), db.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if s, err = openStore(path, m, s.log); err != nil {
+			t.Fatal(err)
+		}
+		if m.now.Tx != noted.Tx+1 {
+			t.Fatalf("opening went from %d to %d", noted.Tx, m.now.Tx)
+		}
+	}
+	if err := s.close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A commit whose sync fails may be in the file all the same: it is not marked, and not forgotten by the next mark.
+func TestMarkAfterFailedSync(t *testing.T) {
+	s, _ := newStore(t)
+	defer s.close()
+	before := s.mark.now.Tx
+	failed := errors.New("sync failed")
+	err := s.write(func() error { return errors.Join(s.bolt.Set([]byte("name"), []byte("value")), failed) })
+	if !errors.Is(err, failed) || s.mark.now.Tx != before {
+		t.Fatalf("%v, mark at %d after %d", err, s.mark.now.Tx, before)
+	}
+	fill(t, s, 1, 1)
+	if s.mark.now.Tx != before+2 {
+		t.Fatalf("mark at %d, the file at %d", s.mark.now.Tx, before+2)
+	}
+}
+
+func TestDamagedMetaPageIsNotBelieved(t *testing.T) {
+	s, path := newStore(t)
+	if err := s.close(); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tx, err := newestTx(bytes.NewReader(file)); tx != 2 || err != nil {
+		t.Fatal(tx, err)
+	}
+	for page := range 2 {
+		for at := range metaBytes {
+			broken := bytes.Clone(file)
+			broken[page*os.Getpagesize()+metaHeader+at] ^= 1
+			if tx, err := newestTx(bytes.NewReader(broken)); err == nil {
+				t.Errorf("page %d, byte %d: read transaction %d", page, at, tx)
+			}
+		}
+	}
+}
+
+// raft-boltdb deletes while its cursor walks.
+func TestDeleteRangeLeavesNothing(t *testing.T) {
+	s, _ := newStore(t)
+	defer s.close()
+	var batch []*raft.Log
+	for index := uint64(1); index <= 3000; index++ {
+		batch = append(batch, &raft.Log{Index: index, Term: 1, Data: make([]byte, index%700)})
+	}
+	if err := s.StoreLogs(batch); err != nil {
+		t.Fatal(err)
+	}
+	for _, gone := range [][2]uint64{{2990, 3000}, {1, 1}, {2, 1999}, {2500, 2989}} {
+		if err := s.DeleteRange(gone[0], gone[1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var entry raft.Log
+	for index := uint64(1); index <= 3000; index++ {
+		kept := index >= 2000 && index < 2500
+		if err := s.GetLog(index, &entry); (err == nil) != kept {
+			t.Fatalf("entry %d: %v", index, err)
+		}
 	}
 }
 

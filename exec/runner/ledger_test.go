@@ -49,7 +49,7 @@ func TestConcurrentStartsShareSyncs(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 50 {
 		wg.Go(func() {
-			if err := h.Start(t.Context(), spec("true")); err != nil {
+			if err := h.Start(t.Context(), spec("sleep", "1000")); err != nil {
 				t.Error(err)
 			}
 		})
@@ -59,12 +59,17 @@ func TestConcurrentStartsShareSyncs(t *testing.T) {
 	close(release)
 	wg.Wait()
 	starts := syncs.Load()
-	for range 50 {
-		await(h, func(Ended) bool { return true })
+	// 50 records of about 150 bytes take two pages; the first sync, and a late start or two, come on top.
+	if starts > 10 {
+		t.Errorf("50 starts took %d syncs", starts)
 	}
-	// 50 records of about 150 bytes take two or three pages; the ends of the first runs may come between.
-	if starts > 20 {
-		t.Fatalf("50 starts took %d syncs", starts)
+	for _, st := range h.Ledger().Since(time.Time{}) {
+		if err := h.Cancel(st.Command); err != nil {
+			t.Error(err)
+		}
+	}
+	for range 50 {
+		wantStatus(t, await(h, func(Ended) bool { return true }).Result, exec.Cancelled)
 	}
 	t.Logf("50 starts: %d syncs", starts)
 }

@@ -380,7 +380,7 @@ func TestOperatorLimits(t *testing.T) {
 	}
 	_, err := c.Append(SignCharter(c, issued(start), CharterPutOperator, operator("more"), roots[0]))
 	refused(t, err, fleet.Exhausted, "limit")
-	grow(t, c, CharterPutOperator, operator("op7", "web"), roots[0]) // changing one who is there is no growth
+	c = grow(t, c, CharterPutOperator, operator("op7", "web"), roots[0]) // changing one who is there is no growth
 	c = grow(t, c, CharterDeleteOperator, DeleteOperator{Name: "op7", Key: key("op7").ID()}, roots[0])
 	c = grow(t, c, CharterPutOperator, operator("more"), roots[0])
 	if len(c.Operators()) != MaxOperators || c.standing != MaxOperators {
@@ -410,4 +410,14 @@ func TestAppendDoesNotCopyTheHeads(t *testing.T) {
 	if got := allocated(&long, roots[0]); got > short+32<<10 {
 		t.Errorf("%d bytes on a long charter, %d on a short one", got, short)
 	}
+}
+
+// Keys that were removed are remembered, so that they never come back; that memory is bounded too.
+func TestOperatorKeysAreBounded(t *testing.T) {
+	c, roots := found(t, 1, 1)
+	for i := range MaxOperatorKeys {
+		c.operators, _, _ = c.operators.Insert([]byte(fmt.Sprint(i)), &known{Operator: Operator{Name: "gone"}, Gone: true})
+	}
+	_, err := c.Append(SignCharter(c, issued(start), CharterPutOperator, operator("more"), roots[0]))
+	refused(t, err, fleet.Exhausted, "in the life of this fleet")
 }

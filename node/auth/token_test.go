@@ -55,6 +55,15 @@ func TestDamagedJoinStrings(t *testing.T) {
 			t.Fatalf("letter %d changed: accepted", i)
 		}
 	}
+	for i := range 3 { // bits behind the last byte are no second spelling, whatever the length leaves of them
+		text := joinString("10.1.2.3:" + strings.Repeat("1", i+1)).String()
+		for _, other := range "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_" {
+			changed := text[:len(text)-1] + string(other)
+			if _, err := ParseJoinString(changed); err == nil && changed != text {
+				t.Fatalf("last letter changed to %c: accepted", other)
+			}
+		}
+	}
 	many := make([]string, MaxJoinAddresses+1)
 	for i := range many {
 		many[i] = "10.0.0.1:1"

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"go/ast"
 	"go/token"
-	"path"
 	"testing"
 )
 
@@ -211,7 +210,7 @@ func unusedVariables(h house) []string {
 				if d, ok := d.(*ast.GenDecl); ok && d.Tok == token.VAR && !f.test {
 					for _, spec := range d.Specs {
 						for _, name := range spec.(*ast.ValueSpec).Names {
-							needed[path.Join(r.path)+"."+name.Name] = true
+							needed[r.path+"."+name.Name] = true
 						}
 					}
 				}

@@ -14,7 +14,7 @@ import (
 )
 
 // machinePath finds paths that exist on somebody's machine only. It is put together so that it does not find itself.
-var machinePath = regexp.MustCompile(strings.Join([]string{`/wor` + `k/`, `/tm` + `p/[a-z]`, `/hom` + `e/[a-z]`, `/Use` + `rs/`}, "|"))
+var machinePath = regexp.MustCompile(strings.Join([]string{`/wor` + `k/`, `/tm` + `p/h/`, `/hom` + `e/[a-z]`, `/Use` + `rs/`}, "|"))
 
 // paths are the files that may name such a path, and why.
 var paths = map[string]string{

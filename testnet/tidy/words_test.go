@@ -4,17 +4,16 @@ import (
 	"fmt"
 	"go/ast"
 	"go/token"
-	"path"
 	"strings"
 	"testing"
 )
 
-// undocumented lists packages without a comment in their doc.go, and exported names without one of their own.
+// undocumented lists packages without one comment that introduces them, and exported names without one of their own.
 func undocumented(h house) []string {
 	var out []string
 	for _, r := range h.rooms {
-		if !introduced(r) {
-			out = append(out, r.path+" has no package comment in doc.go")
+		if n := introductions(r); n != 1 {
+			out = append(out, fmt.Sprintf("%s has %d package comments, not one", r.path, n))
 		}
 		for _, f := range r.files {
 			if f.test {
@@ -28,14 +27,16 @@ func undocumented(h house) []string {
 	return out
 }
 
-func introduced(r room) bool {
+// introductions counts the files that say what the package is: "Package x …", "Command x …".
+func introductions(r room) int {
+	count := 0
 	for _, f := range r.files {
-		if path.Base(f.path) == "doc.go" && f.Doc != nil {
-			words := f.Doc.Text()
-			return strings.HasPrefix(words, "Package "+f.Name.Name+" ") || (f.Name.Name == "main" && strings.HasPrefix(words, "Command "))
+		words := f.Doc.Text()
+		if !f.test && (strings.HasPrefix(words, "Package "+f.Name.Name+" ") || (f.Name.Name == "main" && strings.HasPrefix(words, "Command "))) {
+			count++
 		}
 	}
-	return false
+	return count
 }
 
 // silent lists a declaration's exported names that nothing is said about. A comment on a group speaks for its constants
@@ -111,6 +112,7 @@ func TestEverythingIsSaidCatches(t *testing.T) {
 		"exec/doc.go":        "// Package exec decides.\npackage exec",
 		"params/doc.go":      "// This is params.\npackage params",
 		"patch/a.go":         "// Package patch plans.\npackage patch",
+		"patch/b.go":         "// Package patch also selects.\npackage patch",
 		"cmd/muster/doc.go":  "// Command muster is it.\npackage main",
 		"cmd/muster/main.go": "package main\nfunc main() {}",
 		"exec/a.go": `package exec
@@ -147,6 +149,6 @@ type (
 	})
 	caught(t, undocumented(h),
 		"exec/a.go:3: Bare", "exec/a.go:8: Thing", "exec/a.go:10: Do", "exec/a.go:16: Loose", "exec/a.go:28: Two",
-		"params has no package comment in doc.go", "patch has no package comment in doc.go",
+		"params has 0 package comments", "patch has 2 package comments",
 	)
 }
