@@ -149,7 +149,11 @@ func Count(outcomes []Outcome) Tally {
 		case Failed, TimedOut, Cancelled, Terminated:
 			t.Failed++
 		case InProgress:
-			t.Running++
+			if o.Reachable {
+				t.Running++
+			} else {
+				t.Unreachable++
+			}
 		case Refused, Undeliverable:
 			t.Refused++
 		case Unknown, DeliveryTimedOut:

@@ -109,6 +109,7 @@ type Update struct {
 	Info    *CommandInfo // first, and again when it was cancelled
 	Report  *exec.Report // a node's newest
 	Servers int          // servers that answer this watch; set in every update
+	Synced  bool         // once: all that the servers had when the watch began has been told
 }
 
 // ReadWhat says what is read.

@@ -24,25 +24,20 @@ func (n *Node) cancelRung(at auth.Instant, b Bell) []Effect {
 	}
 	x.holders = n.addHolders(x.holders, b.Holders)
 	x.act = max(x.act, b.Act)
+	before := x.obeyed
 	out, _ := n.takeCancel(at, x, b.Rider[0])
-	return append(out, n.passCancelOn(at, x, b.Rider[0])...)
-}
-
-// passCancelOn tells the others of a large set, also where the run has ended already: it may go on elsewhere.
-func (n *Node) passCancelOn(at auth.Instant, x *order, statement auth.Envelope) []Effect {
-	if x.passed {
-		return nil
+	if x.obeyed && !before { // the first time; also where the run has ended already, for it may go on elsewhere
+		set, _ := n.sets.get(x.set)
+		out = append(out, n.passOn(at, x, BellCancel, b.Rider[0], set)...)
 	}
-	x.passed = true
-	set, _ := n.sets.get(x.set)
-	return n.passOn(at, x, BellCancel, statement, set)
+	return out
 }
 
 // takeCancel obeys a cancel, also one of a command that this node has not seen yet. It is false when the record is too
 // old to judge it.
 func (n *Node) takeCancel(at auth.Instant, x *order, statement auth.Envelope) ([]Effect, bool) {
 	self, ok := n.member()
-	if !ok || x.cancel != nil || x.status.Final() {
+	if !ok || x.obeyed {
 		return nil, true
 	}
 	cancel, err := exec.JudgeCancel(statement, n.record, self, n.Now(at))
@@ -52,7 +47,10 @@ func (n *Node) takeCancel(at auth.Instant, x *order, statement auth.Envelope) ([
 	case err != nil || cancel.Command != x.id:
 		return n.cancelRefused(x, err), true
 	}
-	x.cancel = &statement
+	x.obeyed = true
+	if x.status.Final() {
+		return nil, true
+	}
 	return append([]Effect{KillRun{Command: x.id}}, n.judge(at, x)...), true
 }
 

@@ -31,10 +31,9 @@ type order struct {
 	retryAt  time.Duration // boot time
 	tries    int
 	status   exec.Status // Pending until judged; InProgress once handed to the runner; then final
-	set      fleet.ID // digest of its frozen set, as soon as that is known
-	cancel   *auth.Envelope
-	passed   bool   // the cancel was passed on
-	warned   bool // of a clock that keeps it waiting, or of a cancel without right
+	set      fleet.ID    // digest of its frozen set, as soon as that is known
+	obeyed   bool        // a cancel by somebody who may
+	warned   bool        // of a clock that keeps it waiting, or of a cancel without right
 	received int64
 	expires  int64
 	judged   judgement
@@ -121,7 +120,7 @@ func (o *orders) makeRoom() bool {
 		return true
 	}
 	for _, dispensable := range []func(*order) bool{
-		func(x *order) bool { return x.status == exec.Pending && !x.have && x.cancel == nil },
+		func(x *order) bool { return x.status == exec.Pending && !x.have && !x.obeyed },
 		func(x *order) bool { return x.status.Final() },
 		func(x *order) bool { return x.status == exec.Pending && !x.have },
 	} {
@@ -156,14 +155,14 @@ func (o *orders) landed(x *order) {
 func (x *order) settle(s exec.Status) {
 	x.status = s
 	if s.Final() {
-		x.order, x.cancel = exec.Order{}, nil
+		x.order = exec.Order{}
 	}
 }
 
 // waits reports whether something is still to be done about an order. One of which only the cancel could be had does not
 // wait: the cancel is what counts.
 func (x *order) waits() bool {
-	return x.status == exec.Pending && (x.have || x.asking || x.tries < maxTries || x.cancel == nil)
+	return x.status == exec.Pending && (x.have || x.asking || x.tries < maxTries || !x.obeyed)
 }
 
 func (n *Node) bellHeard(at auth.Instant, b Bell) []Effect {
@@ -348,7 +347,7 @@ func (n *Node) judge(at auth.Instant, x *order) []Effect {
 		return nil
 	case !ok:
 		return nil
-	case x.cancel != nil:
+	case x.obeyed:
 		return n.decide(at, x, exec.Verdict{Status: exec.Cancelled, Reason: "cancelled before it started"})
 	}
 	verdict, err := exec.Judge(x.order, n.record, self, now)
@@ -441,7 +440,7 @@ func (n *Node) dueOrders(at auth.Instant) []Effect {
 			out = append(out, n.judge(at, x)...)
 		case x.tries < maxTries:
 			out = append(out, n.fetchOrder(at, x)...)
-		case !x.asking && x.cancel == nil:
+		case !x.asking && !x.obeyed:
 			n.orders.drop(x)
 		}
 	}

@@ -3,6 +3,7 @@ package host
 import (
 	"crypto/ed25519"
 	"crypto/rand"
+	"net"
 	"time"
 
 	"github.com/muster-fleet/muster/consensus"
@@ -19,6 +20,7 @@ type NewHost struct {
 	Bind      string
 	Advertise []string
 	Tags      map[string]string // init only: a joiner's come with its token
+	Socket    net.PacketConn    // join only, instead of binding one, and closed by it: tests
 }
 
 // Founder is who founds a fleet.

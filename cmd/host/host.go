@@ -32,6 +32,7 @@ type Options struct {
 	Supervise []string // argv that re-executes this binary as a supervisor of runs
 	Clock     func() auth.Instant
 	Socket    net.PacketConn // instead of binding one: tests
+	Runner    agent.Runner   // instead of real processes: tests
 	Preset    gossip.Preset
 	Timeouts  quorum.Timeouts
 	Log       *slog.Logger
@@ -50,6 +51,7 @@ type Host struct {
 	quorum   *quorum.Quorum
 	runner   *runner.Runner
 	reports  *report.Store
+	addrs    func() []netip.AddrPort // where others may reach this host now
 	founding []consensus.Entry
 	ready    chan struct{} // closed when the record names this host's fleet
 }
@@ -92,11 +94,10 @@ func Start(opts Options) (h *Host, err error) {
 	if err := h.makeAgent(identity, record); err != nil {
 		return h, err
 	}
-	addrs, err := h.openSocket(identity)
-	if err != nil {
+	if err := h.openSocket(identity); err != nil {
 		return h, err
 	}
-	return h, h.makeShells(identity, record, addrs)
+	return h, h.makeShells(identity, record)
 }
 
 func (h *Host) makeAgent(identity folder.Identity, record auth.Record) error {
@@ -121,49 +122,53 @@ func (h *Host) makeAgent(identity folder.Identity, record auth.Record) error {
 	return nil
 }
 
-// openSocket binds the UDP socket and returns the addresses at which others may reach it.
-func (h *Host) openSocket(identity folder.Identity) ([]netip.AddrPort, error) {
+// openSocket binds the UDP socket and finds the addresses at which others may reach it.
+func (h *Host) openSocket(identity folder.Identity) error {
 	settings, err := h.folder.Host()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	bind, err := ParseBind(settings.Bind)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	advertise, err := parseAddrs(append(h.opts.Advertise, settings.Advertise...))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	conn := h.opts.Socket
 	if conn == nil {
 		if conn, err = listen(bind); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	h.end, err = transport.New(transport.Config{
 		Conn: conn, Key: identity.Key(), Fleet: identity.Fleet, Gate: gate{h.Agent}, Addrs: h.Agent.Addrs, Log: h.opts.Log,
 	})
 	if err != nil {
-		return nil, errors.Join(err, conn.Close())
+		return errors.Join(err, conn.Close())
 	}
-	return agent.SelfAddrs(advertise, reachable(h.end.LocalAddr())), nil
+	h.addrs = func() []netip.AddrPort { return agent.SelfAddrs(advertise, reachable(h.end.LocalAddr())) }
+	return nil
 }
 
-func (h *Host) makeShells(identity folder.Identity, record auth.Record, addrs []netip.AddrPort) (err error) {
+func (h *Host) makeShells(identity folder.Identity, record auth.Record) (err error) {
 	now := func() time.Time { return h.opts.Clock().Wall }
-	if h.runner, err = runner.Open(runner.Config{Dir: h.opts.Dir, Log: h.opts.Log, Self: h.opts.Supervise, Now: now}); err != nil {
-		return err
+	shells := agent.Shells{Peers: peers{h.end}, Runner: h.opts.Runner}
+	if shells.Runner == nil {
+		if h.runner, err = runner.Open(runner.Config{Dir: h.opts.Dir, Log: h.opts.Log, Self: h.opts.Supervise, Now: now}); err != nil {
+			return err
+		}
+		shells.Runner = runs{h.runner, h.Name, now}
 	}
-	shells := agent.Shells{Peers: peers{h.end}, Runner: runs{h.runner, h.Name, now}}
 	if self, enrolled := record.Roster.Node(h.ID); len(h.founding) > 0 || (enrolled && self.Server) {
 		if err := h.makeReplica(&shells, now); err != nil {
 			return err
 		}
 	}
 	h.gossip, err = gossip.New(gossip.Config{
-		Fleet: identity.Fleet, Self: h.ID, Key: identity.Key(), Addrs: addrs, Carrier: carrier{h.end}, Trusted: h.trusted(identity),
-		Preset: h.opts.Preset, Log: h.opts.Log,
+		Fleet: identity.Fleet, Self: h.ID, Key: identity.Key(), Addrs: h.addrs(), Carrier: carrier{h.end}, Trusted: h.trusted(identity),
+		Seq: h.sequence, Preset: h.opts.Preset, Log: h.opts.Log,
 	})
 	if err != nil {
 		return err
@@ -173,6 +178,9 @@ func (h *Host) makeShells(identity folder.Identity, record auth.Record, addrs []
 	h.serve()
 	return h.end.Start() // from here on peers are heard
 }
+
+// sequence numbers what this host signs about itself: nanoseconds that never go back, not even with the clock.
+func (h *Host) sequence() uint64 { return uint64(h.Agent.Now().UnixNano()) }
 
 func (h *Host) makeReplica(shells *agent.Shells, now func() time.Time) (err error) {
 	if h.reports, err = report.Open(h.opts.Dir+"/reports", report.Options{Now: now, Log: h.opts.Log}); err != nil {
@@ -223,7 +231,10 @@ func (h *Host) serve() {
 func (h *Host) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	go runs{h.runner, h.Name, func() time.Time { return h.opts.Clock().Wall }}.follow(h.Agent.Post)
+	if h.runner != nil {
+		go runs{h.runner, h.Name, func() time.Time { return h.opts.Clock().Wall }}.follow(h.Agent.Post)
+	}
+	go keepAddrs(ctx, h.gossip, h.addrs)
 	if len(h.founding) > 0 {
 		go h.found(ctx)
 	} else {

@@ -46,9 +46,11 @@ func enrol(ctx context.Context, n NewHost, join auth.JoinString, identity folder
 	if err != nil {
 		return agent.Joined{}, bind, err
 	}
-	conn, err := listen(bind) // the real address: a port that is taken shows before a use is counted
-	if err != nil {
-		return agent.Joined{}, bind, err
+	conn := n.Socket
+	if conn == nil {
+		if conn, err = listen(bind); err != nil { // the real address: a port that is taken shows before a use is counted
+			return agent.Joined{}, bind, err
+		}
 	}
 	end, err := transport.New(transport.Config{
 		Conn: conn, Key: identity.Key(), Fleet: join.Fleet, Gate: joining{}, Addrs: func(fleet.ID) []netip.AddrPort { return nil }, Log: log,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/muster-fleet/muster/node"
@@ -127,6 +128,38 @@ func (m *members) Join(ctx context.Context, peers map[fleet.ID][]netip.AddrPort)
 	}
 	n, _ := m.gossip.Join(ctx, list)
 	return n
+}
+
+// announceAfter is when a host that has just come tells gossip of itself again: members that did not know its enrolment
+// yet have refused it so far, and know it by then.
+var announceAfter = []time.Duration{3 * time.Second, 10 * time.Second, 30 * time.Second}
+
+// lookEvery is how often the host's addresses are looked at.
+const lookEvery = 15 * time.Second
+
+// keepAddrs tells the fleet where this host is, when it has come and whenever its addresses change.
+func keepAddrs(ctx context.Context, g *gossip.Gossip, find func() []netip.AddrPort) {
+	began, told := time.Now(), find()
+	announce := announceAfter
+	for {
+		next := lookEvery
+		if len(announce) > 0 {
+			next = min(next, max(0, announce[0]-time.Since(began)))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(next):
+		}
+		addrs := find()
+		due := len(announce) > 0 && time.Since(began) >= announce[0]
+		if due {
+			announce = announce[1:]
+		}
+		if (due || !slices.Equal(addrs, told)) && g.SetAddrs(addrs) == nil {
+			told = addrs
+		}
+	}
 }
 
 func (m *members) Evict(id fleet.ID) { m.gossip.Evict(id) }

@@ -173,6 +173,37 @@ func TestDamagedMetaPageIsNotBelieved(t *testing.T) {
 	}
 }
 
+func TestMissingBucketIsDamage(t *testing.T) {
+	for _, name := range []string{bucketLog, bucketStable} {
+		s, path := newStore(t)
+		if err := s.close(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := examineLog(path); err != nil {
+			t.Fatal(err)
+		}
+		db, err := bbolt.Open(path, 0o600, boltOptions(false))
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = db.Update(func(tx *bbolt.Tx) error { return tx.DeleteBucket([]byte(name)) })
+		if err := errors.Join(err, db.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := examineLog(path); !errors.As(err, new(damaged)) {
+			t.Errorf("without %s: %v", name, err)
+		}
+	}
+	empty := filepath.Join(t.TempDir(), "raft.db") // as a crash leaves it that comes before the buckets
+	db, err := bbolt.Open(empty, 0o600, boltOptions(false))
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if found, err := examineLog(empty); err != nil || found.tx != 1 {
+		t.Fatal(found, err)
+	}
+}
+
 // raft-boltdb deletes while its cursor walks.
 func TestDeleteRangeLeavesNothing(t *testing.T) {
 	s, _ := newStore(t)

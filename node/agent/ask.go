@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/muster-fleet/muster/consensus"
@@ -42,9 +43,11 @@ func (a *Agent) askRaw(ctx context.Context, id fleet.ID, kind byte, body []byte)
 // hearRefusal notices that peers treat this node as removed.
 func (a *Agent) hearRefusal(err error) {
 	why := ""
-	if fleet.KindOf(err) == fleet.Denied {
+	switch {
+	case err == nil:
+	case fleet.KindOf(err) == fleet.Denied && strings.Contains(err.Error(), auth.RemovedText):
 		why = err.Error()
-	} else if err != nil {
+	default:
 		return
 	}
 	a.mu.Lock()

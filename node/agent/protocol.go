@@ -77,6 +77,7 @@ type leaderBody struct{ Leader fleet.ID }
 type watchBody struct {
 	Info   []watchInfo
 	Report []auth.Envelope
+	Synced bool // after what the server had when it was asked
 }
 
 type watchInfo struct {

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/muster-fleet/muster/consensus"
 	"github.com/muster-fleet/muster/exec"
@@ -85,7 +86,7 @@ func (a *Agent) dispatch(ctx context.Context, peer fleet.ID, kind byte, body []b
 	case askRead:
 		return a.answerRead(ctx, body)
 	case askReport:
-		return nil, a.takeReport(peer, body)
+		return nil, a.takeReport(ctx, peer, body)
 	case askKey:
 		return a.answerKey(body)
 	case askReplica:
@@ -256,7 +257,7 @@ func lookUp(s consensus.State, read node.Read) (node.Answer, error) {
 	return out, nil
 }
 
-func (a *Agent) takeReport(peer fleet.ID, body []byte) error {
+func (a *Agent) takeReport(ctx context.Context, peer fleet.ID, body []byte) error {
 	var signed auth.Envelope
 	if err := wire.Unmarshal(body, &signed); err != nil {
 		return err
@@ -269,9 +270,38 @@ func (a *Agent) takeReport(peer fleet.ID, body []byte) error {
 		err = fleet.Errorf(fleet.Denied, "a node reports for itself")
 	}
 	if err == nil {
+		err = a.expects(ctx, report)
+	}
+	if err == nil {
 		err = a.reports.Put(report, signed)
 	}
 	return err
+}
+
+// behindWait is how long a report waits for this replica to catch up with its command: a node may be faster than a
+// spare.
+const behindWait = time.Second
+
+// expects refuses reports of commands that this replica does not know for that node: made-up ones would push real ones
+// out of the store.
+func (a *Agent) expects(ctx context.Context, r exec.Report) error {
+	ctx, cancel := context.WithTimeout(ctx, behindWait)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if c, ok := a.replica.State().Command(r.Command); ok {
+			if !c.Order.Has(r.Node) {
+				return fleet.Errorf(fleet.Denied, "command %s was not for node %s", r.Command, r.Node)
+			}
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fleet.Errorf(fleet.Unavailable, "command %s is not known here", r.Command)
+		case <-tick.C:
+		}
+	}
 }
 
 func (a *Agent) answerReplica() ([]byte, error) {

@@ -18,6 +18,7 @@ import (
 const (
 	beaconEvery = 3 * time.Second
 	tendEvery   = time.Second
+	pruneEvery  = time.Hour
 	actsPerFeed = 256
 )
 
@@ -51,10 +52,12 @@ func (a *Agent) feed(ctx context.Context) {
 
 // serve is a server's own clockwork.
 func (a *Agent) serve(ctx context.Context) {
-	beacon := time.NewTicker(beaconEvery)
+	beacon := time.NewTimer(0)
 	defer beacon.Stop()
 	tend := time.NewTicker(tendEvery)
 	defer tend.Stop()
+	prune := time.NewTicker(pruneEvery)
+	defer prune.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -63,7 +66,14 @@ func (a *Agent) serve(ctx context.Context) {
 			a.sendBeacon()
 			a.tend(ctx)
 		case <-beacon.C:
-			a.sendBeacon()
+			next := beaconEvery
+			if !a.sendBeacon() { // not founded or not a member yet: until then nobody knows where reports go
+				next = retryLeader
+			}
+			beacon.Reset(next)
+		case <-prune.C:
+			_, err := a.reports.Prune()
+			a.complain("prune old reports", err)
 		case <-tend.C:
 			a.tend(ctx)
 		}
@@ -71,10 +81,10 @@ func (a *Agent) serve(ctx context.Context) {
 }
 
 // sendBeacon makes this server's summary of the newest state, for the loop to pass on.
-func (a *Agent) sendBeacon() {
+func (a *Agent) sendBeacon() bool {
 	s, state := a.quorum.Status(), a.replica.State()
-	if !s.Member || state.Record.Charter == nil {
-		return
+	if _, enrolled := state.Record.Roster.Node(a.self); !s.Member || !enrolled {
+		return false
 	}
 	r := state.Record
 	b := auth.Beacon{
@@ -83,6 +93,7 @@ func (a *Agent) sendBeacon() {
 		Voters: firstSorted(s.Voters, auth.MaxVoters), Spares: firstSorted(s.Spares, auth.MaxSpares), FleetVersion: uint16(consensus.EntryVersion),
 	}
 	a.Post(node.BeaconMade{Beacon: b, Envelope: a.signer.Sign(auth.ForBeacon, a.cfg.Fleet, b)})
+	return true
 }
 
 func firstSorted(ids []fleet.ID, most int) []fleet.ID {

@@ -100,6 +100,8 @@ type Reports interface {
 	Watch(ctx context.Context, command fleet.UUID, each func(auth.Envelope) error) error
 	PutFacts(id fleet.ID, signed auth.Envelope) error
 	Facts() (map[fleet.ID]auth.Envelope, error)
+	Of(command fleet.UUID) ([]auth.Envelope, error)
+	Prune() (int, error)
 }
 
 // Folder keeps what must survive a restart.

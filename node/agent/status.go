@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/muster-fleet/muster/node"
 	"github.com/muster-fleet/muster/node/auth"
@@ -159,3 +160,6 @@ func SelfAddrs(advertise, found []netip.AddrPort) []netip.AddrPort {
 
 // Record returns the newest record of this host.
 func (a *Agent) Record() auth.Record { return a.record() }
+
+// Now returns the time that statements are judged by on this host.
+func (a *Agent) Now() time.Time { return a.now() }

@@ -33,6 +33,18 @@ func (a *Agent) watchHere(ctx context.Context, signed auth.Envelope, each func(w
 			return err
 		}
 	}
+	kept, err := a.reports.Of(read.Arg)
+	if err != nil {
+		return err
+	}
+	for _, e := range kept {
+		if err := each(watchBody{Report: []auth.Envelope{e}}); err != nil {
+			return err
+		}
+	}
+	if err := each(watchBody{Synced: true}); err != nil {
+		return err
+	}
 	return a.reports.Watch(ctx, read.Arg, func(e auth.Envelope) error { return each(watchBody{Report: []auth.Envelope{e}}) })
 }
 
@@ -48,6 +60,7 @@ type watching struct {
 	info   *node.CommandInfo
 	open   int
 	refuse error
+	behind map[fleet.ID]bool // servers that have not told all they had yet; nil when Synced was said
 }
 
 // Watch streams a command's info and every node's newest report, folded from all servers, until ctx ends or each fails.
@@ -57,7 +70,12 @@ func (a *Agent) Watch(ctx context.Context, signed auth.Envelope, each func(node.
 	var streams sync.WaitGroup
 	defer streams.Wait()
 	defer stop(nil)
-	w := &watching{each: each, stop: stop, newest: map[fleet.ID]exec.Report{}}
+	w := &watching{each: each, stop: stop, newest: map[fleet.ID]exec.Report{}, behind: map[fleet.ID]bool{}}
+	for _, id := range a.servers() {
+		if a.alive(id) {
+			w.behind[id] = true
+		}
+	}
 	running := map[fleet.ID]bool{}
 	ended := make(chan fleet.ID)
 	again := time.NewTicker(reopenAfter)
@@ -114,6 +132,9 @@ func (w *watching) why() error {
 
 func (a *Agent) watchServer(ctx context.Context, w *watching, id fleet.ID, signed auth.Envelope) {
 	err := a.streamFrom(ctx, w, id, signed)
+	if ctx.Err() == nil {
+		_ = w.caughtUp(id) // it will tell nothing more
+	}
 	if err != nil && ctx.Err() == nil {
 		a.log.Debug("a watch ended", "peer", id, "err", err)
 		w.mu.Lock()
@@ -128,7 +149,7 @@ func (a *Agent) streamFrom(ctx context.Context, w *watching, id fleet.ID, signed
 			return err
 		}
 		defer w.opened()()
-		return a.watchHere(ctx, signed, func(b watchBody) error { return w.take(a.record(), b) })
+		return a.watchHere(ctx, signed, func(b watchBody) error { return w.take(a.record(), id, b) })
 	}
 	dial, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -151,7 +172,7 @@ func (a *Agent) streamFrom(ctx context.Context, w *watching, id fleet.ID, signed
 		if err := wire.Unmarshal(body, &b); err != nil {
 			return err
 		}
-		if err := w.take(a.record(), b); err != nil {
+		if err := w.take(a.record(), id, b); err != nil {
 			return err
 		}
 	}
@@ -169,7 +190,10 @@ func (w *watching) opened() (closed func()) {
 }
 
 // take folds one piece of news and passes on what is new in it.
-func (w *watching) take(record auth.Record, b watchBody) error {
+func (w *watching) take(record auth.Record, from fleet.ID, b watchBody) error {
+	if b.Synced {
+		return w.caughtUp(from)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	u := node.Update{Servers: w.open}
@@ -200,6 +224,21 @@ func (w *watching) take(record auth.Record, b watchBody) error {
 		return err
 	}
 	return nil
+}
+
+// caughtUp notes that a server has told all it had; with the last of them, Synced is said.
+func (w *watching) caughtUp(id fleet.ID) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.behind == nil {
+		return nil
+	}
+	delete(w.behind, id)
+	if len(w.behind) > 0 || w.info == nil {
+		return nil
+	}
+	w.behind = nil
+	return w.each(node.Update{Servers: w.open, Synced: true})
 }
 
 func readInfo(i watchInfo) (node.CommandInfo, error) {

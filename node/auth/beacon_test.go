@@ -71,6 +71,10 @@ func TestClock(t *testing.T) {
 	heard := Clock{}.Hear(start, instant(start, 1000))
 	restarted := Clock{Floor: heard.Floor}
 	stale := restarted.Overhear(start+10, instant(start+5*hour, 1000)) // a neighbour that is cut off as well
+	// Straight from a server, but three hours on the way (a paused host): only what was counted since is to be believed.
+	late := heard.Hear(start+hour, instant(start+4*hour, 1000+4*hour))
+	older := restarted.Hear(start-hour, instant(start+5*hour, 1000)) // older than what was known before the restart
+	level := restarted.Hear(start, instant(start, 1000))
 	for name, tc := range map[string]struct {
 		c       Clock
 		at      Instant
@@ -91,6 +95,10 @@ func TestClock(t *testing.T) {
 		"restarted, later":              {restarted, instant(start+1000*hour, 10), start + 1000*hour, 0},
 		"overheard what is old":         {stale, instant(start+5*hour, 1000), start + 5*hour, 0},
 		"overheard, behind":             {stale, instant(start-hour, 1000), start + 10, -hour - 10},
+		"heard late":                    {late, instant(start+4*hour, 1000+4*hour), start + 4*hour, 0},
+		"heard late, ahead":             {late, instant(start+5*hour, 1000+4*hour), start + 5*hour, hour},
+		"heard what is older":           {older, instant(start+5*hour, 1000), start + 5*hour, 0},
+		"heard what was known, ahead":   {level, instant(start+hour, 1000), start + hour, hour},
 		"heard in another boot":         {heard, instant(start+9*hour, 999), start + 9*hour, 0},
 		"heard in another boot, behind": {heard, instant(start-hour, 999), start, -hour},
 		"floor at the end of time":      {Clock{Floor: MaxTime, Heard: 1}, instant(start, 1<<40), MaxTime, start - MaxTime - 1<<40},

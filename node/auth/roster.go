@@ -56,6 +56,9 @@ type spent struct {
 	uses      uint32
 }
 
+// RemovedText is how the refusal of a removed node reads, so that the node knows it when it hears it.
+const RemovedText = "was removed from the fleet"
+
 func emptyRoster() Roster {
 	return Roster{nodes: iradix.New[*Node](), names: iradix.New[*Node](), tokens: iradix.New[*spent]()}
 }
@@ -73,7 +76,7 @@ func (r Roster) Enrolled(id fleet.ID) (*Node, error) {
 	case !ok:
 		return nil, fleet.Errorf(fleet.Denied, "node %s is not enrolled", id)
 	case n.Removed != 0:
-		return nil, fleet.Errorf(fleet.Denied, "node %s (%s) was removed from the fleet", n.Name, id).
+		return nil, fleet.Errorf(fleet.Denied, "node %s (%s) "+RemovedText, n.Name, id).
 			Hinted("its key is gone for good: enrol the host anew with muster join in an empty data folder")
 	}
 	return n, nil

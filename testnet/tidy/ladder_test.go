@@ -48,6 +48,7 @@ var libraries = []struct {
 	why   string
 }{
 	{"github.com/hashicorp/raft", []string{"consensus/quorum"}, "one adapter knows raft"},
+	{"github.com/hashicorp/raft-boltdb", []string{"consensus/quorum"}, "raft's log on bbolt"},
 	{"github.com/hashicorp/go-hclog", []string{"consensus/quorum"}, "raft logs through it"},
 	{"github.com/hashicorp/serf", []string{"node/gossip"}, "one adapter knows serf"},
 	{"github.com/hashicorp/memberlist", []string{"node/gossip"}, "serf stands on it"},

@@ -16,11 +16,6 @@ import (
 // machinePath finds paths that exist on somebody's machine only. It is put together so that it does not find itself.
 var machinePath = regexp.MustCompile(strings.Join([]string{`/wor` + `k/`, `/tm` + `p/h/`, `/hom` + `e/[a-z]`, `/Use` + `rs/`}, "|"))
 
-// paths are the files that may name such a path, and why.
-var paths = map[string]string{
-	"Vagrantfile": "the account vagrant is the same on every such box",
-}
-
 // readTexts reads every text of the project: path below its folder → text. What git ignores is not of it.
 func readTexts(t *testing.T, top string) map[string]string {
 	t.Helper()
@@ -56,12 +51,9 @@ func readTexts(t *testing.T, top string) map[string]string {
 }
 
 // machinePaths lists lines that name a path of one machine.
-func machinePaths(texts map[string]string, may map[string]string) []string {
+func machinePaths(texts map[string]string) []string {
 	var out []string
 	for _, name := range slices.Sorted(maps.Keys(texts)) {
-		if may[name] != "" {
-			continue
-		}
 		number := 0
 		for line := range strings.Lines(texts[name]) {
 			number++
@@ -73,14 +65,13 @@ func machinePaths(texts map[string]string, may map[string]string) []string {
 	return out
 }
 
-func TestNoMachinePaths(t *testing.T) { none(t, machinePaths(readTexts(t, root(t)), paths)) }
+func TestNoMachinePaths(t *testing.T) { none(t, machinePaths(readTexts(t, root(t)))) }
 
 func TestNoMachinePathsCatches(t *testing.T) {
 	texts := map[string]string{
 		"exec/a.go": "package exec\n// see /wor" + "k/here\n",
 		"README.md": "cd /hom" + "e/alice/src\n",
 		"fine.md":   "/var/lib/muster and /root/join and https://example.org/home\n",
-		"boxes":     "/hom" + "e/vagrant\n",
 	}
-	caught(t, machinePaths(texts, map[string]string{"boxes": "said"}), "README.md:1", "exec/a.go:2")
+	caught(t, machinePaths(texts), "README.md:1", "exec/a.go:2")
 }
