@@ -198,3 +198,6 @@ func SameAddresses(sightings []Sighting, name func(fleet.ID) string) []string {
 	slices.Sort(out)
 	return out
 }
+
+// Clock returns the clock by which statements are judged.
+func (n *Node) Clock() auth.Clock { return n.clock }

@@ -49,6 +49,7 @@ type Host struct {
 	end      *transport.Endpoint
 	gossip   *gossip.Gossip
 	quorum   *quorum.Quorum
+	replica  *agent.Replica
 	runner   *runner.Runner
 	reports  *report.Store
 	addrs    func() []netip.AddrPort // where others may reach this host now
@@ -62,6 +63,14 @@ func (h *Host) Ready(ctx context.Context) {
 	case <-h.ready:
 	case <-ctx.Done():
 	}
+}
+
+// State returns the agreed state as this host's replica has it, and whether it has a replica.
+func (h *Host) State() (consensus.State, bool) {
+	if h.replica == nil {
+		return consensus.State{}, false
+	}
+	return h.replica.State(), true
 }
 
 // Start opens the data folder and brings everything up. On an error nothing is left running.
@@ -187,7 +196,8 @@ func (h *Host) makeReplica(shells *agent.Shells, now func() time.Time) (err erro
 		return err
 	}
 	shells.Reports = h.reports
-	shells.Replica = agent.NewReplica()
+	h.replica = agent.NewReplica()
+	shells.Replica = h.replica
 	h.quorum, err = quorum.Open(quorum.Config{
 		Dir: h.opts.Dir + "/raft", Self: h.ID, Machine: shells.Replica, Streams: raftStreams{h.end}, Log: h.opts.Log,
 		Eligible: func(id fleet.ID) bool { return h.Agent.Allow(id, true) == nil }, Confirm: h.Agent.ConfirmTerm, Timeouts: h.opts.Timeouts,

@@ -157,20 +157,20 @@ func (a *Agent) Run(ctx context.Context) error {
 		}
 		at := a.cfg.Clock()
 		for _, effect := range core.Step(at, ev) {
-			a.perform(ctx, &work, at, effect)
+			a.perform(ctx, &work, core, effect)
 		}
 		timer.Reset(max(core.Deadline(at)-at.Boot, time.Millisecond))
 	}
 }
 
 // perform does one effect: what must keep its order at once, the rest beside the loop.
-func (a *Agent) perform(ctx context.Context, work *sync.WaitGroup, at auth.Instant, effect node.Effect) {
+func (a *Agent) perform(ctx context.Context, work *sync.WaitGroup, core *node.Node, effect node.Effect) {
 	switch e := effect.(type) {
 	case node.KeepActs:
 		a.keepActs(e)
 	case node.KeepBeacon:
 		p := *a.picture.Load()
-		p.beacon, p.envelope, p.clock = e.Beacon, e.Envelope, p.clock.Hear(e.Beacon.Time, at)
+		p.beacon, p.envelope, p.clock = e.Beacon, e.Envelope, core.Clock()
 		a.picture.Store(&p)
 	case node.KeepFloor:
 		a.keepFloor(e.Floor)
@@ -227,15 +227,10 @@ func (a *Agent) startRun(ctx context.Context, e node.StartRun) {
 func (a *Agent) keepActs(e node.KeepActs) {
 	p := *a.picture.Load()
 	heads := make([]fleet.ID, len(e.Acts))
-	record := p.record
+	head := p.record.Head
 	for i, act := range e.Acts {
-		next, err := record.Apply(act, a.cfg.Fleet)
-		if err != nil {
-			a.log.Error("an act does not hold where it is kept", "act", act.Index, "err", err)
-			return
-		}
-		record = next
-		heads[i] = record.Head
+		head = auth.NextHead(head, act)
+		heads[i] = head
 	}
 	if err := a.cfg.Folder.AppendActs(e.Acts, heads); err != nil {
 		a.log.Error("the record cannot be kept", "err", err)

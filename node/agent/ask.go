@@ -111,8 +111,40 @@ func (a *Agent) sendReport(ctx context.Context, e node.SendReport) {
 	a.Post(node.ReportTaken{Command: e.Report.Command, Seq: e.Report.Seq, Server: e.To})
 }
 
-// retryLeader is how soon the leader is sought again.
-const retryLeader = 100 * time.Millisecond
+// retryLeader is how soon the leader is sought again. firstTry is how long the first one asked has to answer; later
+// ones have up to eight times that, for a leader with a slow disk.
+const (
+	retryLeader = 100 * time.Millisecond
+	firstTry    = time.Second
+)
+
+// askOnce asks who is thought to lead, until it answers, its time is over, or this host's replica knows better.
+func (a *Agent) askOnce(ctx context.Context, id fleet.ID, kind byte, body []byte, patience time.Duration) (byte, []byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if a.quorum != nil && id != a.self {
+		go func() {
+			look := time.NewTicker(retryLeader / 2)
+			defer look.Stop()
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case <-look.C:
+				}
+				if s := a.quorum.Status(); s.Member && !s.Leader.IsZero() && s.Leader != id {
+					cancel()
+					return
+				}
+			}
+		}()
+	}
+	kindBack, answer, err := a.askRaw(ctx, id, kind, body)
+	if err != nil && ctx.Err() != nil {
+		err = fleet.Errorf(fleet.Unavailable, "%s does not answer", a.nameOf(id))
+	}
+	return kindBack, answer, err
+}
 
 // atLeader brings a request to the leader, through elections and lost peers, until ctx ends. It may be carried out
 // twice: whatever goes this way is idempotent by its statement's ID.
@@ -123,7 +155,7 @@ func (a *Agent) atLeader(ctx context.Context, kind byte, body []byte) ([]byte, e
 	for try := 0; ; try++ {
 		id, ok := a.leaderToTry(try)
 		if ok {
-			kindBack, answer, err := a.askRaw(ctx, id, kind, body)
+			kindBack, answer, err := a.askOnce(ctx, id, kind, body, firstTry<<min(try, 3))
 			switch {
 			case err == nil && kindBack == notLeader:
 				last = fleet.Errorf(fleet.Unavailable, "%s does not lead", a.nameOf(id))

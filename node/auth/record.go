@@ -55,6 +55,11 @@ type Record struct {
 // NewRecord returns the empty record.
 func NewRecord() Record { return Record{Roster: emptyRoster()} }
 
+// NextHead returns the chain's head after one act more.
+func NextHead(head fleet.ID, act Act) fleet.ID {
+	return fleet.Sum(append(head[:], wire.Marshal(act)...))
+}
+
 // MaxRecord bounds the acts of a record in bytes, so that every node can keep it. The charter has a limit of its own
 // (MaxCharterSize), and removals of nodes are exempt: both must go through in a record that is full, and there is at most
 // one removal for each enrolment.
@@ -88,7 +93,7 @@ func (r Record) Apply(act Act, want fleet.ID) (Record, error) {
 	raw := wire.Marshal(act)
 	next.Length++
 	next.Size += uint64(len(raw))
-	next.Head = fleet.Sum(append(r.Head[:len(r.Head):len(r.Head)], raw...))
+	next.Head = NextHead(r.Head, act)
 	next.Act, next.Time = act.Index, act.Time
 	return next, nil
 }

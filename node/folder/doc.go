@@ -14,5 +14,6 @@
 //	gossip-keys   by epoch
 //	peers         addresses of members, for the next start
 //	founding      on the first host, until its first start
+//	joining       keys of an enrolment that may have been counted, until it is known
 //	raft/  ledger  runs/  reports/   kept by other rooms
 package folder

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"syscall"
 
 	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/fleet"
@@ -19,10 +18,14 @@ type Folder struct {
 	dir    string
 	lock   *os.File
 	record *os.File
+	made   bool // by Create, with everything in it
 
-	mu     sync.Mutex // of what follows: the agent's loop appends, its peers' requests read
-	size   int64      // of record, all of it good
-	starts []int64    // of each act in record
+	mu      sync.Mutex // of what follows: the agent's loop appends, its peers' requests read
+	size    int64      // of record, all of it good
+	starts  []int64    // of each act in record, and of those that wait
+	waiting []byte     // acts that the disk did not take yet; they follow what is in record
+	heads   []fleet.ID // of the chain after each act that waits
+	kept    Floor      // length and head of what is in record
 }
 
 // Identity says who this host is. Its seeds never leave the file.
@@ -73,6 +76,9 @@ type Peer struct {
 	Addrs []string
 }
 
+// hpkeSeedSize is what ML-KEM-768 with X25519 derives its keys from here, in bytes.
+const hpkeSeedSize = 32
+
 // MaxPeers is how many members' addresses are kept for the next start (decided).
 const MaxPeers = 64
 
@@ -85,53 +91,6 @@ type Founding struct {
 type FoundingAct struct {
 	Kind auth.ActKind
 	Data []byte
-}
-
-// Exists reports whether dir holds an identity.
-func Exists(dir string) bool {
-	_, err := os.Stat(filepath.Join(dir, "identity"))
-	return err == nil
-}
-
-// Create makes the folder of a new host. A folder that is one already is refused.
-func Create(dir string) (*Folder, error) {
-	if Exists(dir) {
-		return nil, fleet.Errorf(fleet.Conflict, "%s holds a host's identity already", dir).
-			Hinted("start it: muster agent --data-dir %s; or choose another folder with --data-dir", dir)
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, diskError("make", dir, err)
-	}
-	if err := os.Chmod(dir, 0o700); err != nil {
-		return nil, diskError("protect", dir, err)
-	}
-	return lockFolder(dir)
-}
-
-// Open opens the folder of a host that was made by init or join.
-func Open(dir string) (*Folder, error) {
-	if !Exists(dir) {
-		return nil, fleet.Errorf(fleet.NotFound, "%s holds no host of a fleet", dir).
-			Hinted("found a fleet with muster init, or enrol with muster join STRING")
-	}
-	return lockFolder(dir)
-}
-
-func lockFolder(dir string) (*Folder, error) {
-	path := filepath.Join(dir, "lock")
-	lock, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, diskError("open", path, err)
-	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		lock.Close()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fleet.Errorf(fleet.Conflict, "another agent runs in %s", dir).
-				Hinted("talk to it: muster --data-dir %s status", dir)
-		}
-		return nil, diskError("lock", path, err)
-	}
-	return &Folder{dir: dir, lock: lock}, nil
 }
 
 // Dir returns the folder's path.
@@ -148,21 +107,47 @@ func (f *Folder) Close() error {
 
 // Identity reads who this host is.
 func (f *Folder) Identity() (Identity, error) {
+	i, err := readIdentity(f.dir, "identity")
+	return i, hint(err, "restore the file from a backup; without one the host's key is lost: enrol it anew, in an empty folder, "+
+		"with a new join string")
+}
+
+func readIdentity(dir, name string) (Identity, error) {
 	var i Identity
-	err := f.read("identity", &i)
-	if err == nil && (len(i.Seed) != ed25519.SeedSize || i.Fleet.IsZero()) {
-		err = damaged(filepath.Join(f.dir, "identity"), "its keys are malformed")
+	err := (&Folder{dir: dir}).read(name, &i)
+	if err == nil && (len(i.Seed) != ed25519.SeedSize || len(i.HPKESeed) != hpkeSeedSize || i.Fleet.IsZero()) {
+		err = damaged(filepath.Join(dir, name), "its keys are malformed")
 	}
-	return i, hint(err, "the host's key is lost: enrol it anew, in an empty folder, with a new join string")
+	return i, err
 }
 
 // PutIdentity writes who this host is. It is the last file that makes a folder a host.
-func (f *Folder) PutIdentity(i Identity) error { return f.write("identity", i) }
+func (f *Folder) PutIdentity(i Identity) error {
+	if err := f.write(identityName, i); err != nil {
+		return err
+	}
+	if err := os.Remove(filepath.Join(f.dir, joiningName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return diskError("remove", filepath.Join(f.dir, joiningName), err)
+	}
+	return nil
+}
 
-// Host reads how the host is reached.
+// Joining returns the keys of an enrolment of that name in that fleet that was begun here and may have been counted. A
+// damaged file is as good as none.
+func (f *Folder) Joining(in fleet.ID, name string) (Identity, bool) {
+	i, err := readIdentity(f.dir, joiningName)
+	return i, err == nil && i.Fleet == in && i.Name == name
+}
+
+// PutJoining keeps the keys of an enrolment before it is asked for: who repeats it with the same keys is known already,
+// and nothing is counted twice.
+func (f *Folder) PutJoining(i Identity) error { return f.write(joiningName, i) }
+
+// Host reads how the host is reached; without the file, it is the default.
 func (f *Folder) Host() (Host, error) {
 	var h Host
-	return h, hint(f.read("host", &h), "remove the file; the agent then binds 0.0.0.0:7980")
+	err := f.read("host", &h)
+	return h, hint(orNone(err), "remove the file; the agent then binds 0.0.0.0:7980 (and see muster agent --advertise)")
 }
 
 // PutHost writes how the host is reached.
@@ -172,11 +157,20 @@ func (f *Folder) PutHost(h Host) error { return f.write("host", h) }
 func (f *Folder) Floor() (Floor, error) {
 	var floor Floor
 	err := f.read("floor", &floor)
-	return floor, hint(orNone(err), "if no backup of it exists, remove it; the host then trusts its own clock until it hears a beacon")
+	return floor, hint(orNone(err), "restore the file from a backup; without one remove it: the host then trusts its own clock until it hears from a server")
 }
 
-// PutFloor writes the floor.
-func (f *Folder) PutFloor(floor Floor) error { return f.write("floor", floor) }
+// PutFloor writes the floor: its time, and how much of the record is on disk. What of the record waits for the disk is
+// tried again first.
+func (f *Folder) PutFloor(floor Floor) error {
+	f.mu.Lock()
+	flushed := f.flush()
+	if f.kept.Length < floor.Length {
+		floor.Length, floor.Head = f.kept.Length, f.kept.Head
+	}
+	f.mu.Unlock()
+	return errors.Join(flushed, f.write("floor", floor))
+}
 
 // GossipKeys reads the keys by epoch.
 func (f *Folder) GossipKeys() ([]GossipKey, error) {
@@ -209,7 +203,7 @@ func (f *Folder) Founding() (*Founding, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	return &founding, hint(err, "the fleet was not founded yet: remove the folder and run muster init again")
+	return &founding, hint(err, "the fleet was not founded yet: remove the folder and the new keys, and run muster init again")
 }
 
 // PutFounding writes what is to be proposed at the first start.
@@ -221,7 +215,10 @@ func (f *Folder) Founded() error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return diskError("remove", path, err)
 	}
-	return syncDir(f.dir)
+	if err := syncDir(f.dir); err != nil {
+		return diskError("write", f.dir, err)
+	}
+	return nil
 }
 
 func orNone(err error) error {

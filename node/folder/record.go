@@ -36,17 +36,23 @@ func (f *Folder) LoadRecord(want fleet.ID) (auth.Record, error) {
 		return record, mendRecord(damaged(path, "it does not begin as a record"))
 	}
 	starts, at, err := replay(data, len(head), path, want, &record)
+	if err == nil {
+		err = f.checkFloor(record, path)
+	}
 	if err != nil {
 		return record, mendRecord(err)
 	}
 	if f.record, err = os.OpenFile(path, os.O_RDWR, 0o600); err != nil {
 		return record, diskError("open", path, err)
 	}
-	f.size, f.starts = int64(at), starts
+	f.size, f.starts, f.kept = int64(at), starts, Floor{Length: record.Length, Head: record.Head}
+	if at == len(data) {
+		return record, nil
+	}
 	if err := f.record.Truncate(f.size); err != nil {
 		return record, diskError("write", path, err)
 	}
-	return record, f.checkFloor(record, path)
+	return record, nil
 }
 
 func replay(data []byte, at int, path string, want fleet.ID, record *auth.Record) (starts []int64, end int, err error) {
@@ -65,7 +71,11 @@ func replay(data []byte, at int, path string, want fleet.ID, record *auth.Record
 		var act auth.Act
 		err := wire.Unmarshal(rest[4:4+size], &act)
 		if err == nil {
-			*record, err = record.Apply(act, want)
+			before := *record
+			if *record, err = before.Apply(act, want); err != nil && otherFleets(before, act) {
+				return nil, at, fleet.Errorf(fleet.Conflict, "%s is of another fleet than the identity beside it", path).
+					Hinted("one of the two was replaced: put back the one that belongs here, or enrol this host in an empty folder")
+			}
 		}
 		if err != nil {
 			return nil, at, fleet.Errorf(fleet.Invalid, "%s is damaged at byte %d: %w", path, at, err)
@@ -79,6 +89,15 @@ func replay(data []byte, at int, path string, want fleet.ID, record *auth.Record
 	return starts, at, nil
 }
 
+// otherFleets reports whether an act that was refused founds some fleet all the same.
+func otherFleets(before auth.Record, act auth.Act) bool {
+	if before.Length > 0 {
+		return false
+	}
+	_, err := before.Apply(act, fleet.ID{})
+	return err == nil
+}
+
 // checkFloor refuses a record that is shorter than it once was: somebody put an older copy in place.
 func (f *Folder) checkFloor(record auth.Record, path string) error {
 	floor, err := f.Floor()
@@ -86,13 +105,13 @@ func (f *Folder) checkFloor(record auth.Record, path string) error {
 		return err
 	}
 	if record.Length < floor.Length {
-		return mendRecord(fleet.Errorf(fleet.Invalid, "%s is cut or old: it has %d acts and once had %d", path, record.Length, floor.Length))
+		return fleet.Errorf(fleet.Invalid, "%s is cut or old: it has %d acts and once had %d", path, record.Length, floor.Length)
 	}
 	return nil
 }
 
 func mendRecord(err error) error {
-	return hint(err, "move the file away; the host fetches the record again from its peers and verifies it")
+	return hint(err, "move the file away, not the others; the host fetches the record again from its peers and verifies it")
 }
 
 func (f *Folder) startRecord(path string) error {
@@ -107,18 +126,29 @@ func (f *Folder) startRecord(path string) error {
 	return nil
 }
 
-// AppendActs makes acts durable. heads are the chain's heads after each.
+// AppendActs makes acts durable. heads are the chain's heads after each. Acts that the disk does not take wait in memory,
+// in their order, and are tried again with the next ones and with every floor: a full disk leaves no hole in the record.
+// What waits at the end of the process comes again from the peers.
 func (f *Folder) AppendActs(acts []auth.Act, heads []fleet.ID) error {
-	var data []byte
-	var starts []int64
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	for i, act := range acts {
 		raw := wire.Marshal(act)
-		starts = append(starts, f.size+int64(len(data)))
-		data = binary.BigEndian.AppendUint32(data, uint32(len(raw)))
-		data = append(data, raw...)
-		data = append(data, heads[i][:chainSize]...)
+		f.starts = append(f.starts, f.size+int64(len(f.waiting)))
+		f.waiting = binary.BigEndian.AppendUint32(f.waiting, uint32(len(raw)))
+		f.waiting = append(f.waiting, raw...)
+		f.waiting = append(f.waiting, heads[i][:chainSize]...)
+		f.heads = append(f.heads, heads[i])
 	}
-	_, err := f.record.WriteAt(data, f.size)
+	return f.flush()
+}
+
+// flush writes what waits. The caller holds f.mu.
+func (f *Folder) flush() error {
+	if len(f.waiting) == 0 {
+		return nil
+	}
+	_, err := f.record.WriteAt(f.waiting, f.size)
 	if err == nil {
 		err = f.record.Sync()
 	}
@@ -126,26 +156,27 @@ func (f *Folder) AppendActs(acts []auth.Act, heads []fleet.ID) error {
 		err = errors.Join(err, f.record.Truncate(f.size)) // half an act is none
 		return diskError("write", f.record.Name(), err)
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.size += int64(len(data))
-	f.starts = append(f.starts, starts...)
+	f.size += int64(len(f.waiting))
+	f.kept = Floor{Length: uint64(len(f.starts)), Head: f.heads[len(f.heads)-1]}
+	f.waiting, f.heads = nil, nil
 	return nil
 }
 
 // ReadActs returns acts from a position on (0 is the genesis), up to about maxBytes of them, for peers that lack them.
 func (f *Folder) ReadActs(from uint64, maxBytes int) ([]auth.Act, error) {
 	f.mu.Lock()
-	starts, size := f.starts, f.size
+	starts, size, waiting := f.starts, f.size, f.waiting
 	f.mu.Unlock()
 	var acts []auth.Act
 	for used := 0; from < uint64(len(starts)) && used < maxBytes; from++ {
-		end := size
+		end := size + int64(len(waiting))
 		if from+1 < uint64(len(starts)) {
 			end = starts[from+1]
 		}
 		raw := make([]byte, end-starts[from])
-		if _, err := f.record.ReadAt(raw, starts[from]); err != nil {
+		if starts[from] >= size {
+			copy(raw, waiting[starts[from]-size:])
+		} else if _, err := f.record.ReadAt(raw, starts[from]); err != nil {
 			return nil, diskError("read", f.record.Name(), err)
 		}
 		var act auth.Act

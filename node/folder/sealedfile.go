@@ -18,6 +18,7 @@ const (
 	magic      = "MUSTER"
 	formatByte = '1'
 	maxSmall   = 8 << 20
+	newPrefix  = ".new-" // of files that are not whole yet
 )
 
 func header(name string) []byte { return append([]byte(magic+string(formatByte)+" "+name), '\n') }
@@ -57,7 +58,10 @@ func (f *Folder) read(name string, body any) error {
 	if !bytes.HasPrefix(content, head) {
 		return damaged(path, "it is of another kind or version")
 	}
-	return wire.Unmarshal(content[len(head):], body)
+	if err := wire.Unmarshal(content[len(head):], body); err != nil {
+		return damaged(path, err.Error())
+	}
+	return nil
 }
 
 func damaged(path, how string) error {
@@ -67,7 +71,7 @@ func damaged(path, how string) error {
 // WriteFile replaces a file atomically and durably.
 func WriteFile(path string, data []byte, mode fs.FileMode) error {
 	dir := filepath.Dir(path)
-	tmp, err := os.CreateTemp(dir, ".new-*")
+	tmp, err := os.CreateTemp(dir, newPrefix+"*")
 	if err != nil {
 		return diskError("write", path, err)
 	}
@@ -108,8 +112,13 @@ func diskError(verb, path string, err error) error {
 		kind, hint = fleet.Exhausted, "make room on that disk: df -h "+filepath.Dir(path)
 	case errors.Is(err, syscall.EROFS):
 		kind, hint = fleet.Unavailable, "the file system is read-only: mount -o remount,rw, and look into dmesg for why"
+	case errors.Is(err, syscall.ENOTDIR):
+		kind, hint = fleet.Invalid, "it, or what it is in, is a file: choose another folder with --data-dir"
 	case errors.Is(err, fs.ErrPermission):
 		kind, hint = fleet.Denied, "run as the owner of that folder (root for a system agent), or choose another with --data-dir"
+	}
+	if inner, ok := errors.AsType[*fs.PathError](err); ok {
+		err = inner.Err // it names a path again, maybe of a temporary file
 	}
 	e := fleet.Errorf(kind, "cannot %s %s: %w", verb, path, err)
 	e.Hint = hint
