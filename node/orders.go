@@ -27,7 +27,6 @@ type order struct {
 	rung     bool       // a bell brought it, so it is passed on
 	act      uint64
 	holders  []fleet.ID
-	asking   bool
 	retryAt  time.Duration // boot time
 	tries    int
 	status   exec.Status // Pending until judged; InProgress once handed to the runner; then final
@@ -49,8 +48,8 @@ type judgement struct {
 type orders struct {
 	byID    map[fleet.UUID]*order
 	age     []fleet.UUID
-	open    []*order // Pending: they wait for bytes, for the record, or for time
-	flights int      // questions under way
+	open    []*order            // Pending: they wait for bytes, for the record, or for time
+	asked   map[fleet.UUID]bool // questions under way, also those for orders that were forgotten meanwhile
 	heard   map[hearing]bool
 	echoes  []hearing
 	cursor  uint64 // commands up to this act index are known here
@@ -66,7 +65,7 @@ type hearing struct {
 }
 
 func newOrders() orders {
-	return orders{byID: map[fleet.UUID]*order{}, heard: map[hearing]bool{}}
+	return orders{byID: map[fleet.UUID]*order{}, asked: map[fleet.UUID]bool{}, heard: map[hearing]bool{}}
 }
 
 // first reports whether a bell is heard for the first time.
@@ -133,21 +132,12 @@ func (o *orders) makeRoom() bool {
 }
 
 func (o *orders) drop(x *order) {
-	o.landed(x)
 	delete(o.byID, x.id)
 	if i := slices.Index(o.age, x.id); i >= 0 {
 		o.age = slices.Delete(o.age, i, i+1)
 	}
 	if i := slices.Index(o.open, x); i >= 0 {
 		o.open = slices.Delete(o.open, i, i+1)
-	}
-}
-
-// landed notes that the question for an order is answered.
-func (o *orders) landed(x *order) {
-	if x.asking {
-		x.asking = false
-		o.flights--
 	}
 }
 
@@ -162,7 +152,7 @@ func (x *order) settle(s exec.Status) {
 // waits reports whether something is still to be done about an order. One of which only the cancel could be had does not
 // wait: the cancel is what counts.
 func (x *order) waits() bool {
-	return x.status == exec.Pending && (x.have || x.asking || x.tries < maxTries || !x.obeyed)
+	return x.status == exec.Pending && (x.have || x.tries < maxTries || !x.obeyed)
 }
 
 func (n *Node) bellHeard(at auth.Instant, b Bell) []Effect {
@@ -206,7 +196,7 @@ func (n *Node) addHolders(have, more []fleet.ID) []fleet.ID {
 }
 
 func (n *Node) fetchOrder(at auth.Instant, x *order) []Effect {
-	if x.asking || x.have || at.Boot < x.retryAt || n.orders.flights >= maxAsking {
+	if n.orders.asked[x.id] || x.have || at.Boot < x.retryAt || len(n.orders.asked) >= maxAsking {
 		return nil
 	}
 	var from fleet.ID
@@ -221,17 +211,16 @@ func (n *Node) fetchOrder(at auth.Instant, x *order) []Effect {
 		x.retryAt = at.Boot + retryAfter
 		return nil
 	}
-	x.asking = true
-	n.orders.flights++
+	n.orders.asked[x.id] = true
 	return []Effect{FetchOrder{From: from, Command: x.id}}
 }
 
 func (n *Node) orderFetched(at auth.Instant, ev OrderFetched) []Effect {
+	delete(n.orders.asked, ev.Command)
 	x := n.orders.byID[ev.Command]
 	if x == nil {
 		return nil
 	}
-	n.orders.landed(x)
 	x.retryAt = at.Boot + retryAfter
 	if ev.Failed || x.have {
 		return nil
@@ -440,7 +429,7 @@ func (n *Node) dueOrders(at auth.Instant) []Effect {
 			out = append(out, n.judge(at, x)...)
 		case x.tries < maxTries:
 			out = append(out, n.fetchOrder(at, x)...)
-		case !x.asking && !x.obeyed:
+		case !n.orders.asked[x.id] && !x.obeyed:
 			n.orders.drop(x)
 		}
 	}

@@ -107,7 +107,7 @@ func (w *town) found() {
 	h := w.add()
 	var err error
 	w.fleet, err = host.Found(host.NewHost{Dir: h.dir, Name: h.name, Bind: h.addr.String()},
-		host.Founder{Fleet: "town", Operator: "tester", Key: tester, Root: root, Recovery: recovery}, time.Now())
+		host.Founder{Fleet: "town", Operator: "tester", Key: tester, Root: root, Recovery: recovery, Keep: func(fleet.ID) error { return nil }}, time.Now())
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -122,6 +122,8 @@ func (w *town) add() *townHost {
 		addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(n)}), host.DefaultPort),
 	}
 	h.runs = newMemory(h)
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.hosts = append(w.hosts, h)
 	return h
 }
@@ -345,7 +347,7 @@ func (w *town) end() {
 func (h *townHost) start() {
 	h.town.Helper()
 	started, err := host.Start(host.Options{
-		Dir: h.dir, Version: "test", Clock: h.clock, Socket: h.town.net.Conn(h.addr), Runner: h.runs.life(),
+		Dir: h.dir, Version: "test", Clock: h.clock, Socket: h.town.net.Conn(h.addr), Runner: h.runs,
 		Preset: h.town.preset, Timeouts: h.town.timeouts, Log: h.log.slog(),
 	})
 	if err != nil {
@@ -524,8 +526,6 @@ type sentOrder struct {
 func newMemory(h *townHost) *memory {
 	return &memory{of: h, ledger: exec.NewLedger(time.Now().Add(-24*time.Hour), time.Time{})}
 }
-
-func (m *memory) life() *memory { return m }
 
 func (m *memory) posts(post func(node.Event)) {
 	m.mu.Lock()

@@ -1,10 +1,17 @@
 package testnet
 
 import (
+	"net"
+	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/muster-fleet/muster/exec"
+	"github.com/muster-fleet/muster/node"
+	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/fleet"
+	"github.com/muster-fleet/muster/testnet/fabric"
 )
 
 // TestTownWorks: five hosts, three of them voters and two spares; a command from each runs once on all.
@@ -23,4 +30,315 @@ func TestTownWorks(t *testing.T) {
 		}
 		w.converged()
 	})
+}
+
+// TestLeaderCutOff: the majority elects another and works on; the old leader's side cannot write, and cannot read what is
+// newest either.
+func TestLeaderCutOff(t *testing.T) {
+	inTown(t, 5, func(w *town) {
+		old := w.awaitLeader()
+		rest := w.others(old)
+		w.split(old)
+		id, entry := old.order(w.tester) // before it knows
+		w.expect(id)
+		refused := make(chan error, 1)
+		go func() { refused <- old.propose(entry) }()
+		w.awaitLeader(rest...)
+		command := rest[0].send()
+		w.awaitRun(command, 20*time.Second, rest...)
+		if err := <-refused; fleet.KindOf(err) != fleet.Unavailable {
+			w.Errorf("a leader without a majority writes: %v", err)
+		}
+		if _, err := old.host.Agent.Read(w.Context(), old.read(node.ReadCommands, fleet.UUID{})); fleet.KindOf(err) != fleet.Unavailable {
+			w.Errorf("a leader without a majority reads: %v", err)
+		}
+		if w.on(old, command) != 0 {
+			w.Error("the command ran beyond the cut")
+		}
+		w.heal()
+		w.awaitRun(command, time.Minute, old)
+		w.settled()
+		w.converged()
+		w.hosts[0].awaitStatus(command, exec.Success, time.Minute, w.hosts...)
+		last := old.send()
+		w.awaitRun(last, 20*time.Second, w.hosts...)
+	})
+}
+
+// TestLoss: a command reaches all, and every report arrives, while every tenth, then every fourth packet vanishes.
+func TestLoss(t *testing.T) {
+	for name, loss := range map[string]float64{"10 %": 0.1, "25 %": 0.25} {
+		t.Run(name, func(t *testing.T) {
+			inTown(t, 5, func(w *town) {
+				w.net.Change(func(o *fabric.Options) { o.Loss = loss })
+				time.Sleep(time.Minute)
+				for _, h := range w.hosts[:3] {
+					start := time.Now()
+					command := h.sendThrough()
+					w.awaitRun(command, time.Minute, w.hosts...)
+					w.Logf("%s: on all after %s", h.name, time.Since(start))
+					h.awaitStatus(command, exec.Success, time.Minute, w.hosts...)
+					w.Logf("%s: all reported after %s", h.name, time.Since(start))
+					w.oneGroup(h, command)
+				}
+				w.converged()
+			})
+		})
+	}
+}
+
+// sendThrough is send on a network so bad that a try may fail: the same statement is proposed until somebody has it.
+func (h *townHost) sendThrough() fleet.UUID {
+	h.town.Helper()
+	id, entry := h.order(h.town.tester)
+	h.town.expect(id)
+	h.town.until("somebody takes the command", 2*time.Minute, func() bool { return h.propose(entry) == nil })
+	return id
+}
+
+// oneGroup checks that equal results of all hosts fold into one.
+func (w *town) oneGroup(at *townHost, command fleet.UUID) {
+	w.Helper()
+	reports := map[fleet.ID]exec.Report{}
+	var ids []fleet.ID
+	for _, r := range at.reports(command) {
+		reports[r.Node] = r
+	}
+	for _, h := range w.hosts {
+		ids = append(ids, h.id)
+	}
+	outcomes := exec.Outcomes(ids, reports, func(fleet.ID) bool { return true }, time.Now().Add(time.Hour), time.Now())
+	groups := exec.Fold(outcomes, w.nameOf)
+	if len(groups) != 1 || len(groups[0].Names) != len(w.hosts) || string(groups[0].Stdout.Head) != said {
+		w.Errorf("folded into %d groups: %+v", len(groups), groups)
+	}
+}
+
+// TestAnHourDown: a host that was off for an hour comes back into a fleet with another roster, another charter and
+// another gossip key, and catches up.
+func TestAnHourDown(t *testing.T) {
+	inTown(t, 5, func(w *town) {
+		down, gone := w.hosts[4], w.hosts[3]
+		if w.leader() == down || w.leader() == gone {
+			w.Fatal("the founder leads")
+		}
+		down.kill()
+		missed := w.hosts[0].send()
+		w.awaitRun(missed, time.Minute, w.others()...)
+		time.Sleep(10 * time.Minute)
+		epoch := w.hosts[0].host.Agent.Record().Sending.Epoch
+		w.hosts[0].remove(gone)
+		second := newSigner()
+		w.hosts[0].amend(auth.CharterPutOperator, auth.Operator{Name: "second", Key: second.Public(), Teams: []string{auth.RootTeam}})
+		w.until("the gossip key turns", 2*time.Minute, func() bool { return w.hosts[1].host.Agent.Record().Sending.Epoch > epoch })
+		gone.kill()
+		w.settled()
+		fresh := w.enrol(w.token(1, true))
+		time.Sleep(49 * time.Minute)
+		down.start()
+		w.settled()
+		w.converged()
+		if w.on(down, missed) != 0 {
+			w.Error("a command ran after it had expired")
+		}
+		id, entry := down.order(second)
+		w.expect(id)
+		w.must(down.propose(entry))
+		w.awaitRun(id, 20*time.Second, w.hosts[0], w.hosts[1], w.hosts[2], down, fresh)
+	}, slowly)
+}
+
+// TestADownHostRunsWhatItMissed: within the command's validity.
+func TestADownHostRunsWhatItMissed(t *testing.T) {
+	inTown(t, 5, func(w *town) {
+		down := w.hosts[4]
+		down.kill()
+		missed := w.hosts[0].send()
+		w.awaitRun(missed, time.Minute, w.others()...)
+		time.Sleep(20 * time.Minute)
+		down.start()
+		w.awaitRun(missed, 30*time.Second, down)
+		w.hosts[0].awaitStatus(missed, exec.Success, time.Minute, w.hosts...)
+		down.kill()
+		down.start() // and only once
+		w.settled()
+		w.converged()
+	})
+}
+
+// TestRemovedNode: its streams are closed, it is refused, and it runs nothing more.
+func TestRemovedNode(t *testing.T) {
+	inTown(t, 5, func(w *town) {
+		gone := w.hosts[4]
+		first := w.hosts[0].send()
+		w.awaitRun(first, 10*time.Second, w.hosts...)
+		ended := make(chan error, 1)
+		go func() {
+			ended <- gone.host.Agent.Watch(w.Context(), gone.read(node.ReadCommand, first), func(node.Update) error { return nil })
+		}()
+		time.Sleep(time.Second)
+		w.hosts[0].remove(gone)
+		removed := time.Now()
+		if err := <-ended; fleet.KindOf(err) != fleet.Denied || !strings.Contains(err.Error(), "removed") {
+			w.Errorf("what it was watching ended with %v", err)
+		}
+		if took := time.Since(removed); took > 30*time.Second {
+			w.Errorf("its stream lived on for %s", took)
+		}
+		w.until("it knows", 30*time.Second, func() bool { return strings.Contains(strings.Join(gone.status().Warnings, " "), "removed") })
+		rest := w.others(gone)
+		w.until("the others see four", time.Minute, func() bool {
+			for _, h := range rest {
+				if h.status().Online != 4 {
+					return false
+				}
+			}
+			return true
+		})
+		second := w.hosts[1].send()
+		w.awaitRun(second, 20*time.Second, rest...)
+		time.Sleep(2 * time.Minute)
+		if w.on(gone, second) != 0 {
+			w.Error("it ran a command")
+		}
+		id, entry := gone.order(w.tester)
+		if err := gone.propose(entry); err == nil {
+			w.Errorf("it brought command %s to the fleet", id)
+		}
+		gone.kill()
+		gone.start() // its folder is what it was
+		time.Sleep(time.Minute)
+		if s := w.hosts[0].status(); s.Online != 4 {
+			w.Errorf("%d are online after it came back", s.Online)
+		}
+		gone.kill()
+		w.converged()
+	})
+}
+
+// TestReplays: a bell, a sealed packet and an order that come again run nothing.
+func TestReplays(t *testing.T) {
+	inTown(t, 5, func(w *town) {
+		var taken [][]byte
+		tapped := w.hosts[3]
+		w.net.Change(func(o *fabric.Options) {
+			o.Tap = func(_, to netip.AddrPort, data []byte) {
+				if to == tapped.addr && len(data) > 0 && data[0] < 0x40 {
+					taken = append(taken, append([]byte(nil), data...))
+				}
+			}
+		})
+		id, entry := w.hosts[0].order(w.tester)
+		w.expect(id)
+		w.must(w.hosts[0].propose(entry))
+		w.awaitRun(id, 10*time.Second, w.hosts...)
+		time.Sleep(5 * time.Second)
+		w.net.Change(func(o *fabric.Options) { o.Tap = nil })
+		if len(taken) == 0 {
+			w.Fatal("no packet was taken down")
+		}
+		bell := node.Bell{Kind: node.BellCommand, Statement: id, Act: 1 << 40, Holders: []fleet.ID{w.hosts[1].id, w.hosts[2].id}, Rider: []auth.Envelope{entry.Statement}}
+		again := func() {
+			for _, packet := range taken {
+				w.inject(tapped, packet)
+			}
+			for _, h := range w.hosts {
+				for range 20 {
+					h.host.Agent.Bell(bell.Encode())
+				}
+				bare := bell
+				bare.Rider = nil
+				h.host.Agent.Bell(bare.Encode())
+			}
+			for _, h := range w.hosts {
+				if err := h.propose(entry); err != nil && fleet.KindOf(err) != fleet.Expired {
+					w.Errorf("the same order again: %v", err)
+				}
+			}
+			time.Sleep(30 * time.Second)
+			w.ranAtMostOnce()
+		}
+		again()
+		tapped.kill()
+		tapped.start() // it has forgotten all but its ledger
+		w.settled()
+		again()
+		time.Sleep(2 * time.Hour) // it has expired
+		again()
+		w.converged()
+	}, slowly)
+}
+
+// inject sends a packet from an address that is no member's.
+func (w *town) inject(to *townHost, packet []byte) {
+	stranger := w.net.Conn(netip.MustParseAddrPort("10.9.9.9:7980"))
+	defer stranger.Close()
+	_, _ = stranger.WriteTo(packet, net.UDPAddrFromAddrPort(to.addr))
+}
+
+// TestTwoOperators: whom the charter names may send, from any host; whom it names no longer is refused by the servers,
+// and by a node that gets an order of an earlier time.
+func TestTwoOperators(t *testing.T) {
+	inTown(t, 5, func(w *town) {
+		bob := newSigner()
+		w.hosts[0].amend(auth.CharterPutOperator, auth.Operator{Name: "bob", Key: bob.Public(), Teams: []string{auth.RootTeam}})
+		late := w.hosts[4]
+		w.until("the record reaches a host", 10*time.Second, func() bool {
+			_, known := w.hosts[2].host.Agent.Record().Charter.OperatorByName("bob")
+			return known
+		})
+		w.split(late)
+		id, entry := w.hosts[2].order(bob)
+		w.expect(id)
+		w.must(w.hosts[2].propose(entry))
+		w.awaitRun(id, 20*time.Second, w.others(late)...)
+		w.hosts[0].amend(auth.CharterDeleteOperator, auth.DeleteOperator{Name: "bob", Key: bob.ID()})
+		time.Sleep(5 * time.Second)
+		other, refused := w.hosts[1].order(bob)
+		if err := w.hosts[1].propose(refused); fleet.KindOf(err) != fleet.Denied {
+			w.Errorf("a removed operator's command %s is answered with %v", other, err)
+		}
+		w.heal()
+		w.settled()
+		w.hosts[0].awaitStatus(id, exec.Refused, 2*time.Minute, late)
+		if w.on(late, id) != 0 {
+			w.Error("a removed operator's command ran")
+		}
+		w.converged()
+	})
+}
+
+// TestClockOff: a host whose clock is ten minutes off holds commands, says so, and runs them once its clock is right.
+func TestClockOff(t *testing.T) {
+	for name, off := range map[string]time.Duration{"ahead": 10 * time.Minute, "behind": -10 * time.Minute} {
+		for role, server := range map[string]bool{"a server": true, "no server": false} {
+			t.Run(role+" "+name, func(t *testing.T) {
+				inTown(t, 4, func(w *town) {
+					wrong := w.enrol(w.token(1, server))
+					w.settled()
+					wrong.setClock(off)
+					time.Sleep(time.Minute)
+					command := w.hosts[0].send()
+					w.awaitRun(command, 20*time.Second, w.others(wrong)...)
+					w.until("it says why it waits", time.Minute, func() bool {
+						return strings.Contains(w.hosts[0].reports(command)[wrong.name].Detail, "clock is 10m")
+					})
+					if w.on(wrong, command) != 0 {
+						w.Fatal("it ran by a clock that is wrong")
+					}
+					if s := wrong.status(); s.ClockOff.Round(time.Minute) != off || !strings.Contains(strings.Join(s.Warnings, " "), "clock") {
+						w.Errorf("it says of itself %s and %q", s.ClockOff, s.Warnings)
+					}
+					for _, h := range w.others(wrong) {
+						if s := h.status(); s.ClockOff != 0 {
+							w.Errorf("%s thinks that its own clock is off by %s", h.name, s.ClockOff)
+						}
+					}
+					wrong.setClock(0)
+					w.awaitRun(command, time.Minute, wrong)
+					w.hosts[0].awaitStatus(command, exec.Success, time.Minute, w.hosts...)
+				})
+			})
+		}
+	}
 }

@@ -31,6 +31,16 @@ type Founder struct {
 	HPKE     []byte             // operator's public key for secrets
 	Root     ed25519.PrivateKey
 	Recovery ed25519.PublicKey
+	// Keep keeps the founder's keys; a fleet that nobody can command is none. It is called before the folder becomes a
+	// host's; an error of it ends the founding. May be nil.
+	Keep func(fleet.ID) error
+}
+
+func (by Founder) keep(id fleet.ID) error {
+	if by.Keep == nil {
+		return nil
+	}
+	return by.Keep(id)
 }
 
 // tokenLife of the token by which the first host enrols itself.
@@ -45,7 +55,20 @@ func Found(n NewHost, by Founder, now time.Time) (fleet.ID, error) {
 	if err != nil {
 		return fleet.ID{}, err
 	}
-	defer f.Close()
+	id, err := found(f, n, by, now)
+	if err != nil {
+		return fleet.ID{}, discard(f, err)
+	}
+	return id, f.Close()
+}
+
+// discard undoes the making of a folder; why is what is said about it.
+func discard(f *folder.Folder, why error) error {
+	_ = f.Discard() // a disk that refuses this was the trouble already
+	return why
+}
+
+func found(f *folder.Folder, n NewHost, by Founder, now time.Time) (fleet.ID, error) {
 	identity, hpkeHash, err := newIdentity(n.Name)
 	if err != nil {
 		return fleet.ID{}, err
@@ -61,6 +84,7 @@ func Found(n NewHost, by Founder, now time.Time) (fleet.ID, error) {
 		func() error { return f.PutHost(folder.Host{Bind: n.Bind, Advertise: n.Advertise}) },
 		func() error { return f.PutGossipKeys([]folder.GossipKey{{Epoch: 1, Key: key[:]}}) },
 		func() error { return f.PutFounding(founding) },
+		func() error { return by.keep(fleetID) },
 		func() error { return f.PutIdentity(identity) }, // last: from here on it is a host
 	} {
 		if err := put(); err != nil {

@@ -10,6 +10,8 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/muster-fleet/muster/consensus"
@@ -170,7 +172,7 @@ func (h *Host) makeShells(identity folder.Identity, record auth.Record) (err err
 		}
 		shells.Runner = runs{h.runner, h.Name, now}
 	}
-	if self, enrolled := record.Roster.Node(h.ID); len(h.founding) > 0 || (enrolled && self.Server) {
+	if h.serves(record) {
 		if err := h.makeReplica(&shells, now); err != nil {
 			return err
 		}
@@ -190,6 +192,20 @@ func (h *Host) makeShells(identity folder.Identity, record auth.Record) (err err
 
 // sequence numbers what this host signs about itself: nanoseconds that never go back, not even with the clock.
 func (h *Host) sequence() uint64 { return uint64(h.Agent.Now().UnixNano()) }
+
+// serves reports whether this host has a replica: as a server by the record, as the founder, or, where the record was
+// moved away, because it had one. Without it a fleet's only server could not fetch its record from anybody.
+func (h *Host) serves(record auth.Record) bool {
+	if len(h.founding) > 0 {
+		return true
+	}
+	if record.Length == 0 {
+		_, err := os.Lstat(filepath.Join(h.opts.Dir, "raft"))
+		return err == nil
+	}
+	self, enrolled := record.Roster.Node(h.ID)
+	return enrolled && self.Server
+}
 
 func (h *Host) makeReplica(shells *agent.Shells, now func() time.Time) (err error) {
 	if h.reports, err = report.Open(h.opts.Dir+"/reports", report.Options{Now: now, Log: h.opts.Log}); err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/muster-fleet/muster/cmd/host"
 	"github.com/muster-fleet/muster/node/api"
+	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/fleet"
 	"github.com/muster-fleet/muster/node/folder"
 )
@@ -61,7 +62,7 @@ With --join it enrols the host first, if that was not done yet.`,
 
 // joinFirst enrols the host unless it is a host already: a unit file may keep --join.
 func (a *app) joinFirst(ctx context.Context, flags hostFlags, join, file string, log *slog.Logger) error {
-	if folder.Exists(a.dataDir()) {
+	if folder.Exists(a.dataDir()) && file == "-" {
 		return nil
 	}
 	var args []string
@@ -69,6 +70,12 @@ func (a *app) joinFirst(ctx context.Context, flags hostFlags, join, file string,
 		args = []string{join}
 	}
 	text, err := a.joinText(args, file)
+	if folder.Exists(a.dataDir()) {
+		if err != nil {
+			return nil // the file with the string may be gone: it has served
+		}
+		return sameFleet(a.dataDir(), text)
+	}
 	if err != nil {
 		return err
 	}
@@ -83,11 +90,27 @@ func (a *app) joinFirst(ctx context.Context, flags hostFlags, join, file string,
 	return err
 }
 
+// sameFleet refuses a join string of another fleet than the host in dir is in; one that cannot be read has served.
+func sameFleet(dir, text string) error {
+	join, err := auth.ParseJoinString(text)
+	if err != nil {
+		return nil
+	}
+	if id, ok := folder.FleetOf(dir); ok && id != join.Fleet {
+		return fleet.Errorf(fleet.Conflict, "%s holds a host of another fleet than the join string's", dir).
+			Hinted("leave --join out to start that host, or choose another folder with --data-dir")
+	}
+	return nil
+}
+
 func (a *app) runAgent(ctx context.Context, advertise []string, log *slog.Logger) error {
 	if err := keepSecretsOutOfCores(); err != nil {
 		log.Warn("core dumps could not be switched off", "err", err)
 	}
-	l, err := api.Listen(a.socketPath()) // first: another agent's socket is the clearest sign of it
+	if err := folder.CheckHost(a.dataDir()); err != nil { // before a socket's folder is made
+		return err
+	}
+	l, err := api.Listen(a.socketPath()) // another agent's socket is the clearest sign of it
 	if err != nil {
 		return err
 	}

@@ -135,7 +135,7 @@ func (a *app) showCommand(p *pen, s *sight) error {
 	outcomes := s.outcomes(p.now())
 	if !a.forPeople() {
 		view := a.newProgress(s)
-		view.show(outcomes, tallyOf(outcomes))
+		view.show(outcomes, exec.Count(outcomes))
 		view.clear()
 		return a.showResult(s, outcomes, time.Time{})
 	}
@@ -156,7 +156,7 @@ func (a *app) showCommand(p *pen, s *sight) error {
 	nodeResults().table(a, rows)
 	fmt.Fprintln(a.stdout)
 	a.printGroups(exec.Fold(outcomes, s.roll.name))
-	a.say("%s", tallyLine(tallyOf(outcomes)))
+	a.say("%s", tallyLine(exec.Count(outcomes)))
 	return nil
 }
 

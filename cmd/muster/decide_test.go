@@ -191,7 +191,7 @@ func TestSight(t *testing.T) {
 	report := func(n int, seq uint32, status exec.Status) node.Update {
 		return node.Update{Report: &exec.Report{Command: command, Node: ids[n], Seq: seq, Status: status}}
 	}
-	look := func() exec.Tally { return tallyOf(s.outcomes(now)) }
+	look := func() exec.Tally { return exec.Count(s.outcomes(now)) }
 
 	s.take(report(0, 2, exec.Success))
 	s.take(report(0, 1, exec.InProgress)) // late

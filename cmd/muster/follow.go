@@ -14,8 +14,8 @@ import (
 
 // Times of following a command.
 const (
-	rollEvery   = time.Second            // how often reachability is looked at
-	quietTime   = 500 * time.Millisecond // without news, what servers had to tell at once has been told
+	rollEvery   = time.Second     // how often reachability is looked at
+	quietTime   = 2 * time.Second // without news, where no server says that it has told all it had
 	retryFirst  = 100 * time.Millisecond
 	retryMost   = 2 * time.Second
 	freshFor    = 10 * time.Second // a server may not know a command yet that another has just committed
@@ -38,7 +38,7 @@ func (a *app) followToEnd(ctx context.Context, p *pen, s *sight) error {
 	if err := a.showResult(s, outcomes, view.began); err != nil {
 		return err
 	}
-	if code := tallyOf(outcomes).ExitCode(); code != exec.ExitOK {
+	if code := exec.Count(outcomes).ExitCode(); code != exec.ExitOK {
 		return exitCode(code)
 	}
 	return nil
@@ -80,9 +80,9 @@ func (a *app) follow(ctx context.Context, p *pen, s *sight, view *progress) erro
 			return ctx.Err()
 		}
 		outcomes := s.outcomes(p.now())
-		tally := tallyOf(outcomes)
+		tally := exec.Count(outcomes)
 		view.show(outcomes, tally)
-		if s.heardAll(tally) || (silent && s.mayBeAll(tally)) {
+		if s.heardAll(tally) || ((silent || s.synced) && s.mayBeAll(tally)) {
 			return nil
 		}
 	}
@@ -202,7 +202,7 @@ func (a *app) look(ctx context.Context, p *pen, s *sight) error {
 	defer quiet.Stop()
 	err := p.client.Watch(ctx, p.request(node.ReadCommand, s.id), func(u node.Update) error {
 		s.take(u)
-		if s.heardAll(tallyOf(s.outcomes(p.now()))) {
+		if s.synced || s.heardAll(exec.Count(s.outcomes(p.now()))) {
 			return errEnough
 		}
 		quiet.Reset(quietTime)

@@ -111,27 +111,48 @@ func (a *app) found(n host.NewHost, fleetName, opName, recoveryFile string) erro
 		return err
 	}
 	root, recovery := rootKey{FleetName: fleetName, Seed: newSeed()}, newSeed()
-	id, err := host.Found(n, host.Founder{
+	keys := keyRing{app: a}
+	_, err = host.Found(n, host.Founder{
 		Fleet: fleetName, Operator: opName, Key: ed25519.NewKeyFromSeed(me.Seed), HPKE: operator.HPKE,
 		Root: ed25519.NewKeyFromSeed(root.Seed), Recovery: ed25519.NewKeyFromSeed(recovery).Public().(ed25519.PublicKey),
+		Keep: func(id fleet.ID) error {
+			me.Fleet, root.Fleet = id, id
+			return keys.keep(me, root, recoveryFile, recoveryText(recovery)+"\n")
+		},
 	}, time.Now())
 	if err != nil {
+		keys.takeBack()
 		return err
-	}
-	me.Fleet, root.Fleet = id, id
-	err = a.writeIdentity(a.identityPath(), me)
-	if err == nil {
-		err = a.writeRootKey(a.rootKeyPath(), root)
-	}
-	if err == nil && recoveryFile != "" {
-		err = a.writeKey(recoveryFile, recoveryText(recovery)+"\n")
-	}
-	if err != nil { // a fleet that nobody can command is none
-		return fleet.Errorf(fleet.KindOf(err), "the fleet was not founded: %w", err).
-			Hinted("remove %s, mend that, and run muster init again", n.Dir)
 	}
 	a.tellFounded(n, fleetName, recovery, recoveryFile)
 	return nil
+}
+
+// keyRing is the key files that init has written so far.
+type keyRing struct {
+	app     *app
+	written []string
+}
+
+func (k *keyRing) keep(me identity, root rootKey, recoveryFile, recovery string) error {
+	files := []struct{ path, text string }{{k.app.identityPath(), me.text()}, {k.app.rootKeyPath(), root.text()}}
+	if recoveryFile != "" {
+		files = append(files, struct{ path, text string }{recoveryFile, recovery})
+	}
+	for _, f := range files {
+		if err := k.app.writeKey(f.path, f.text); err != nil {
+			return err
+		}
+		k.written = append(k.written, f.path)
+	}
+	return nil
+}
+
+// takeBack removes the keys of a fleet that was not founded.
+func (k *keyRing) takeBack() {
+	for _, path := range k.written {
+		_ = os.Remove(path)
+	}
 }
 
 func (a *app) tellFounded(n host.NewHost, fleetName string, recovery []byte, recoveryFile string) {

@@ -23,7 +23,13 @@ func newJoinCommand(a *app) *cobra.Command {
 		file  string
 	)
 	cmd := &cobra.Command{
-		Use: "join STRING", Short: "Enrol this host with a join string", Args: cobra.MaximumNArgs(1),
+		Use: "join STRING", Short: "Enrol this host with a join string", 
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return lacks(cmd, fmt.Sprintf("one join string, which is one word, but got %d words", len(args)))
+			}
+			return nil
+		},
 		Long: `Enrol this host with a join string.
 
 The string is a secret; a file (--join-file, or - for standard input) keeps it out of the process list. Then start the

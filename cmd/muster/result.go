@@ -118,7 +118,7 @@ func wholeRunes(s exec.Stream) (head, tail []byte) {
 
 // showResult prints what came of a command.
 func (a *app) showResult(s *sight, outcomes []exec.Outcome, began time.Time) error {
-	t := tallyOf(outcomes)
+	t := exec.Count(outcomes)
 	switch a.flags.output {
 	case asJSON:
 		return a.printJSON(a.resultOf(s, outcomes, t))

@@ -16,6 +16,7 @@ type sight struct {
 	info    *node.CommandInfo // nil until servers have told
 	reports map[fleet.ID]exec.Report
 	roll    roll
+	synced  bool // servers have told all that they had when the watch began
 }
 
 func newSight(id fleet.UUID, nodes []fleet.ID, expires time.Time, all roll) *sight {
@@ -30,26 +31,16 @@ func (s *sight) take(u node.Update) {
 		}
 		s.nodes, s.expires = s.info.Nodes, time.UnixMilli(s.info.Body.Header.Expires)
 	}
-	if r := u.Report; r != nil && r.Command == s.id && r.Seq > s.reports[r.Node].Seq {
-		s.reports[r.Node] = *r
+	if r := u.Report; r != nil && r.Command == s.id {
+		if old, had := s.reports[r.Node]; !had || exec.Supersedes(old, *r) {
+			s.reports[r.Node] = *r
+		}
 	}
+	s.synced = s.synced || u.Synced
 }
 
 func (s *sight) outcomes(now time.Time) []exec.Outcome {
 	return exec.Outcomes(s.nodes, s.reports, s.roll.online, s.expires, now)
-}
-
-// tallyOf counts outcomes. A node that was lost while it ran is not waited for: it counts as unreachable until it comes
-// back and tells.
-func tallyOf(outcomes []exec.Outcome) exec.Tally {
-	counted := make([]exec.Outcome, len(outcomes))
-	for i, o := range outcomes {
-		if o.Status == exec.InProgress && !o.Reachable {
-			o.Status = exec.Pending
-		}
-		counted[i] = o
-	}
-	return exec.Count(counted)
 }
 
 // heardAll reports whether no news can change what is shown now, but for nodes whose end is unknown.

@@ -224,7 +224,7 @@ func (w *town) Read(_ context.Context, signed auth.Envelope) (node.Answer, error
 }
 
 func (w *town) Watch(ctx context.Context, signed auth.Envelope, each func(node.Update) error) error {
-	told, first := 0, true
+	told, first, synced := 0, true, false
 	for {
 		w.mu.Lock()
 		read, err := node.OpenRead(w.state.Record, signed, time.Now())
@@ -253,6 +253,12 @@ func (w *town) Watch(ctx context.Context, signed auth.Envelope, each func(node.U
 		for _, r := range reports {
 			told++
 			if err := each(node.Update{Report: &r, Servers: 1}); err != nil {
+				return err
+			}
+		}
+		if !synced {
+			synced = true
+			if err := each(node.Update{Servers: 1, Synced: true}); err != nil {
 				return err
 			}
 		}

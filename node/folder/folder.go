@@ -100,6 +100,9 @@ func (f *Folder) Dir() string { return f.dir }
 func (f *Folder) Close() error {
 	var err error
 	if f.record != nil {
+		f.mu.Lock()
+		_ = f.flush() // what the disk does not take comes again from the peers
+		f.mu.Unlock()
 		err = f.record.Close()
 	}
 	return errors.Join(err, f.lock.Close())
@@ -123,13 +126,11 @@ func readIdentity(dir, name string) (Identity, error) {
 
 // PutIdentity writes who this host is. It is the last file that makes a folder a host.
 func (f *Folder) PutIdentity(i Identity) error {
-	if err := f.write(identityName, i); err != nil {
-		return err
+	err := f.write(identityName, i)
+	if err == nil {
+		_ = os.Remove(filepath.Join(f.dir, joiningName)) // else Open does it
 	}
-	if err := os.Remove(filepath.Join(f.dir, joiningName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return diskError("remove", filepath.Join(f.dir, joiningName), err)
-	}
-	return nil
+	return err
 }
 
 // Joining returns the keys of an enrolment of that name in that fleet that was begun here and may have been counted. A
@@ -169,7 +170,10 @@ func (f *Folder) PutFloor(floor Floor) error {
 		floor.Length, floor.Head = f.kept.Length, f.kept.Head
 	}
 	f.mu.Unlock()
-	return errors.Join(flushed, f.write("floor", floor))
+	if err := f.write("floor", floor); flushed == nil {
+		return err
+	}
+	return flushed
 }
 
 // GossipKeys reads the keys by epoch.

@@ -117,7 +117,7 @@ func Open(dir string) (*Folder, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := f.clear(nil); err != nil {
+	if err := f.clear([]string{joiningName}); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil

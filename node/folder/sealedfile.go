@@ -117,10 +117,19 @@ func diskError(verb, path string, err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		kind, hint = fleet.Denied, "run as the owner of that folder (root for a system agent), or choose another with --data-dir"
 	}
-	if inner, ok := errors.AsType[*fs.PathError](err); ok {
-		err = inner.Err // it names a path again, maybe of a temporary file
-	}
+	err = cause(err)
 	e := fleet.Errorf(kind, "cannot %s %s: %w", verb, path, err)
 	e.Hint = hint
 	return e
+}
+
+// cause returns what the system said, without the paths that os puts before it: a temporary file's name helps nobody.
+func cause(err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return e.Err
+	}
+	if e, ok := errors.AsType[*os.LinkError](err); ok {
+		return e.Err
+	}
+	return err
 }

@@ -127,7 +127,7 @@ func (l *link) hear() error {
 		return err
 	}
 	if h.Fleet != l.e.fleet {
-		return errAnotherFleet
+		return ErrAnotherFleet
 	}
 	if err := l.e.gate.Admit(l.peer, l.plane, h.Proof); err != nil {
 		return err

@@ -33,12 +33,12 @@ const (
 	streamCancelled quic.StreamErrorCode = 5 // the opener gave up
 )
 
-// errAnotherFleet is told from other refusals by its code, so that it can be said without naming either fleet.
-var errAnotherFleet = fleet.Errorf(fleet.Denied, "another fleet").Hinted("compare the fleet ID on both hosts: muster status")
+// ErrAnotherFleet is told from other refusals by its code, so that it can be said without naming either fleet.
+var ErrAnotherFleet = fleet.Errorf(fleet.Denied, "another fleet").Hinted("compare the fleet ID on both hosts: muster status")
 
 // closing returns the code and reason with which err is told to the peer.
 func closing(err error) (quic.ApplicationErrorCode, string) {
-	if errors.Is(err, errAnotherFleet) {
+	if errors.Is(err, ErrAnotherFleet) {
 		return closeAnotherFleet, ""
 	}
 	e, ok := errors.AsType[*fleet.Error](err)
@@ -52,7 +52,7 @@ func closing(err error) (quic.ApplicationErrorCode, string) {
 func closed(e *quic.ApplicationError, who string) *fleet.Error {
 	switch {
 	case e.ErrorCode == closeAnotherFleet:
-		return &fleet.Error{Kind: fleet.Denied, What: who + " belongs to another fleet", Hint: errAnotherFleet.Hint}
+		return fleet.Errorf(fleet.Denied, "%s belongs to %w", who, ErrAnotherFleet).Hinted("%s", ErrAnotherFleet.Hint)
 	case e.ErrorCode == closeSuperseded:
 		return &fleet.Error{Kind: fleet.Unavailable, What: "the connection to " + who + " was replaced by another"}
 	case e.ErrorCode >= closeRefused && e.ErrorCode <= closeRefused+quic.ApplicationErrorCode(fleet.Exhausted):

@@ -15,12 +15,13 @@ const DefaultQueue = 1024
 
 // Options are the network's faults. The zero value is a perfect network without delay.
 type Options struct {
-	Latency   time.Duration                      // every packet waits this long
-	Jitter    time.Duration                      // and up to this much more, evenly spread; it reorders
-	Loss      float64                            // probability that a packet vanishes, 0 to 1
-	Duplicate float64                            // probability that a packet comes twice, 0 to 1
-	Partition func(from, to netip.AddrPort) bool // true: nothing passes that way; nil: all passes
-	Queue     int                                // packets that wait at one Conn; further ones are dropped
+	Latency   time.Duration                              // every packet waits this long
+	Jitter    time.Duration                              // and up to this much more, evenly spread; it reorders
+	Loss      float64                                    // probability that a packet vanishes, 0 to 1
+	Duplicate float64                                    // probability that a packet comes twice, 0 to 1
+	Partition func(from, to netip.AddrPort) bool         // true: nothing passes that way; nil: all passes
+	Queue     int                                        // packets that wait at one Conn; further ones are dropped
+	Tap       func(from, to netip.AddrPort, data []byte) // sees every packet that is sent; it must not keep data; nil: nobody
 }
 
 // Counts tell what became of packets since New.
@@ -92,7 +93,7 @@ type packet struct {
 
 // send decides the packet's fate and starts its copies on their way.
 func (f *Fabric) send(from, to netip.AddrPort, data []byte) {
-	delays := f.fate(from, to)
+	delays := f.fate(from, to, data)
 	if len(delays) == 0 {
 		return
 	}
@@ -107,11 +108,14 @@ func (f *Fabric) send(from, to netip.AddrPort, data []byte) {
 }
 
 // fate returns the delay of each copy that will arrive; none when the packet is lost.
-func (f *Fabric) fate(from, to netip.AddrPort) []time.Duration {
+func (f *Fabric) fate(from, to netip.AddrPort, data []byte) []time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.counts.Sent++
 	o := f.opts
+	if o.Tap != nil {
+		o.Tap(from, to, data)
+	}
 	if f.closed || o.Partition != nil && o.Partition(from, to) || f.chance(o.Loss) {
 		f.counts.Dropped++
 		return nil

@@ -13,6 +13,7 @@ type Update struct {
 	Info    *Command `json:"command,omitempty"`
 	Report  *Report  `json:"report,omitempty"`
 	Servers int      `json:"servers"`
+	Synced  bool     `json:"synced,omitempty"`
 }
 
 // Report is what a node says of its run.
@@ -45,7 +46,7 @@ type Stream struct {
 
 // OfUpdate returns the shape of u.
 func OfUpdate(u node.Update) Update {
-	out := Update{Servers: u.Servers}
+	out := Update{Servers: u.Servers, Synced: u.Synced}
 	if u.Info != nil {
 		info := OfCommand(*u.Info)
 		out.Info = &info
@@ -59,7 +60,7 @@ func OfUpdate(u node.Update) Update {
 
 // Update returns what OfUpdate was given.
 func (u Update) Update() node.Update {
-	out := node.Update{Servers: u.Servers}
+	out := node.Update{Servers: u.Servers, Synced: u.Synced}
 	if u.Info != nil {
 		info := u.Info.Command()
 		out.Info = &info
