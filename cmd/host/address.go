@@ -32,6 +32,9 @@ func listen(addr netip.AddrPort) (*net.UDPConn, error) {
 	if err == nil {
 		return conn, nil
 	}
+	if said, ok := errors.AsType[*net.OpError](err); ok {
+		err = said.Err // it says the address once more
+	}
 	e := fleet.Errorf(fleet.Unavailable, "cannot bind %s/udp: %w", addr, err)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):

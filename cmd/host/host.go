@@ -267,11 +267,27 @@ func (h *Host) Run(ctx context.Context) error {
 		close(h.ready)
 	}
 	err := h.Agent.Run(ctx)
+	h.handOver()
 	stop()
 	if errors.Is(err, context.Canceled) {
 		err = nil
 	}
 	return errors.Join(err, h.close())
+}
+
+// handOverWait bounds how long a leader that stops waits for another to take the lead.
+const handOverWait = 2 * time.Second
+
+// handOver gives the lead away before this host stops, so that nobody has to notice that it is gone.
+func (h *Host) handOver() {
+	if h.quorum == nil || h.quorum.Status().State != quorum.Leading {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), handOverWait)
+	defer cancel()
+	if err := h.quorum.TransferLeadership(ctx); err != nil {
+		h.opts.Log.Debug("the lead was not handed over", "err", err)
+	}
 }
 
 func (h *Host) found(ctx context.Context) {

@@ -21,11 +21,15 @@ type runs struct {
 }
 
 func (r runs) Start(ctx context.Context, cmd exec.Command, digest fleet.ID) error {
-	return r.runner.Start(ctx, runner.Spec{
+	err := r.runner.Start(ctx, runner.Spec{
 		Command: cmd.Header.ID, Digest: digest, Issued: time.UnixMilli(cmd.Header.Issued), Expires: time.UnixMilli(cmd.Header.Expires),
 		Argv: cmd.Run.Argv, Script: cmd.Run.Script, Env: append([]string{"MUSTER_NODE=" + r.name}, cmd.Run.Env...), Dir: cmd.Run.Dir, User: cmd.Run.User,
 		Stdin: cmd.Run.Stdin, Timeout: time.Duration(cmd.Run.Timeout) * time.Millisecond,
 	})
+	if runner.Crossed(err) {
+		return nil // it may have started: an Ended event says what became of it
+	}
+	return err
 }
 
 func (r runs) Cancel(command fleet.UUID) error { return r.runner.Cancel(command) }

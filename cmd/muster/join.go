@@ -23,7 +23,7 @@ func newJoinCommand(a *app) *cobra.Command {
 		file  string
 	)
 	cmd := &cobra.Command{
-		Use: "join STRING", Short: "Enrol this host with a join string", 
+		Use: "join STRING", Short: "Enrol this host with a join string",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return lacks(cmd, fmt.Sprintf("one join string, which is one word, but got %d words", len(args)))

@@ -109,7 +109,7 @@ func (s *store) LastIndex() (uint64, error) { return s.bolt.LastIndex() }
 // GetLog reads an entry and checks its seal.
 func (s *store) GetLog(index uint64, entry *raft.Log) error {
 	err := readEntry(s.bolt, index, entry)
-	if errors.As(err, new(damaged)) {
+	if _, bad := errors.AsType[damaged](err); bad {
 		s.log.Error("the replica's log is damaged; it will be rebuilt at the next start", "file", s.path, "err", err)
 	}
 	return err

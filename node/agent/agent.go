@@ -56,11 +56,11 @@ type Agent struct {
 	hints  map[fleet.ID][]netip.AddrPort
 	orders held
 	facts  factsCache
-	leader fleet.ID // who answered as the leader last
-	said   map[string]time.Duration
-	gone   string // why peers refuse this node; empty: they do not
-	enrols sync.Mutex
-	leave  chan struct{}
+	leader fleet.ID      // who answered as the leader last
+	gone   string        // why peers refuse this node; empty: they do not
+	leave  chan struct{} // closed by Leave
+	over   chan struct{} // closed when the loop ends
+	copies copies
 }
 
 // picture is what everybody on this host reads without waiting.
@@ -75,8 +75,8 @@ type picture struct {
 func New(cfg Config) *Agent {
 	a := &Agent{
 		cfg: cfg, signer: auth.NewSigner(cfg.Key), log: cfg.Log, queue: make(chan node.Event, queueSize),
-		keys: cfg.Keys, hints: cfg.Hints, seen: map[fleet.ID]node.Sighting{}, orders: newHeld(), said: map[string]time.Duration{},
-		leave: make(chan struct{}),
+		keys: cfg.Keys, hints: cfg.Hints, seen: map[fleet.ID]node.Sighting{}, orders: newHeld(),
+		leave: make(chan struct{}), over: make(chan struct{}), copies: copies{},
 	}
 	if a.keys == nil {
 		a.keys = map[uint32][32]byte{}
@@ -108,8 +108,13 @@ func (a *Agent) Attach(s Shells) {
 // queueSize bounds events that wait for the loop. Beyond it bells are dropped, and others wait.
 const queueSize = 4096
 
-// Post brings an event to the loop.
-func (a *Agent) Post(ev node.Event) { a.queue <- ev }
+// Post brings an event to the loop; when that has ended, nobody needs it.
+func (a *Agent) Post(ev node.Event) {
+	select {
+	case a.queue <- ev:
+	case <-a.over:
+	}
+}
 
 // Bell takes a bell from the network. It never waits: a bell that finds no room is lost, as on the wire.
 func (a *Agent) Bell(data []byte) {
@@ -129,6 +134,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	var work sync.WaitGroup
 	defer work.Wait()
 	defer stop()
+	defer close(a.over)
 
 	core := node.New(node.Config{
 		Self: a.self, Facts: a.cfg.Facts, Seed: a.cfg.Seed, Record: a.cfg.Record,
@@ -213,13 +219,21 @@ func (a *Agent) complain(what string, err error) {
 	}
 }
 
+// startRun hands an order to the runner. What could not be started is final, so the ledger must know it too: otherwise
+// a later delivery would run what was reported as failed.
 func (a *Agent) startRun(ctx context.Context, e node.StartRun) {
+	id := e.Command.Header.ID
 	err := a.runner.Start(ctx, e.Command, e.Digest)
-	if err == nil || fleet.KindOf(err) == fleet.Conflict {
-		return // a conflict: the ledger has it already, and Recall told what it knows
+	switch {
+	case err == nil, ctx.Err() != nil: // the agent stops: the order comes again after the restart
+		return
+	case fleet.KindOf(err) == fleet.Conflict: // the ledger has it already, and Recall told what it knows
+		return
 	}
-	a.log.Warn("a command could not be started", "command", e.Command.Header.ID, "err", err)
-	a.Post(node.RunEnded{Command: e.Command.Header.ID, Status: exec.Failed, ExitCode: -1, Detail: "could not be started: " + err.Error()})
+	a.log.Warn("a command could not be started", "command", id, "err", err)
+	reason := "could not be started: " + err.Error()
+	a.complain("note that", a.runner.Refuse(id, e.Digest, reason))
+	a.Post(node.RunEnded{Command: id, Status: exec.Failed, ExitCode: -1, Detail: reason})
 }
 
 // keepActs makes acts durable, then visible. A disk that does not keep them stops the agent's progress, not its truth:
@@ -249,21 +263,6 @@ func (a *Agent) keepFloor(floor int64) {
 func (a *Agent) record() auth.Record { return a.picture.Load().record }
 
 func (a *Agent) now() time.Time { return a.picture.Load().clock.Now(a.cfg.Clock()) }
-
-// Warned remembers what was said, so that a lasting trouble fills no log.
-func (a *Agent) warnOnce(key, text string, args ...any) {
-	now := a.cfg.Clock().Boot
-	a.mu.Lock()
-	last, ok := a.said[key]
-	fresh := !ok || now-last > 10*time.Minute
-	if fresh {
-		a.said[key] = now
-	}
-	a.mu.Unlock()
-	if fresh {
-		a.log.Warn(text, args...)
-	}
-}
 
 func (a *Agent) ring(e node.Ring) {
 	data := e.Bell.Encode()

@@ -10,9 +10,10 @@ import (
 )
 
 const (
-	factsEvery = 10 * time.Second // how often servers that lack this node's facts are looked for
-	factsFresh = 5 * time.Second  // how long the facts of others are taken from memory
-	factsSlice = 500              // nodes in one answer would fit a frame; the list is cut there and said so
+	factsEvery = 5 * time.Second // how often new servers, which lack this node's facts, are looked for
+	factsSoon  = time.Second     // after one that could not take them
+	factsFresh = 5 * time.Second // how long the facts of others are taken from memory
+	factsSlice = 500             // nodes in one answer would fit a frame; the list is cut there and said so
 )
 
 type factsCache struct {
@@ -20,26 +21,27 @@ type factsCache struct {
 	facts map[fleet.ID]fleet.Facts
 }
 
-// tellFacts gives this node's facts to every server once.
+// tellFacts gives this node's facts to every server once, and to servers that come later.
 func (a *Agent) tellFacts(ctx context.Context) {
 	told := map[fleet.ID]bool{}
-	tick := time.NewTicker(factsEvery)
-	defer tick.Stop()
-	soon := time.NewTimer(200 * time.Millisecond)
-	defer soon.Stop()
+	next := time.NewTimer(factsSoon)
+	defer next.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
-		case <-soon.C:
+		case <-next.C:
 		}
 		signed := a.signer.Sign(auth.ForFacts, a.cfg.Fleet, factsBody{Header: auth.Header{Issued: a.now().UnixMilli()}, Facts: a.cfg.Facts})
+		wait := factsEvery
 		for _, id := range a.servers() {
-			if !told[id] {
-				told[id] = a.ask(ctx, id, askPutFacts, signed, nil) == nil
+			if !told[id] && a.ask(ctx, id, askPutFacts, signed, nil) != nil {
+				wait = factsSoon
+				continue
 			}
+			told[id] = true
 		}
+		next.Reset(wait)
 	}
 }
 

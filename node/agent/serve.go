@@ -66,7 +66,7 @@ func (a *Agent) answer(ctx context.Context, peer fleet.ID, kind byte, body []byt
 	}
 	answer, err := a.dispatch(ctx, peer, kind, body)
 	if lead, ok := errors.AsType[NotLeader](err); ok {
-		return notLeader, wire.Marshal(leaderBody{lead.Leader}), nil
+		return notLeader, wire.Marshal(leaderBody(lead)), nil
 	}
 	return done, answer, err
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/muster-fleet/muster/consensus"
@@ -120,33 +121,56 @@ func (a *Agent) tend(ctx context.Context) {
 	a.complain("turn the gossip key", a.rotate(ctx))
 }
 
-// candidates asks every eligible server that gossip sees which replica it has.
+// copyFresh is how long an answer about a server's replica is good: a replica that was replaced is noticed by then.
+const copyFresh = 10 * time.Second
+
+// copies is which replica each server said it has, and when. Only tend's goroutine touches it.
+type copies map[fleet.ID]said
+
+type said struct {
+	incarnation uint64
+	at          time.Duration // by boot time
+}
+
+// candidates lists every eligible server with the replica it has, asking those that have not said lately.
 func (a *Agent) candidates(ctx context.Context) []Candidate {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
+	now := a.cfg.Clock().Boot
 	var out []Candidate
-	answers := make(chan Candidate)
-	asked := 0
+	var ask []int // of out
 	for entry := range a.record().Roster.All() {
 		if !entry.Server {
 			continue
 		}
-		asked++
 		c := Candidate{ID: entry.ID, Alive: a.alive(entry.ID), Zone: entry.Tags["zone"]}
-		go func() {
-			if c.ID == a.self {
-				c.Incarnation = a.quorum.Incarnation()
-			} else if c.Alive {
-				var body replicaBody
-				if a.ask(ctx, c.ID, askReplica, struct{}{}, &body) == nil {
-					c.Incarnation = body.Incarnation
-				}
-			}
-			answers <- c
-		}()
+		known, ok := a.copies[entry.ID]
+		switch {
+		case c.ID == a.self:
+			c.Incarnation = a.quorum.Incarnation()
+		case !c.Alive:
+			delete(a.copies, c.ID)
+		case ok && now-known.at < copyFresh:
+			c.Incarnation = known.incarnation
+		default:
+			ask = append(ask, len(out))
+		}
+		out = append(out, c)
 	}
-	for range asked {
-		out = append(out, <-answers)
+	var asked sync.WaitGroup
+	for _, i := range ask {
+		asked.Go(func() {
+			var body replicaBody
+			if a.ask(ctx, out[i].ID, askReplica, struct{}{}, &body) == nil {
+				out[i].Incarnation = body.Incarnation
+			}
+		})
+	}
+	asked.Wait()
+	for _, i := range ask {
+		if out[i].Incarnation != 0 {
+			a.copies[out[i].ID] = said{out[i].Incarnation, now}
+		}
 	}
 	return out
 }

@@ -87,6 +87,7 @@ func (e NotLeader) Error() string {
 
 // Runner runs commands on this host. What happens to them comes back as node events.
 type Runner interface {
+	// Start returns an error only if nothing was started and the ledger does not say that it was.
 	Start(ctx context.Context, cmd exec.Command, digest fleet.ID) error
 	Cancel(command fleet.UUID) error
 	Refuse(command fleet.UUID, digest fleet.ID, reason string) error
