@@ -43,29 +43,38 @@ func (a *Agent) enrolPeer(s Stream) error {
 	return a.sendRecord(ctx, s, s.Peer())
 }
 
-// enrol brings an enrolment about: here on a server, else through one.
+// enrol brings an enrolment about: here on a server, else through one. A token that was made a moment ago may not have
+// reached every server yet, but the leader knows it.
 func (a *Agent) enrol(ctx context.Context, request auth.Envelope, peeked auth.EnrolRequest) error {
 	if entry, err := a.record().Roster.Enrolled(fleet.Sum(peeked.Key)); err == nil && entry.Name == peeked.Name {
 		return nil // the answer to its first try was lost
 	}
-	if a.replica != nil && a.quorum.Status().Member {
-		_, err := a.countersign(ctx, request, peeked)
-		return err
+	servers, last := a.servers(), fleet.Errorf(fleet.Unavailable, "no server is known here")
+	if a.replica != nil {
+		if s := a.quorum.Status(); s.Member {
+			_, err := a.countersign(ctx, request, peeked)
+			if fleet.KindOf(err) != fleet.NotFound || s.Leading || s.Leader.IsZero() {
+				return err
+			}
+			servers = []fleet.ID{s.Leader}
+		}
 	}
-	var last error
-	for _, id := range a.servers() {
+	return a.enrolAt(ctx, servers, request, last)
+}
+
+// enrolAt asks server after server until one answers for all of them.
+func (a *Agent) enrolAt(ctx context.Context, servers []fleet.ID, request auth.Envelope, last error) error {
+	for _, id := range servers {
 		var result consensus.Result
 		err := a.ask(ctx, id, askEnrol, request, &result)
 		if err == nil {
 			return result.Err()
 		}
-		if !retriable(err) {
+		if unknown := fleet.KindOf(err) == fleet.NotFound; !unknown && !retriable(err) {
 			return err
+		} else if unknown || fleet.KindOf(last) != fleet.NotFound {
+			last = err
 		}
-		last = err
-	}
-	if last == nil {
-		last = fleet.Errorf(fleet.Unavailable, "no server is known here")
 	}
 	return last
 }

@@ -200,13 +200,30 @@ func (a *Agent) answerPropose(ctx context.Context, peer fleet.ID, body []byte) (
 	return wire.Marshal(result), err
 }
 
-// commit stamps an entry with this leader's time and proposes it.
+// commit stamps an entry with this leader's time and proposes it, unless the newest state answers it already: a
+// statement that was taken before, or one that would be refused. So a member that floods the leader fills no log.
 func (a *Agent) commit(ctx context.Context, e consensus.Entry) (consensus.Result, error) {
-	v, err := a.quorum.Propose(ctx, consensus.Encode(e, a.cfg.Clock().Wall.UnixMilli()))
+	now := a.cfg.Clock().Wall.UnixMilli()
+	if result, known := a.rehearse(e, now); known {
+		if err := a.quorum.Read(ctx); err != nil { // the state may be behind, and this host no leader any more
+			return result, err
+		}
+		if result, known = a.rehearse(e, now); known {
+			return result, nil
+		}
+	}
+	v, err := a.quorum.Propose(ctx, consensus.Encode(e, now))
 	if err != nil {
 		return consensus.Result{}, err
 	}
 	return resultOf(v), nil
+}
+
+// rehearse applies an entry to a copy of the state. known says that proposing it would change nothing.
+func (a *Agent) rehearse(e consensus.Entry, now int64) (result consensus.Result, known bool) {
+	state := a.replica.State()
+	next, result := state.Apply(e, now)
+	return result, result.Why != "" || next.Act == state.Act
 }
 
 func (a *Agent) answerRead(ctx context.Context, body []byte) ([]byte, error) {
