@@ -129,3 +129,32 @@ func MayCancel(c *auth.Charter, op auth.Operator, name string, tags map[string]s
 	})
 	return err
 }
+
+// MayRun is the fast no: it asks policy about every node of an order, as those nodes will, so that a command that all
+// would refuse is not sent. It is no judgement: a record that is behind says yes.
+func MayRun(order Order, record auth.Record, now time.Time) error {
+	if record.Charter == nil {
+		return nil
+	}
+	cmd, op, err := order.Verify(record.Charter, now)
+	if err != nil {
+		if fleet.KindOf(err) == fleet.Unavailable {
+			return nil
+		}
+		return err
+	}
+	for _, id := range order.Nodes {
+		entry, err := record.Roster.Enrolled(id)
+		if err != nil {
+			continue
+		}
+		_, err = record.Charter.Policy().Decide(auth.Ask{
+			Principal: op.AsPrincipal(), Action: auth.ActRun, User: cmd.Run.User, Shell: cmd.Run.Shell(),
+			Resource: auth.Resource{Type: "Node", Name: entry.Name, Tags: entry.Tags},
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -339,3 +339,25 @@ func TestJudgeCancel(t *testing.T) {
 		t.Errorf("without a record: %v", err)
 	}
 }
+
+func TestMayRunSaysNoBeforeAnythingIsSent(t *testing.T) {
+	f := authtest.Found("may run")
+	nodes := []fleet.ID{f.Nodes[0].ID}
+	order := func(user string) exec.Order {
+		cmd := exec.Command{
+			Header: f.Header(time.Hour), Target: "all", Count: 1, Set: exec.SetDigest(nodes),
+			Run: exec.Run{Argv: []string{"true"}, User: user, Timeout: 1000},
+		}
+		return exec.Order{Statement: f.Sign(auth.ForCommand, cmd), Nodes: nodes}
+	}
+	if err := exec.MayRun(order(""), f.Record, f.Now); err != nil {
+		t.Fatalf("the first policy lets root operators run: %v", err)
+	}
+	f.SetPolicy(auth.FirstPolicy + `@id("not-as-root") forbid (principal, action == Action::"run", resource) when { context.user == "root" };`)
+	if err := exec.MayRun(order("root"), f.Record, f.Now); fleet.KindOf(err) != fleet.Denied || !strings.Contains(err.Error(), "not-as-root") {
+		t.Fatalf("got %v", err)
+	}
+	if err := exec.MayRun(order("web"), f.Record, f.Now); err != nil {
+		t.Fatal(err)
+	}
+}

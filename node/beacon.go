@@ -16,7 +16,7 @@ const digestEvery = 10 * time.Second
 const floorStep = time.Minute
 
 func (n *Node) gossiped(ev Gossiped) {
-	n.seen = make(map[fleet.ID]Sighting, len(ev.Members))
+	clear(n.seen)
 	for _, s := range ev.Members {
 		n.seen[s.ID] = s
 	}
@@ -39,7 +39,7 @@ func (n *Node) members() []fleet.ID {
 			n.online = append(n.online, id)
 		}
 	}
-	slices.SortFunc(n.online, fleet.ID.Compare)
+	slices.SortFunc(n.online, byID)
 	return n.online
 }
 
@@ -53,6 +53,9 @@ func (n *Node) dueDigest(at auth.Instant) []Effect {
 		return nil
 	}
 	n.digestAt = at.Boot + digestEvery*3/4 + time.Duration(n.random.Int64N(int64(digestEvery/2)))
+	if self, err := n.record.Roster.Enrolled(n.self); n.clock.Heard == 0 && err == nil && self.Server {
+		n.digestAt = at.Boot + retryAfter // it tells others the time: it must soon know whether it is right
+	}
 	return []Effect{ExchangeBeacons{With: peer}}
 }
 
@@ -102,8 +105,7 @@ func (n *Node) hearBeacon(at auth.Instant, from fleet.ID, e auth.Envelope, direc
 	}
 	var out []Effect
 	if direct {
-		n.clock = n.clock.Hear(b.Time, at)
-		out = n.keepFloor()
+		out = n.hearTime(at, b.Time)
 	} else {
 		out = n.overhear(at, b.Time)
 	}
@@ -124,6 +126,16 @@ func (n *Node) strangeBeacon(at auth.Instant, from fleet.ID, e auth.Envelope) []
 	}
 	n.acts.strange = []auth.Envelope{e}
 	return n.hintedActs(at, from)
+}
+
+// hearTime takes a server's own word on the time. Where others had brought a later one, that one counts from now on: it
+// is no earlier than that.
+func (n *Node) hearTime(at auth.Instant, ms int64) []Effect {
+	n.clock = n.clock.Hear(ms, at)
+	if n.clock.Heard == 0 && n.clock.Floor > 0 && n.clock.Floor-ms < auth.MaxSkew.Milliseconds() {
+		n.clock.Heard = at.Boot
+	}
+	return n.keepFloor()
 }
 
 func (n *Node) overhear(at auth.Instant, ms int64) []Effect {

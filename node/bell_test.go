@@ -73,7 +73,7 @@ func TestHintsAreGivenUp(t *testing.T) {
 	if len(asked) != maxTries || asked[0].From != w.Nodes[1].ID || asked[1].From != w.Nodes[4].ID {
 		t.Errorf("asked %d times, want %d, holders first: %v", len(asked), maxTries, asked)
 	}
-	if len(h.node.orders.byID) != 0 || h.node.busy() {
+	if len(h.node.orders.byID) != 0 || h.busy() {
 		t.Error("something is left of it")
 	}
 }

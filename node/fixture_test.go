@@ -144,7 +144,7 @@ func (h *host) step(ev Event) []Effect {
 		h.Errorf("after %T the deadline is %s in the past", ev, h.at.Boot-deadline)
 	case deadline > h.at.Boot+2*digestEvery:
 		h.Errorf("after %T the next step is %s away", ev, deadline-h.at.Boot)
-	case h.node.busy() && deadline > h.at.Boot+retryAfter:
+	case h.busy() && deadline > h.at.Boot+retryAfter:
 		h.Errorf("after %T something waits, and the next step is %s away", ev, deadline-h.at.Boot)
 	}
 	for _, r := range of[Ring](out) {
@@ -155,6 +155,12 @@ func (h *host) step(ev Event) []Effect {
 		}
 	}
 	return out
+}
+
+// busy reports whether something waits.
+func (h *host) busy() bool {
+	_, lacksKey := h.node.keys.missing(h.node.record)
+	return len(h.node.orders.open) > 0 || h.node.outbox.owing() || h.node.behind() || lacksKey
 }
 
 // pass lets time pass, ticking as the deadline says.
@@ -252,3 +258,6 @@ func alter(e auth.Envelope) auth.Envelope {
 	e.Body[len(e.Body)-1] ^= 1
 	return e
 }
+
+// seq returns the Seq of a command's newest report.
+func (h *host) seq(command fleet.UUID) uint32 { return h.node.outbox.byID[command].report.Seq }

@@ -108,28 +108,40 @@ func (n *Node) due(at auth.Instant) []Effect {
 	return append(out, n.dueReports(at)...)
 }
 
-// Deadline returns the boot time at which the next Tick is wanted.
+// Deadline returns the boot time at which the next Tick is wanted. While anything waits, it is retryAfter away at most.
 func (n *Node) Deadline(at auth.Instant) time.Duration {
 	next := n.digestAt
-	if n.missesOrders() && !n.orders.asking {
-		next = min(next, n.orders.retryAt)
-	}
 	if n.tellAt != 0 {
 		next = min(next, n.tellAt)
 	}
 	if len(n.rings) > 0 {
 		next = min(next, n.rings[0].at) // all wait equally long, so the first is due first
 	}
-	if n.busy() {
-		next = min(next, at.Boot+retryAfter)
+	if len(n.orders.open) > 0 {
+		next = min(next, n.orders.wakeAt)
+	}
+	if n.outbox.owing() {
+		next = min(next, n.outbox.wakeAt)
+	}
+	if n.missesOrders() && !n.orders.asking {
+		next = min(next, n.orders.retryAt)
+	}
+	if n.behind() {
+		next = soonest(at, min(next, at.Boot+retryAfter), n.acts.retryAt)
+	}
+	if _, lacksKey := n.keys.missing(n.record); lacksKey {
+		next = soonest(at, min(next, at.Boot+retryAfter), n.keys.retryAt)
 	}
 	return max(next, at.Boot)
 }
 
-// busy reports whether something waits that is looked at again every retryAfter.
-func (n *Node) busy() bool {
-	_, lacksKey := n.keys.missing(n.record)
-	return len(n.orders.open) > 0 || n.outbox.owing() || n.behind() || lacksKey
+// soonest returns when to look again at something that may be done from retryAt on. What may be done by now and was not
+// waits for an answer, not for time.
+func soonest(at auth.Instant, next, retryAt time.Duration) time.Duration {
+	if retryAt <= at.Boot {
+		return next
+	}
+	return min(next, retryAt)
 }
 
 // Record returns the newest record.

@@ -34,7 +34,9 @@ type order struct {
 	obeyed   bool        // a cancel by somebody who may
 	warned   bool        // of a clock that keeps it waiting, or of a cancel without right
 	received int64
+	issued   int64
 	expires  int64
+	since    time.Duration // boot time at which it was complete
 	judged   judgement
 }
 
@@ -49,6 +51,7 @@ type orders struct {
 	byID    map[fleet.UUID]*order
 	age     []fleet.UUID
 	open    []*order            // Pending: they wait for bytes, for the record, or for time
+	wakeAt  time.Duration       // boot time at which an open one is looked at again
 	asked   map[fleet.UUID]bool // questions under way, also those for orders that were forgotten meanwhile
 	heard   map[hearing]bool
 	echoes  []hearing
@@ -310,7 +313,8 @@ func (n *Node) takeOrder(at auth.Instant, x *order, o exec.Order, cmd exec.Comma
 	}
 	o.Nodes = n.sets.share(cmd.Set, o.Nodes)
 	x.order, x.have, x.set = o, true, cmd.Set
-	x.received, x.expires, x.retryAt = n.Now(at).UnixMilli(), cmd.Header.Expires, at.Boot+retryAfter
+	x.received, x.issued, x.expires = n.Now(at).UnixMilli(), cmd.Header.Issued, cmd.Header.Expires
+	x.since, x.retryAt = at.Boot, at.Boot+retryAfter
 	if !o.Has(n.self) {
 		x.settle(exec.Refused) // not meant: nothing to run, to pass on or to report
 		return nil
@@ -347,8 +351,21 @@ func (n *Node) judge(at auth.Instant, x *order) []Effect {
 		return n.catchUpFor(at, x)
 	case n.clock.Suspect(at) != 0 && verdict.Status == exec.Pending:
 		return n.suspect(at, x, n.clock.Suspect(at))
+	case n.mayBeWrong(at, x):
+		return nil
 	}
 	return n.decide(at, x, verdict)
+}
+
+// clockWait is how long an order that seems to be from another time waits for a server's word on this host's clock.
+const clockWait = time.Minute
+
+// mayBeWrong reports whether an order is out of its time by a clock that no server has spoken of since this agent
+// started. It may be the clock that is wrong, and a refusal is for good.
+func (n *Node) mayBeWrong(at auth.Instant, x *order) bool {
+	now := n.Now(at)
+	out := now.UnixMilli() > x.expires || now.Add(auth.MaxSkew).UnixMilli() < x.issued
+	return out && n.clock.Heard == 0 && at.Boot < x.since+clockWait
 }
 
 // catchUpFor fetches the record that an order needs: from who had the order, else from a server.
@@ -378,7 +395,7 @@ func (n *Node) decide(at auth.Instant, x *order, v exec.Verdict) []Effect {
 		out = append(out, RefuseRun{Command: x.id, Digest: digest, Reason: v.Reason})
 	}
 	x.settle(v.Status)
-	return append(out, n.outbox.put(at, n.blank(x, v.Status, v.Reason))...)
+	return append(out, n.tell(at, n.blank(x, v.Status, v.Reason))...)
 }
 
 // suspect keeps an order waiting while this host's clock cannot be trusted, and says so.
@@ -388,7 +405,7 @@ func (n *Node) suspect(at auth.Instant, x *order, off time.Duration) []Effect {
 	}
 	x.warned = true
 	text := "waits: this host's clock is " + off.Round(time.Second).Abs().String() + " " + aheadOrBehind(off) + " the fleet's"
-	out := n.outbox.put(at, n.blank(x, exec.Pending, text))
+	out := n.tell(at, n.blank(x, exec.Pending, text))
 	if n.clockWarned {
 		return out
 	}
@@ -433,6 +450,11 @@ func (n *Node) dueOrders(at auth.Instant) []Effect {
 			n.orders.drop(x)
 		}
 	}
-	n.orders.open = slices.DeleteFunc(n.orders.open, func(x *order) bool { return !x.waits() })
+	o := &n.orders
+	o.open = slices.DeleteFunc(o.open, func(x *order) bool { return !x.waits() })
+	o.wakeAt = at.Boot + retryAfter
+	for _, x := range o.open {
+		o.wakeAt = soonest(at, o.wakeAt, x.retryAt)
+	}
 	return out
 }

@@ -36,8 +36,9 @@ type owed struct {
 type outbox struct {
 	byID   map[fleet.UUID]*owed
 	age    []fleet.UUID
-	open   []*owed // those that too few servers have, or of which an answer is awaited
-	output int     // bytes of output in all reports
+	open   []*owed       // those that too few servers have, or of which an answer is awaited
+	wakeAt time.Duration // boot time at which an open one is looked at again
+	output int           // bytes of output in all reports
 }
 
 func newOutbox() outbox { return outbox{byID: map[fleet.UUID]*owed{}} }
@@ -58,19 +59,42 @@ func (o *outbox) reopen(x *owed) {
 	}
 }
 
-// put makes r the newest report of its command. dueReports sends it.
-func (o *outbox) put(at auth.Instant, r exec.Report) []Effect {
+// tell makes r the newest report of its command. dueReports sends it.
+func (n *Node) tell(at auth.Instant, r exec.Report) []Effect {
+	return n.outbox.put(at.Boot, seqAt(n.sequenceTime(at)), r)
+}
+
+// sequenceTime returns a time that goes on over restarts: the host's, unless that is known to be wrong. The floor, which
+// Now respects, does not: what is on disk of it lags behind.
+func (n *Node) sequenceTime(at auth.Instant) time.Time {
+	switch off := n.clock.Suspect(at); {
+	case off > 0:
+		return at.Wall.Add(-off)
+	case off < 0: // a host without a clock of its own, perhaps
+		return n.clock.Now(at)
+	}
+	return at.Wall
+}
+
+// seqAt returns a Seq that is higher than those given before, also before a restart: half-seconds since 2020, for
+// progress comes no faster. Otherwise servers would take what a restarted node says for older than what they have.
+func seqAt(now time.Time) uint32 {
+	const since = 1_577_836_800 // Unix seconds of 2020-01-01; uint32 lasts until 2088
+	return uint32(max(1, now.UnixMilli()/progressGap.Milliseconds()-since*time.Second.Milliseconds()/progressGap.Milliseconds()))
+}
+
+func (o *outbox) put(at time.Duration, seq uint32, r exec.Report) []Effect {
 	var out []Effect
 	x := o.byID[r.Command]
 	if x == nil {
-		out = o.forget(at.Boot)
+		out = o.forget(at)
 		x = &owed{taken: map[fleet.ID]uint32{}, asked: map[fleet.ID]bool{}, failed: map[fleet.ID]int{}}
 		o.byID[r.Command] = x
 		o.age = append(o.age, r.Command)
 	}
-	r.Seq = x.report.Seq + 1
+	r.Seq = max(x.report.Seq+1, seq)
 	o.output += outputOf(r) - outputOf(x.report)
-	x.report, x.retryAt, x.wait, x.since = r, 0, 0, at.Boot
+	x.report, x.retryAt, x.wait, x.since = r, 0, 0, at
 	o.reopen(x)
 	o.shed(x)
 	return out
@@ -162,25 +186,29 @@ func (o *outbox) lost(ev ReportLost, at time.Duration) {
 // dueReports sends what is owed to servers that lack it: two of the current ones shall have each report.
 func (n *Node) dueReports(at auth.Instant) []Effect {
 	o := &n.outbox
-	if len(o.open) == 0 {
+	o.wakeAt = at.Boot + retryAfter
+	servers := n.servers()
+	if len(o.open) == 0 || len(servers) == 0 {
 		return nil
 	}
 	var out []Effect
-	var open []*owed
+	open := o.open[:0]
 	for _, x := range o.open {
-		effects, settled := n.deliver(at, x)
-		out = append(out, effects...)
-		if x.open = !settled; x.open {
+		if at.Boot < x.retryAt {
+			o.wakeAt = min(o.wakeAt, x.retryAt)
 			open = append(open, x)
+			continue
 		}
+		out = append(out, n.deliver(x, servers)...)
+		x.open = false // until there is an answer
 	}
+	clear(o.open[len(open):])
 	o.open = open
 	return out
 }
 
-// deliver sends one report where it lacks, and reports whether enough servers have it.
-func (n *Node) deliver(at auth.Instant, x *owed) (out []Effect, settled bool) {
-	servers := n.servers()
+// deliver sends one report to servers that lack it, until two have it or are being given it.
+func (n *Node) deliver(x *owed, servers []fleet.ID) (out []Effect) {
 	need := min(copies, len(servers))
 	have := 0
 	for _, id := range servers {
@@ -188,8 +216,8 @@ func (n *Node) deliver(at auth.Instant, x *owed) (out []Effect, settled bool) {
 			have++
 		}
 	}
-	if have >= need || at.Boot < x.retryAt {
-		return nil, have >= need && len(x.asked) == 0 && need > 0
+	if have >= need {
+		return nil
 	}
 	for _, id := range n.ranked(x, servers) {
 		if have == need {
@@ -202,7 +230,7 @@ func (n *Node) deliver(at auth.Instant, x *owed) (out []Effect, settled bool) {
 		have++
 		out = append(out, SendReport{To: id, Report: x.report})
 	}
-	return out, false
+	return out
 }
 
 // ranked orders servers for one command: present ones first, then those that failed least, then so that commands
@@ -220,6 +248,9 @@ func (n *Node) ranked(x *owed, servers []fleet.ID) []fleet.ID {
 		places[i] = place{
 			id: id, gone: id != n.self && n.seen[id].Status != fleet.Online, failed: x.failed[id],
 			weight: binary.BigEndian.Uint64(sum[:8]),
+		}
+		if id == n.beacon.Leader { // it knows the command first; others take the report when they have caught up with it
+			places[i].weight = 0
 		}
 	}
 	slices.SortFunc(places, func(a, b place) int {
@@ -263,7 +294,7 @@ func (n *Node) runStarted(at auth.Instant, ev RunStarted) []Effect {
 	x.settle(exec.InProgress)
 	r := n.blank(x, exec.InProgress, "")
 	r.Started = ev.At
-	return n.outbox.put(at, r)
+	return n.tell(at, r)
 }
 
 // ended reports whether a final report of a command is kept. It never changes.
@@ -279,7 +310,7 @@ func (n *Node) runWrote(at auth.Instant, ev RunWrote) []Effect {
 	}
 	r := owing.report
 	r.Stdout, r.Stderr = ev.Stdout, ev.Stderr
-	return n.outbox.put(at, r)
+	return n.tell(at, r)
 }
 
 func (n *Node) runEnded(at auth.Instant, ev RunEnded) []Effect {
@@ -296,5 +327,5 @@ func (n *Node) runEnded(at auth.Instant, ev RunEnded) []Effect {
 	r := n.blank(x, ev.Status, ev.Detail)
 	r.ExitCode, r.Signal, r.Started, r.Ended = ev.ExitCode, clip(ev.Signal, exec.MaxSignal), ev.Started, ev.Ended
 	r.Stdout, r.Stderr = ev.Stdout, ev.Stderr
-	return append(out, n.outbox.put(at, r)...)
+	return append(out, n.tell(at, r)...)
 }

@@ -1,6 +1,9 @@
 package node
 
 import (
+	"bytes"
+	"slices"
+
 	"github.com/muster-fleet/muster/exec"
 	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/fleet"
@@ -55,7 +58,7 @@ func holds(set []fleet.ID, cmd exec.Command) bool {
 		return false
 	}
 	for i := 1; i < len(set); i++ {
-		if set[i-1].Compare(set[i]) >= 0 {
+		if byID(set[i-1], set[i]) >= 0 {
 			return false
 		}
 	}
@@ -91,9 +94,12 @@ func (n *Node) selects(cmd exec.Command) ([]fleet.ID, bool) {
 			ids = append(ids, entry.ID)
 		}
 	}
-	ids = exec.SortIDs(ids)
+	slices.SortFunc(ids, byID)
 	return ids, holds(ids, cmd)
 }
+
+// byID orders IDs as fleet.ID.Compare does.
+func byID(a, b fleet.ID) int { return bytes.Compare(a[:], b[:]) }
 
 // maxSets is how many frozen sets are shared. One of 10,000 nodes takes 320 KB.
 const maxSets = 4

@@ -227,10 +227,13 @@ func (w *town) until(what string, most time.Duration, holds func() bool) {
 func (w *town) settled() {
 	w.Helper()
 	up := w.running()
-	voters := 1
-	if len(up) >= 3 {
-		voters = 3
+	servers := 0
+	for entry := range up[0].host.Agent.Record().Roster.All() {
+		if entry.Server && slices.ContainsFunc(up, func(h *townHost) bool { return h.id == entry.ID }) {
+			servers++
+		}
 	}
+	voters := quorum.Target(servers, len(up))
 	w.until("all hosts see each other and the quorum is whole", 3*time.Minute, func() bool {
 		for _, h := range up {
 			s := h.status()
@@ -240,7 +243,7 @@ func (w *town) settled() {
 					online++
 				}
 			}
-			if s.Online != len(up) || len(s.Quorum.Voters) < voters || online < min(len(up), voters+2) {
+			if s.Online != len(up) || len(s.Quorum.Voters) < voters || online < min(servers, voters+2) {
 				return false
 			}
 		}

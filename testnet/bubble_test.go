@@ -134,7 +134,7 @@ func TestAnHourDown(t *testing.T) {
 		gone.kill()
 		w.settled()
 		fresh := w.enrol(w.token(1, true))
-		time.Sleep(49 * time.Minute)
+		time.Sleep(55 * time.Minute)
 		down.start()
 		w.settled()
 		w.converged()
@@ -168,8 +168,9 @@ func TestADownHostRunsWhatItMissed(t *testing.T) {
 
 // TestRemovedNode: its streams are closed, it is refused, and it runs nothing more.
 func TestRemovedNode(t *testing.T) {
-	inTown(t, 5, func(w *town) {
-		gone := w.hosts[4]
+	inTown(t, 4, func(w *town) {
+		gone := w.enrol(w.token(1, false)) // no server: all that it watches comes from others
+		w.settled()
 		first := w.hosts[0].send()
 		w.awaitRun(first, 10*time.Second, w.hosts...)
 		ended := make(chan error, 1)
@@ -179,11 +180,14 @@ func TestRemovedNode(t *testing.T) {
 		time.Sleep(time.Second)
 		w.hosts[0].remove(gone)
 		removed := time.Now()
-		if err := <-ended; fleet.KindOf(err) != fleet.Denied || !strings.Contains(err.Error(), "removed") {
-			w.Errorf("what it was watching ended with %v", err)
-		}
-		if took := time.Since(removed); took > 30*time.Second {
-			w.Errorf("its stream lived on for %s", took)
+		select {
+		case err := <-ended:
+			if fleet.KindOf(err) != fleet.Denied || !strings.Contains(err.Error(), "removed") {
+				w.Errorf("what it was watching ended with %v", err)
+			}
+			w.Logf("its streams were closed after %s", time.Since(removed))
+		case <-time.After(30 * time.Second):
+			w.Error("its stream lives on")
 		}
 		w.until("it knows", 30*time.Second, func() bool { return strings.Contains(strings.Join(gone.status().Warnings, " "), "removed") })
 		rest := w.others(gone)
@@ -308,37 +312,80 @@ func TestTwoOperators(t *testing.T) {
 	})
 }
 
-// TestClockOff: a host whose clock is ten minutes off holds commands, says so, and runs them once its clock is right.
+// TestClockOff: a host whose clock is ten minutes off holds commands, says so, and runs them once its clock is right. All
+// others work on, whatever it is to the fleet.
 func TestClockOff(t *testing.T) {
+	roles := map[string]func(w *town) *townHost{
+		"no server": func(w *town) *townHost {
+			h := w.enrol(w.token(1, false))
+			w.settled()
+			return h
+		},
+		"a spare":    func(w *town) *townHost { return w.spare() },
+		"the leader": func(w *town) *townHost { return w.awaitLeader() },
+	}
 	for name, off := range map[string]time.Duration{"ahead": 10 * time.Minute, "behind": -10 * time.Minute} {
-		for role, server := range map[string]bool{"a server": true, "no server": false} {
+		for role, choose := range roles {
 			t.Run(role+" "+name, func(t *testing.T) {
 				inTown(t, 4, func(w *town) {
-					wrong := w.enrol(w.token(1, server))
-					w.settled()
+					time.Sleep(30 * time.Second)
+					wrong := choose(w)
+					time.Sleep(30 * time.Second)
 					wrong.setClock(off)
 					time.Sleep(time.Minute)
-					command := w.hosts[0].send()
-					w.awaitRun(command, 20*time.Second, w.others(wrong)...)
-					w.until("it says why it waits", time.Minute, func() bool {
-						return strings.Contains(w.hosts[0].reports(command)[wrong.name].Detail, "clock is 10m")
-					})
-					if w.on(wrong, command) != 0 {
-						w.Fatal("it ran by a clock that is wrong")
-					}
-					if s := wrong.status(); s.ClockOff.Round(time.Minute) != off || !strings.Contains(strings.Join(s.Warnings, " "), "clock") {
-						w.Errorf("it says of itself %s and %q", s.ClockOff, s.Warnings)
-					}
-					for _, h := range w.others(wrong) {
-						if s := h.status(); s.ClockOff != 0 {
-							w.Errorf("%s thinks that its own clock is off by %s", h.name, s.ClockOff)
-						}
-					}
-					wrong.setClock(0)
-					w.awaitRun(command, time.Minute, wrong)
-					w.hosts[0].awaitStatus(command, exec.Success, time.Minute, w.hosts...)
+					w.holdsUntilMended(wrong, off)
+				})
+			})
+			t.Run(role+" starts "+name, func(t *testing.T) {
+				inTown(t, 4, func(w *town) {
+					time.Sleep(30 * time.Second)
+					wrong := choose(w)
+					wrong.kill()
+					wrong.setClock(off)
+					wrong.start()
+					w.settled()
+					time.Sleep(time.Minute)
+					w.holdsUntilMended(wrong, off)
 				})
 			})
 		}
 	}
+}
+
+// spare returns a server without a vote.
+func (w *town) spare() *townHost {
+	for _, h := range w.running() {
+		for _, s := range w.hosts[0].status().Quorum.Spares {
+			if s.ID == h.id {
+				return h
+			}
+		}
+	}
+	w.Fatal("there is no spare")
+	return nil
+}
+
+func (w *town) holdsUntilMended(wrong *townHost, off time.Duration) {
+	w.Helper()
+	right := w.others(wrong)
+	command := right[0].send()
+	w.awaitRun(command, 20*time.Second, right...)
+	w.until("it says why it waits", time.Minute, func() bool {
+		return strings.Contains(right[0].reports(command)[wrong.name].Detail, "this host's clock is ")
+	})
+	if w.on(wrong, command) != 0 {
+		w.Fatal("it ran by a clock that is wrong")
+	}
+	if s := wrong.status(); s.ClockOff.Round(time.Minute) != off || !strings.Contains(strings.Join(s.Warnings, " "), "clock") {
+		w.Errorf("it says of itself %s and %q", s.ClockOff, s.Warnings)
+	}
+	for _, h := range right {
+		if s := h.status(); s.ClockOff != 0 {
+			w.Errorf("%s thinks that its own clock is off by %s", h.name, s.ClockOff)
+		}
+	}
+	wrong.setClock(0)
+	w.awaitRun(command, time.Minute, wrong)
+	right[0].awaitStatus(command, exec.Success, time.Minute, w.running()...)
+	w.converged()
 }

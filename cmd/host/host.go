@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -30,6 +31,7 @@ import (
 type Options struct {
 	Dir       string
 	Version   string
+	Bind      string   // IP:PORT instead of what the folder says; empty: that
 	Advertise []string // added to what the folder says
 	Supervise []string // argv that re-executes this binary as a supervisor of runs
 	Clock     func() auth.Instant
@@ -93,53 +95,63 @@ func Start(opts Options) (h *Host, err error) {
 	if h.folder, err = folder.Open(opts.Dir); err != nil {
 		return h, err
 	}
-	identity, err := h.folder.Identity()
+	had, err := readFolder(h.folder)
 	if err != nil {
 		return h, err
 	}
-	h.ID, h.Name = identity.ID(), identity.Name
-	record, err := h.folder.LoadRecord(identity.Fleet)
+	h.ID, h.Name, h.founding = had.identity.ID(), had.identity.Name, had.founding
+	record, err := h.folder.LoadRecord(had.identity.Fleet)
 	if err != nil {
 		return h, err
 	}
-	if err := h.makeAgent(identity, record); err != nil {
+	h.makeAgent(had, record)
+	if err := h.openSocket(had.identity, had.settings); err != nil {
 		return h, err
 	}
-	if err := h.openSocket(identity); err != nil {
-		return h, err
-	}
-	return h, h.makeShells(identity, record)
+	return h, h.makeShells(had.identity, record)
 }
 
-func (h *Host) makeAgent(identity folder.Identity, record auth.Record) error {
-	floor, err := h.folder.Floor()
-	if err != nil {
-		return err
+// had is what the data folder holds beside the record.
+type had struct {
+	identity folder.Identity
+	settings folder.Host
+	floor    folder.Floor
+	keys     []folder.GossipKey
+	founding []consensus.Entry
+}
+
+// readFolder reads it all before anything in the folder is written: a damaged file stops the start, and nothing is
+// changed.
+func readFolder(f *folder.Folder) (h had, err error) {
+	if h.identity, err = f.Identity(); err != nil {
+		return h, err
 	}
-	keys, err := h.folder.GossipKeys()
-	if err != nil {
-		return err
+	if h.settings, err = f.Host(); err != nil {
+		return h, err
 	}
-	if h.founding, err = readFounding(h.folder); err != nil {
-		return err
+	if h.floor, err = f.Floor(); err != nil {
+		return h, err
 	}
+	if h.keys, err = f.GossipKeys(); err != nil {
+		return h, err
+	}
+	h.founding, err = readFounding(f)
+	return h, err
+}
+
+func (h *Host) makeAgent(had had, record auth.Record) {
 	var seed [8]byte
 	rand.Read(seed[:])
 	h.Agent = agent.New(agent.Config{
-		Key: identity.Key(), Fleet: identity.Fleet, Name: identity.Name, Version: h.opts.Version, Facts: Facts(h.opts.Version),
-		Record: record, Floor: floor.Time, Keys: keysOf(keys), Hints: hintsOf(h.folder.Peers()), Folder: disk{h.folder},
+		Key: had.identity.Key(), Fleet: had.identity.Fleet, Name: had.identity.Name, Version: h.opts.Version, Facts: Facts(h.opts.Version),
+		Record: record, Floor: had.floor.Time, Keys: keysOf(had.keys), Hints: hintsOf(h.folder.Peers()), Folder: disk{h.folder},
 		Clock: h.opts.Clock, Seed: binary.BigEndian.Uint64(seed[:]), Log: h.opts.Log,
 	})
-	return nil
 }
 
 // openSocket binds the UDP socket and finds the addresses at which others may reach it.
-func (h *Host) openSocket(identity folder.Identity) error {
-	settings, err := h.folder.Host()
-	if err != nil {
-		return err
-	}
-	bind, err := ParseBind(settings.Bind)
+func (h *Host) openSocket(identity folder.Identity, settings folder.Host) error {
+	bind, err := ParseBind(cmp.Or(h.opts.Bind, settings.Bind))
 	if err != nil {
 		return err
 	}
@@ -261,6 +273,7 @@ func (h *Host) Run(ctx context.Context) error {
 		go runs{h.runner, h.Name, func() time.Time { return h.opts.Clock().Wall }}.follow(h.Agent.Post)
 	}
 	go keepAddrs(ctx, h.gossip, h.addrs)
+	go h.Agent.Refetch(ctx)
 	if len(h.founding) > 0 {
 		go h.found(ctx)
 	} else {

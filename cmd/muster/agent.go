@@ -50,7 +50,11 @@ With --join it enrols the host first, if that was not done yet.`,
 					return err
 				}
 			}
-			return a.runAgent(ctx, flags.advertise, log)
+			bind := ""
+			if cmd.Flags().Changed("bind") {
+				bind = flags.bind
+			}
+			return a.runAgent(ctx, bind, flags.advertise, log)
 		},
 	}
 	flags.register(cmd)
@@ -103,7 +107,7 @@ func sameFleet(dir, text string) error {
 	return nil
 }
 
-func (a *app) runAgent(ctx context.Context, advertise []string, log *slog.Logger) error {
+func (a *app) runAgent(ctx context.Context, bind string, advertise []string, log *slog.Logger) error {
 	if err := keepSecretsOutOfCores(); err != nil {
 		log.Warn("core dumps could not be switched off", "err", err)
 	}
@@ -115,7 +119,7 @@ func (a *app) runAgent(ctx context.Context, advertise []string, log *slog.Logger
 		return err
 	}
 	h, err := host.Start(host.Options{
-		Dir: a.dataDir(), Version: version(), Advertise: advertise, Log: log,
+		Dir: a.dataDir(), Version: version(), Bind: bind, Advertise: advertise, Log: log,
 		Supervise: []string{"/proc/self/exe", superviseWord},
 	})
 	if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/ed25519"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -141,11 +142,19 @@ func (k *keyRing) keep(me identity, root rootKey, recoveryFile, recovery string)
 	}
 	for _, f := range files {
 		if err := k.app.writeKey(f.path, f.text); err != nil {
-			return err
+			return notKept(err)
 		}
 		k.written = append(k.written, f.path)
 	}
 	return nil
+}
+
+// notKept says what mends it that a key has no place.
+func notKept(err error) error {
+	if e, ok := errors.AsType[*fleet.Error](err); ok && e.Hint == "" {
+		return e.Hinted("no fleet was founded; give the keys another place: --identity FILE, --recovery-file FILE")
+	}
+	return err
 }
 
 // takeBack removes the keys of a fleet that was not founded.

@@ -25,7 +25,7 @@ type pen struct {
 func (a *app) inFleet(ctx context.Context, c *api.Client) (node.Status, error) {
 	s, err := c.Status(ctx)
 	if err == nil && s.Fleet.IsZero() {
-		err = fleet.Errorf(fleet.Unavailable, "this host is in no fleet yet").Hinted("muster init NAME, or muster join JOIN-STRING")
+		err = fleet.Errorf(fleet.Unavailable, "this host is in no fleet yet").Hinted("muster init --fleet NAME, or muster join JOIN-STRING")
 	}
 	return s, err
 }
@@ -71,6 +71,7 @@ func newHeader(s node.Status, now time.Time, life time.Duration) auth.Header {
 func newUUID() fleet.UUID {
 	var u fleet.UUID
 	rand.Read(u[:])
+	u[6], u[8] = u[6]&0x0f|0x40, u[8]&0x3f|0x80 // RFC 9562, version 4
 	return u
 }
 

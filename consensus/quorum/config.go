@@ -90,7 +90,7 @@ const (
 
 // Times that are no matter of taste per fleet.
 const (
-	commitTimeout    = 100 * time.Millisecond // followers learn of the last commit at most 2 of these later
+	commitTimeout    = 300 * time.Millisecond // followers learn of the last commit at most 2 of these later; each is a message to each of them, also when nothing happens
 	helloTimeout     = 10 * time.Second       // an accepted stream must say what it wants by then
 	lockTimeout      = time.Second            // for another process's lock on the files
 	strangerAfter    = 30 * time.Second       // without a leader, eligible strangers are listened to

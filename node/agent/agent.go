@@ -49,6 +49,7 @@ type Agent struct {
 
 	queue   chan node.Event
 	picture atomic.Pointer[picture]
+	own     atomic.Pointer[auth.Envelope] // the beacon that this server made last
 
 	mu     sync.Mutex
 	keys   map[uint32][32]byte
@@ -59,6 +60,7 @@ type Agent struct {
 	leader fleet.ID      // who answered as the leader last
 	gone   string        // why peers refuse this node; empty: they do not
 	leave  chan struct{} // closed by Leave
+	began  time.Duration // by boot time
 	over   chan struct{} // closed when the loop ends
 	copies copies
 }
@@ -85,6 +87,7 @@ func New(cfg Config) *Agent {
 		a.hints = map[fleet.ID][]netip.AddrPort{}
 	}
 	a.self = a.signer.ID()
+	a.began = cfg.Clock().Boot
 	a.picture.Store(&picture{record: cfg.Record, clock: auth.Clock{Floor: cfg.Floor}})
 	return a
 }
@@ -264,6 +267,13 @@ func (a *Agent) record() auth.Record { return a.picture.Load().record }
 
 func (a *Agent) now() time.Time { return a.picture.Load().clock.Now(a.cfg.Clock()) }
 
+// stamp returns the time that this server signs as the fleet's, in Unix milliseconds: its own clock's, or, where that is
+// known to be wrong, the fleet's as it was heard. One server's wrong clock must not move everybody's.
+func (a *Agent) stamp() int64 {
+	at := a.cfg.Clock()
+	return at.Wall.Add(-a.picture.Load().clock.Suspect(at)).UnixMilli()
+}
+
 func (a *Agent) ring(e node.Ring) {
 	data := e.Bell.Encode()
 	for _, id := range e.To {
@@ -273,9 +283,15 @@ func (a *Agent) ring(e node.Ring) {
 	}
 }
 
+// When members' addresses are kept for the next start.
+const (
+	firstSave = 5 * time.Second
+	saveEvery = time.Minute
+)
+
 // watchGossip passes gossip's picture on, and keeps addresses for the next start.
 func (a *Agent) watchGossip(ctx context.Context) {
-	save := time.NewTicker(time.Minute)
+	save := time.NewTimer(firstSave) // a host that is killed early must find its fleet again too
 	defer save.Stop()
 	rejoin := time.NewTicker(10 * time.Second)
 	defer rejoin.Stop()
@@ -292,6 +308,7 @@ func (a *Agent) watchGossip(ctx context.Context) {
 			}
 		case <-save.C:
 			a.complain("keep the members' addresses", a.cfg.Folder.PutPeers(a.everyHint()))
+			save.Reset(saveEvery)
 		}
 	}
 }

@@ -61,7 +61,9 @@ func (a *Agent) hearRefusal(err error) {
 
 func (a *Agent) exchange(ctx context.Context, with fleet.ID) {
 	var mine, theirs beaconBody
-	if p := a.picture.Load(); p.envelope.Format != 0 {
+	// Who has heard no server himself, and so cannot tell whether his clock is right, sends none: then a server answers
+	// with its own.
+	if p := a.picture.Load(); p.envelope.Format != 0 && p.clock.Heard != 0 {
 		mine.Beacon = []auth.Envelope{p.envelope}
 	}
 	if err := a.ask(ctx, with, askBeacon, mine, &theirs); err != nil {
@@ -251,6 +253,11 @@ func (a *Agent) nameOf(id fleet.ID) string {
 // Propose brings an entry to the leader and returns what it came to.
 func (a *Agent) Propose(ctx context.Context, e consensus.Entry) (consensus.Result, error) {
 	var result consensus.Result
+	if put, ok := e.(consensus.PutCommand); ok {
+		if err := exec.MayRun(exec.Order{Statement: put.Statement, Nodes: put.Nodes}, a.record(), a.now()); err != nil {
+			return result, err
+		}
+	}
 	answer, err := a.atLeader(ctx, askPropose, consensus.Encode(e, 0))
 	if err == nil {
 		err = wire.Unmarshal(answer, &result)

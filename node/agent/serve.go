@@ -116,7 +116,9 @@ func (a *Agent) answerBeacon(peer fleet.ID, body []byte) ([]byte, error) {
 	if len(theirs.Beacon) == 1 {
 		a.Post(node.BeaconHeard{From: peer, Envelope: theirs.Beacon[0]})
 	}
-	if p := a.picture.Load(); p.envelope.Format != 0 {
+	if own := a.own.Load(); own != nil && len(theirs.Beacon) == 0 {
+		mine.Beacon = []auth.Envelope{*own}
+	} else if p := a.picture.Load(); p.envelope.Format != 0 {
 		mine.Beacon = []auth.Envelope{p.envelope}
 	}
 	return wire.Marshal(mine), nil
@@ -203,7 +205,7 @@ func (a *Agent) answerPropose(ctx context.Context, peer fleet.ID, body []byte) (
 // commit stamps an entry with this leader's time and proposes it, unless the newest state answers it already: a
 // statement that was taken before, or one that would be refused. So a member that floods the leader fills no log.
 func (a *Agent) commit(ctx context.Context, e consensus.Entry) (consensus.Result, error) {
-	now := a.cfg.Clock().Wall.UnixMilli()
+	now := a.stamp()
 	if result, known := a.rehearse(e, now); known {
 		if err := a.quorum.Read(ctx); err != nil { // the state may be behind, and this host no leader any more
 			return result, err

@@ -18,6 +18,7 @@ import (
 // What a server does beside answering: beacons, and, as the leader, the set of voters and the gossip key.
 const (
 	beaconEvery = 3 * time.Second
+	listenFirst = 5 * time.Second // for another server's beacon; when all start at once, nobody has one
 	tendEvery   = time.Second
 	pruneEvery  = time.Hour
 	actsPerFeed = 256
@@ -84,17 +85,26 @@ func (a *Agent) serve(ctx context.Context) {
 // sendBeacon makes this server's summary of the newest state, for the loop to pass on.
 func (a *Agent) sendBeacon() bool {
 	s, state := a.quorum.Status(), a.replica.State()
-	if _, enrolled := state.Record.Roster.Node(a.self); !s.Member || !enrolled {
+	if _, enrolled := state.Record.Roster.Node(a.self); !s.Member || !enrolled || !a.maySayTheTime(s) {
 		return false
 	}
 	r := state.Record
 	b := auth.Beacon{
-		Time: a.cfg.Clock().Wall.UnixMilli(), Epoch: r.Charter.Epoch(), CharterHead: r.Charter.Head(), CharterLen: r.Charter.Len(),
+		Time: a.stamp(), Epoch: r.Charter.Epoch(), CharterHead: r.Charter.Head(), CharterLen: r.Charter.Len(),
 		RecordHead: r.Head, RecordLen: r.Length, Act: state.Act, GossipEpoch: r.Sending.Epoch, Term: s.Term, Leader: s.Leader,
 		Voters: firstSorted(s.Voters, auth.MaxVoters), Spares: firstSorted(s.Spares, auth.MaxSpares), FleetVersion: uint16(consensus.EntryVersion),
 	}
-	a.Post(node.BeaconMade{Beacon: b, Envelope: a.signer.Sign(auth.ForBeacon, a.cfg.Fleet, b)})
+	signed := a.signer.Sign(auth.ForBeacon, a.cfg.Fleet, b)
+	a.own.Store(&signed)
+	a.Post(node.BeaconMade{Beacon: b, Envelope: signed})
 	return true
+}
+
+// maySayTheTime reports whether this server may tell the fleet what time it is. A host may wake up with a clock that is
+// wrong, and its beacon would move everybody's: so it hears another server first, unless there is none.
+func (a *Agent) maySayTheTime(s Replication) bool {
+	alone := len(s.Voters) == 1 && s.Voters[0] == a.self
+	return alone || a.picture.Load().clock.Heard != 0 || a.cfg.Clock().Boot-a.began > listenFirst
 }
 
 func firstSorted(ids []fleet.ID, most int) []fleet.ID {

@@ -200,14 +200,14 @@ func (r resolver) group(name string) (node, error) {
 		return n, nil
 	}
 	if r.open[name] {
-		return nil, Errorf(Invalid, "group @%s holds itself", name).Hinted("muster group show %s", name)
+		return nil, Errorf(Invalid, "group @%s holds itself", name).Hinted("write one of them out")
 	}
 	if len(r.open) >= maxTargetDepth {
 		return nil, Errorf(Exhausted, "groups within groups deeper than %d", maxTargetDepth)
 	}
 	saved, ok := r.lookup(name)
 	if !ok || saved.root == nil {
-		return nil, Errorf(NotFound, "no group @%s", name).Hinted("muster group list")
+		return nil, Errorf(NotFound, "no group @%s", name).Hinted("groups cannot be saved yet: write the expression out")
 	}
 	r.open[name] = true
 	n, err := r.resolve(saved.root)

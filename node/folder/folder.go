@@ -98,11 +98,11 @@ func (f *Folder) Dir() string { return f.dir }
 
 // Close lets go of the folder.
 func (f *Folder) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_ = f.flush() // what the disk does not take comes again from the peers
 	var err error
 	if f.record != nil {
-		f.mu.Lock()
-		_ = f.flush() // what the disk does not take comes again from the peers
-		f.mu.Unlock()
 		err = f.record.Close()
 	}
 	return errors.Join(err, f.lock.Close())

@@ -259,16 +259,40 @@ func TestFloorFlushes(t *testing.T) {
 	must(t, err)
 	_, err = f.LoadRecord(w.fleet.ID())
 	must(t, err)
+	must(t, f.AppendActs(w.fleet.Acts[:1], w.heads[:1]))
 	good := f.record
 	if f.record, err = os.Open(good.Name()); err != nil {
 		t.Fatal(err)
 	}
-	_ = f.AppendActs(w.fleet.Acts, w.heads)
+	_ = f.AppendActs(w.fleet.Acts[1:], w.heads[1:])
 	must(t, f.record.Close())
 	f.record = good
 	must(t, f.PutFloor(Floor{Length: w.fleet.Record.Length, Head: w.fleet.Record.Head}))
 	must(t, f.Close())
 	if record, _, err := readAll(w.dir, w.fleet.ID()); err != nil || record.Length != w.fleet.Record.Length {
 		t.Fatalf("%d acts, %v", record.Length, err)
+	}
+}
+
+// TestFullDiskAtFirst lets the disk refuse the very first acts of a record that was moved away.
+func TestFullDiskAtFirst(t *testing.T) {
+	w := newTown(t)
+	path := filepath.Join(w.dir, "record")
+	must(t, os.Remove(path))
+	must(t, os.Mkdir(path, 0o700)) // nothing can be put in its place
+	f, err := Create(filepath.Join(t.TempDir(), "data"))
+	must(t, err)
+	must(t, f.Close())
+	f.dir = w.dir
+	if f.AppendActs(w.fleet.Acts[:2], w.heads[:2]) == nil {
+		t.Fatal("acts that have no place went unnoticed")
+	}
+	if acts, err := f.ReadActs(0, 1<<20); err != nil || len(acts) != 2 {
+		t.Fatalf("peers are given %d acts, %v", len(acts), err)
+	}
+	must(t, os.Remove(path))
+	must(t, f.AppendActs(w.fleet.Acts[2:], w.heads[2:]))
+	if record, _, err := readAll(w.dir, w.fleet.ID()); err != nil || record.Head != w.fleet.Record.Head {
+		t.Fatalf("%v", err)
 	}
 }

@@ -24,9 +24,10 @@ const (
 func (f *Folder) LoadRecord(want fleet.ID) (auth.Record, error) {
 	record := auth.NewRecord()
 	path := filepath.Join(f.dir, "record")
+	f.size = int64(len(header("record")))
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return record, f.startRecord(path)
+		return record, nil // the first acts make it
 	}
 	if err != nil {
 		return record, diskError("read", path, err)
@@ -114,18 +115,6 @@ func mendRecord(err error) error {
 	return hint(err, "move the file away, not the others; the host fetches the record again from its peers and verifies it")
 }
 
-func (f *Folder) startRecord(path string) error {
-	if err := WriteFile(path, header("record"), 0o600); err != nil {
-		return err
-	}
-	var err error
-	if f.record, err = os.OpenFile(path, os.O_RDWR, 0o600); err != nil {
-		return diskError("open", path, err)
-	}
-	f.size = int64(len(header("record")))
-	return nil
-}
-
 // AppendActs makes acts durable. heads are the chain's heads after each. Acts that the disk does not take wait in memory,
 // in their order, and are tried again with the next ones and with every floor: a full disk leaves no hole in the record.
 // What waits at the end of the process comes again from the peers.
@@ -148,18 +137,42 @@ func (f *Folder) flush() error {
 	if len(f.waiting) == 0 {
 		return nil
 	}
-	_, err := f.record.WriteAt(f.waiting, f.size)
-	if err == nil {
-		err = f.record.Sync()
-	}
-	if err != nil {
-		err = errors.Join(err, f.record.Truncate(f.size)) // half an act is none
-		return diskError("write", f.record.Name(), err)
+	if f.record == nil {
+		if err := f.startRecord(); err != nil {
+			return err
+		}
+	} else if err := f.extendRecord(); err != nil {
+		return err
 	}
 	f.size += int64(len(f.waiting))
 	f.kept = Floor{Length: uint64(len(f.starts)), Head: f.heads[len(f.heads)-1]}
 	f.waiting, f.heads = nil, nil
 	return nil
+}
+
+// startRecord makes the file with the acts that wait: a record without any would look like one that was cut.
+func (f *Folder) startRecord() error {
+	path := filepath.Join(f.dir, "record")
+	if err := WriteFile(path, append(header("record"), f.waiting...), 0o600); err != nil {
+		return err
+	}
+	var err error
+	if f.record, err = os.OpenFile(path, os.O_RDWR, 0o600); err != nil {
+		return diskError("open", path, err)
+	}
+	return nil
+}
+
+func (f *Folder) extendRecord() error {
+	_, err := f.record.WriteAt(f.waiting, f.size)
+	if err == nil {
+		err = f.record.Sync()
+	}
+	if err == nil {
+		return nil
+	}
+	err = errors.Join(err, f.record.Truncate(f.size)) // half an act is none
+	return diskError("write", f.record.Name(), err)
 }
 
 // ReadActs returns acts from a position on (0 is the genesis), up to about maxBytes of them, for peers that lack them.

@@ -3,6 +3,7 @@ package tidy
 import (
 	"fmt"
 	"go/ast"
+	"go/token"
 	"maps"
 	"slices"
 	"strings"
@@ -10,16 +11,16 @@ import (
 )
 
 // skips are the tests that may skip, as file and function, and what they then lack. Only what a host can lack belongs
-// here; a skip that rapid takes for "draw again" is none.
+// here; what go test -short leaves out needs no line, and a skip that rapid takes for "draw again" is none.
 var skips = map[string]string{
 	"cmd/muster/decide_test.go TestSudo":              "an account with ID 1, as every Debian has",
 	"exec/runner/runner_test.go TestFullDisk":         "root, to mount a small disk",
 	"exec/runner/runner_test.go TestRunAsAnotherUser": "root, to run as another account",
-	"node/gossip/gossip_test.go TestFiftyForm":        "time: go test -short",
 	"node/gossip/measure_test.go TestMeasure":         "a person who asked for figures: MUSTER_MEASURE",
 	"node/report/damage_test.go TestFullDisk":         "user and mount namespaces",
 	"node/report/damage_test.go onFullDisk":           "the right to mount in a namespace; TestFullDisk says so",
 	"node/transport/udp_test.go TestDualStack":        "a network namespace with IPv6",
+	"testnet/badluck_disk_test.go mounted":            "root, to mount a small disk",
 	"node/transport/udp_test.go listenUDP":            "a network namespace with the address, IPv6's above all",
 }
 
@@ -54,6 +55,13 @@ func (h house) skipIn(f file, d *ast.FuncDecl) string {
 			ast.Inspect(n.Body, visit)
 			enclosing = enclosing[:len(enclosing)-1]
 			return false
+		case *ast.IfStmt:
+			if asksShort(n.Cond) {
+				if n.Else != nil {
+					ast.Inspect(n.Else, visit)
+				}
+				return false
+			}
 		case *ast.SelectorExpr:
 			of, ok := n.X.(*ast.Ident)
 			if ok && slices.Contains([]string{"Skip", "Skipf", "SkipNow"}, n.Sel.Name) && !drawn(enclosing, of.Name) {
@@ -65,6 +73,17 @@ func (h house) skipIn(f file, d *ast.FuncDecl) string {
 	enclosing = append(enclosing, d.Type)
 	ast.Inspect(d.Body, visit)
 	return where
+}
+
+// asksShort reports whether a condition holds only in a short run: testing.Short(), alone or with others that must hold too.
+func asksShort(cond ast.Expr) bool {
+	switch c := cond.(type) {
+	case *ast.CallExpr:
+		return typeText(c.Fun) == "testing.Short"
+	case *ast.BinaryExpr:
+		return c.Op == token.LAND && (asksShort(c.X) || asksShort(c.Y))
+	}
+	return false
 }
 
 // drawn reports whether the innermost parameter of that name is a *rapid.T.
@@ -122,8 +141,11 @@ func TestC(t *testing.T) { rapid.Check(t, func(t *rapid.T) { t.Skip() }) }
 func TestD(t *testing.T) { rapid.Check(t, func(r *rapid.T) { t.SkipNow() }) }
 func pick[T any](t *rapid.T) { t.Skip() }
 func need(t testing.TB) { t.Skip() }
+func TestF(t *testing.T) { if n > 5 && testing.Short() { t.Skip() } }
+func TestG(t *testing.T) { if n > 5 || testing.Short() { t.Skip() } }
+func TestH(t *testing.T) { if testing.Short() { return } else { t.Skip() } }
 `, "Skip", skip),
 	})
 	caught(t, wrongSkips(h, map[string]string{"exec/a_test.go TestA": "root", "exec/a_test.go TestZ": "root"}),
-		"exec/a_test.go:3", "exec/a_test.go:5", "exec/a_test.go:7", "TestZ does not skip")
+		"exec/a_test.go:3", "exec/a_test.go:5", "exec/a_test.go:9", "exec/a_test.go:10", "exec/a_test.go:7", "TestZ does not skip")
 }
