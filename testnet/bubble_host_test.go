@@ -35,6 +35,7 @@ type town struct {
 	net      *fabric.Fabric
 	preset   gossip.Preset
 	timeouts quorum.Timeouts
+	life     time.Duration // of commands: how long a node may wait before it starts one
 	began    time.Time
 	fleet    fleet.ID
 	root     auth.Signer
@@ -77,7 +78,7 @@ const latency = 2 * time.Millisecond
 func inTown(t *testing.T, n int, test func(w *town), tune ...func(*town)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := &town{T: t, began: time.Now().Add(-time.Hour), ran: map[townRun]int{}, timeouts: quorum.LAN(), preset: gossip.LAN()}
+		w := &town{T: t, began: time.Now().Add(-time.Hour), ran: map[townRun]int{}, timeouts: quorum.LAN(), preset: gossip.LAN(), life: exec.DefaultExpires}
 		for _, f := range tune {
 			f(w)
 		}
@@ -451,7 +452,7 @@ func (h *townHost) order(by auth.Signer, to ...*townHost) (fleet.UUID, consensus
 	}
 	ids = exec.SortIDs(ids)
 	body := exec.Command{
-		Header: h.header(exec.DefaultExpires), Target: target.String(), Count: uint32(len(ids)), Set: exec.SetDigest(ids),
+		Header: h.header(w.life), Target: target.String(), Count: uint32(len(ids)), Set: exec.SetDigest(ids),
 		Run: exec.Run{Argv: []string{"echo done"}, Timeout: exec.DefaultTimeout.Milliseconds()},
 	}
 	return body.Header.ID, consensus.PutCommand{Statement: by.Sign(auth.ForCommand, w.fleet, body), Nodes: ids}
@@ -518,12 +519,6 @@ type memory struct {
 	mu     sync.Mutex
 	ledger *exec.Ledger
 	post   func(node.Event)
-	sent   []sentOrder // what was started, for those who would start it again
-}
-
-type sentOrder struct {
-	command exec.Command
-	digest  fleet.ID
 }
 
 func newMemory(h *townHost) *memory {
@@ -561,7 +556,6 @@ func (m *memory) Start(_ context.Context, cmd exec.Command, digest fleet.ID) err
 	m.of.town.mu.Lock()
 	m.of.town.ran[townRun{id, m.of.name}]++
 	m.of.town.mu.Unlock()
-	m.sent = append(m.sent, sentOrder{cmd, digest})
 	post := m.post
 	post(node.RunStarted{Command: id, At: now.UnixMilli()})
 	post(endOf(id, now))

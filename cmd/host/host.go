@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/muster-fleet/muster/consensus"
@@ -58,6 +59,8 @@ type Host struct {
 	reports  *report.Store
 	addrs    func() []netip.AddrPort // where others may reach this host now
 	founding []consensus.Entry
+	telling  sync.Mutex
+	told     uint64        // highest sequence of what gossip was told of this host
 	ready    chan struct{} // closed when the record names this host's fleet
 }
 
@@ -99,7 +102,7 @@ func Start(opts Options) (h *Host, err error) {
 	if err != nil {
 		return h, err
 	}
-	h.ID, h.Name, h.founding = had.identity.ID(), had.identity.Name, had.founding
+	h.ID, h.Name, h.founding, h.told = had.identity.ID(), had.identity.Name, had.founding, h.folder.Told()
 	record, err := h.folder.LoadRecord(had.identity.Fleet)
 	if err != nil {
 		return h, err
@@ -202,8 +205,17 @@ func (h *Host) makeShells(identity folder.Identity, record auth.Record) (err err
 	return h.end.Start() // from here on peers are heard
 }
 
-// sequence numbers what this host signs about itself: nanoseconds that never go back, not even with the clock.
-func (h *Host) sequence() uint64 { return uint64(h.Agent.Now().UnixNano()) }
+// sequence numbers what this host signs about itself: nanoseconds that never go back, also where the clock was ahead in an
+// earlier life.
+func (h *Host) sequence() uint64 {
+	h.telling.Lock()
+	defer h.telling.Unlock()
+	h.told = max(uint64(h.Agent.Now().UnixNano()), h.told+1)
+	if err := h.folder.PutTold(h.told); err != nil {
+		h.opts.Log.Warn("cannot keep what gossip was told", "err", err)
+	}
+	return h.told
+}
 
 // serves reports whether this host has a replica: as a server by the record, as the founder, or, where the record was
 // moved away, because it had one. Without it a fleet's only server could not fetch its record from anybody.

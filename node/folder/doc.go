@@ -13,6 +13,7 @@
 //	floor         newest time and record that were ever seen here
 //	gossip-keys   by epoch
 //	peers         addresses of members, for the next start
+//	told          highest sequence of what gossip was told of this host
 //	founding      on the first host, until its first start
 //	joining       keys of an enrolment that may have been counted, until it is known
 //	raft/  ledger  runs/  reports/   kept by other rooms

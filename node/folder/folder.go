@@ -200,6 +200,19 @@ func (f *Folder) PutPeers(peers []Peer) error {
 	return f.write("peers", peers[:min(len(peers), MaxPeers)])
 }
 
+// Told reads the highest sequence number of what this host has told gossip of itself. A damaged file is as good as none:
+// members who hold a higher one say so.
+func (f *Folder) Told() uint64 {
+	var told uint64
+	if f.read("told", &told) != nil {
+		return 0
+	}
+	return told
+}
+
+// PutTold writes it.
+func (f *Folder) PutTold(sequence uint64) error { return f.write("told", sequence) }
+
 // Founding reads what is to be proposed at the first start, or nil.
 func (f *Folder) Founding() (*Founding, error) {
 	var founding Founding

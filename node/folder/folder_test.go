@@ -54,6 +54,7 @@ func (w town) fill(t *testing.T, f *Folder) {
 	must(t, f.PutHost(Host{Bind: "127.0.0.1:7980", Advertise: []string{"10.0.0.1:7980"}}))
 	must(t, f.PutGossipKeys([]GossipKey{{Epoch: 1, Key: bytes.Repeat([]byte{1}, 32)}}))
 	must(t, f.PutPeers([]Peer{{ID: fleet.Sum([]byte("peer")), Addrs: []string{"10.0.0.2:7980"}}}))
+	must(t, f.PutTold(7))
 	must(t, f.PutFounding(Founding{Acts: []FoundingAct{{Kind: auth.ActCharter, Data: []byte("x")}}}))
 	must(t, f.PutIdentity(w.identity()))
 }
@@ -130,9 +131,9 @@ func TestEveryDamagedFileIsNamedAndStays(t *testing.T) {
 		path := filepath.Join(w.dir, name)
 		must(t, os.WriteFile(path, []byte(to), 0o600))
 		_, peers, err := readAll(w.dir, w.fleet.ID())
-		if name == "peers" {
-			if err != nil || len(peers) != 0 {
-				t.Fatalf("peers are a hint: %v, %v", peers, err)
+		if name == "peers" || name == "told" {
+			if err != nil || name == "peers" && len(peers) != 0 {
+				t.Fatalf("%s is a hint: %v, %v", name, peers, err)
 			}
 		} else {
 			checkHelpful(t, err, path)
@@ -165,7 +166,7 @@ func TestEveryDamagedFileIsNamedAndStays(t *testing.T) {
 
 func TestMissingFiles(t *testing.T) {
 	w := newTown(t)
-	for name, want := range map[string]string{"host": "", "floor": "", "gossip-keys": "", "peers": "", "founding": "", "record": "", "identity": "no host"} {
+	for name, want := range map[string]string{"host": "", "floor": "", "gossip-keys": "", "peers": "", "told": "", "founding": "", "record": "", "identity": "no host"} {
 		data, err := os.ReadFile(filepath.Join(w.dir, name))
 		must(t, err)
 		must(t, os.Remove(filepath.Join(w.dir, name)))

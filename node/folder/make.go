@@ -19,7 +19,7 @@ const (
 )
 
 // unfinished is what init and join write before the identity: without an identity it is worth nothing.
-var unfinished = []string{"host", "record", "floor", "gossip-keys", "peers", "founding"}
+var unfinished = []string{"host", "record", "floor", "gossip-keys", "peers", "told", "founding"}
 
 // lived is what an agent leaves: a folder with any of it was a host once.
 var lived = []string{"raft", "ledger", "runs", "reports"}
