@@ -180,7 +180,7 @@ func TestServersReplacedWhileAway(t *testing.T) {
 func TestRemovedServersBeaconIsForgotten(t *testing.T) {
 	w := newTown(5, 3)
 	h := w.settled(t, 3)
-	h.step(BeaconHeard{From: w.Nodes[2].ID, Envelope: w.beacon(2, func(b *auth.Beacon) { b.Term, b.Voters = 1<<60, w.ids(2, 3) })})
+	h.step(BeaconHeard{From: w.Nodes[2].ID, Envelope: w.beacon(2, func(b *auth.Beacon) { b.Term, b.Leader, b.Voters = 1<<60, w.Nodes[2].ID, w.ids(2, 3) })})
 	act := w.take(w.RemoveNode(w.Nodes[2].ID))
 	honest := BeaconHeard{From: w.Nodes[0].ID, Envelope: w.beacon(0, nil)}
 	h.step(honest)
@@ -195,6 +195,42 @@ func TestRemovedServersBeaconIsForgotten(t *testing.T) {
 	h.step(honest)
 	if h.node.beacon.Leader != w.Nodes[0].ID {
 		t.Error("honest beacons still look old")
+	}
+}
+
+// What waits for a beacon is void when the record grew by another way.
+func TestUnvouchedActsGrowStale(t *testing.T) {
+	w := newTown(5, 3)
+	h := w.settled(t, 3)
+	before := len(w.Acts)
+	for _, tags := range []string{"a", "b", "c"} {
+		w.take(w.TagNode(w.Nodes[4].ID, map[string]string{"role": tags}, false))
+	}
+	h.step(BellHeard{Bell{Kind: BellRecord, Act: w.Record.Act, Holders: w.ids(4, 5)}})
+	h.step(ActsFetched{From: w.Nodes[4].ID, Acts: w.Acts[before : before+2]})
+	if len(h.node.acts.ahead.acts) != 2 {
+		t.Fatal("the test needs acts that wait")
+	}
+	h.step(ActsFetched{From: w.Nodes[4].ID, Failed: true})
+	h.step(RecordCommitted{w.Acts[before]})
+	out := h.step(BeaconHeard{From: w.Nodes[0].ID, Envelope: w.beacon(0, nil)})
+	f := one[FetchActs](t, append(out, h.pass(retryAfter)...))
+	if f.Position != uint64(before)+1 {
+		t.Errorf("asks from %d, has %d", f.Position, before+1)
+	}
+	h.step(ActsFetched{From: w.Nodes[0].ID, Acts: w.Acts[before+1:]})
+	if h.node.record.Head != w.Record.Head {
+		t.Error("it took a wrong turn")
+	}
+}
+
+func TestRecoveryCountsAnew(t *testing.T) {
+	w := newTown(5, 3)
+	h := w.settled(t, 3)
+	h.node.orders.cursor = 1 << 40
+	out := h.step(BeaconHeard{From: w.Nodes[0].ID, Envelope: w.beacon(0, func(b *auth.Beacon) { b.Epoch++ })})
+	if f := one[FetchOrders](t, append(out, h.pass(retryAfter)...)); f.Since != 0 {
+		t.Errorf("asks from %d", f.Since)
 	}
 }
 

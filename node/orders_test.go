@@ -39,6 +39,9 @@ func TestVerdicts(t *testing.T) {
 				t.Errorf("starts: %v", got)
 			}
 			wantSays(t, out, c.says...)
+			if x := h.node.orders.byID[idOf(c.order)]; x.status.Final() == c.starts {
+				t.Errorf("it is %s", x.status)
+			}
 			if refused := of[RefuseRun](out); (len(refused) == 1) != (len(c.says) == 1) {
 				t.Errorf("the ledger is told %v", refused)
 			}

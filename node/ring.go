@@ -48,7 +48,6 @@ func (n *Node) passOn(at auth.Instant, x *order, kind BellKind, rider auth.Envel
 		holders = append(holders, x.holders[0])
 	}
 	b := Bell{Kind: kind, Statement: x.id, Act: x.act, Holders: holders, Rider: []auth.Envelope{rider}}
-	n.orders.first(b) // its echo is no news
 	return n.spreadBell(at, b, n.present(set))
 }
 

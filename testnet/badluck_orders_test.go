@@ -111,19 +111,29 @@ func missedItAll(t *testing.T, w *badLuck) {
 		t.Fatalf("it ran %v", got)
 	}
 	w.Until("it has the whole record", func() bool { return w.recordOf(w.down).Head == w.recordOf(w.one).Head })
-	w.Until("it has the new gossip key", func() bool {
-		keys, err := w.copyOf(w.down, "gossip-keys").GossipKeys()
-		return err == nil && slices.ContainsFunc(keys, func(k folder.GossipKey) bool { return k.Epoch == 2 })
-	})
+	w.awaitKey(w.down, 2)
+	w.Settled()
 	w.Must(w.one, "run", "--target", w.down.Name, "--", "true")
 	if _, ok := w.recordOf(w.down).Charter.OperatorByName("bob"); ok {
 		t.Fatal("it still knows bob")
 	}
 }
 
-// recordOf reads a copy of the record of a node that may run.
+// awaitKey waits until a node has kept the gossip key of an epoch.
+func (f *Fleet) awaitKey(n *Node, epoch uint32) {
+	f.t.Helper()
+	f.Until(n.Name+" has the new gossip key", func() bool {
+		keys, err := f.copyOf(n, "gossip-keys").GossipKeys()
+		return err == nil && slices.ContainsFunc(keys, func(k folder.GossipKey) bool { return k.Epoch == epoch })
+	})
+}
+
+// recordOf reads a copy of the record of a node that may run; it is empty before the first act.
 func (f *Fleet) recordOf(n *Node) auth.Record {
 	f.t.Helper()
+	if _, err := os.Stat(filepath.Join(n.Dir, "record")); os.IsNotExist(err) {
+		return auth.NewRecord()
+	}
 	c := f.copyOf(n, "record")
 	me, err := c.Identity()
 	if err != nil {
@@ -159,8 +169,9 @@ func (f *Fleet) copyOf(n *Node, name string) *folder.Folder {
 
 // lyingMember takes the victim's place with its keys: it rings bells and serves bodies that no good node may run.
 func lyingMember(t *testing.T, w *badLuck) {
-	w.victim.Stop()
 	hit := w.Nodes[2]
+	w.awaitKey(w.victim, w.recordOf(hit).Sending.Epoch)
+	w.victim.Stop()
 	ran := filepath.Join(w.Dir, "liar.ran")
 	line := func(what string) string { return "echo " + what + " >> " + ran }
 	l := w.newLiar(t, w.victim, hit)

@@ -2,14 +2,37 @@ package host
 
 import (
 	"context"
+	"fmt"
 	"net"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/muster-fleet/muster/node"
 	"github.com/muster-fleet/muster/node/agent"
 	"github.com/muster-fleet/muster/node/api"
 )
 
 // desk lets the local API ask the agent.
-type desk struct{ *agent.Agent }
+type desk struct {
+	*agent.Agent
+	dir string // the data folder
+}
+
+// fewBytes is how much room on the data folder's disk is so little that status says so: what ledger and audit set aside.
+const fewBytes = 16 << 20
+
+// Status is the agent's, with what this host's disk has to say.
+func (d desk) Status(ctx context.Context) node.Status {
+	s := d.Agent.Status(ctx)
+	var disk unix.Statfs_t
+	if err := unix.Statfs(d.dir, &disk); err == nil {
+		if left := disk.Bavail * uint64(disk.Bsize); left < fewBytes {
+			s.Warnings = append(s.Warnings, fmt.Sprintf("the disk of %s has %d KiB left: when it is full, nothing can be run or decided here (df -h %s)",
+				d.dir, left>>10, d.dir))
+		}
+	}
+	return s
+}
 
 func (d desk) Nodes(ctx context.Context) []api.Node {
 	roster := d.Record().Roster
@@ -26,5 +49,5 @@ func (d desk) Nodes(ctx context.Context) []api.Node {
 
 // Answer serves the local API on l until ctx ends.
 func (h *Host) Answer(ctx context.Context, l net.Listener) error {
-	return api.Serve(ctx, l, desk{h.Agent}, api.Options{Version: h.opts.Version, Log: h.opts.Log})
+	return api.Serve(ctx, l, desk{h.Agent, h.opts.Dir}, api.Options{Version: h.opts.Version, Log: h.opts.Log})
 }

@@ -217,18 +217,16 @@ func (h *Host) sequence() uint64 {
 	return h.told
 }
 
-// serves reports whether this host has a replica: as a server by the record, as the founder, or, where the record was
-// moved away, because it had one. Without it a fleet's only server could not fetch its record from anybody.
+// serves reports whether this host has a replica: as a server by the record, as the founder, or, while the record does
+// not know this host because its file was moved away, because it had one. Without it a fleet's only server could not
+// fetch its record from anybody.
 func (h *Host) serves(record auth.Record) bool {
-	if len(h.founding) > 0 {
-		return true
+	self, known := record.Roster.Node(h.ID)
+	if known {
+		return self.Server && self.Removed == 0 || len(h.founding) > 0
 	}
-	if record.Length == 0 {
-		_, err := os.Lstat(filepath.Join(h.opts.Dir, "raft"))
-		return err == nil
-	}
-	self, enrolled := record.Roster.Node(h.ID)
-	return enrolled && self.Server
+	_, err := os.Lstat(filepath.Join(h.opts.Dir, "raft"))
+	return err == nil || len(h.founding) > 0
 }
 
 func (h *Host) makeReplica(shells *agent.Shells, now func() time.Time) (err error) {

@@ -116,7 +116,7 @@ func (a *app) runAgent(ctx context.Context, bind string, advertise []string, log
 	}
 	l, err := api.Listen(a.socketPath()) // another agent's socket is the clearest sign of it
 	if err != nil {
-		return err
+		return noSocket(err)
 	}
 	h, err := host.Start(host.Options{
 		Dir: a.dataDir(), Version: version(), Bind: bind, Advertise: advertise, Log: log,
@@ -141,6 +141,20 @@ func (a *app) runAgent(ctx context.Context, bind string, advertise []string, log
 	}
 	log.Info("the agent stopped; what it started goes on")
 	return nil
+}
+
+// noSocket says what mends it that the agent's socket has no place.
+func noSocket(err error) error {
+	e, ok := errors.AsType[*fleet.Error](err)
+	switch {
+	case !ok || e.Hint != "":
+		return err
+	case errors.Is(err, syscall.EROFS):
+		return e.Hinted("the file system is read-only: mount -o remount,rw, and look into dmesg for why")
+	case errors.Is(err, syscall.ENOSPC):
+		return e.Hinted("make room on that disk: df -h")
+	}
+	return e.Hinted("the agent must be able to write there; or give another place with --socket PATH, here and to every command")
 }
 
 // keepSecretsOutOfCores switches core dumps of this process off.

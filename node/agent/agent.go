@@ -300,6 +300,7 @@ func (a *Agent) watchGossip(ctx context.Context) {
 		a.look()
 		select {
 		case <-ctx.Done():
+			a.complain("keep the members' addresses", a.cfg.Folder.PutPeers(a.everyHint()))
 			return
 		case <-a.gossip.Changed():
 		case <-rejoin.C:

@@ -10,8 +10,8 @@ import (
 // Replica is the agreed state on a server, as the quorum's machine.
 type Replica struct {
 	state     atomic.Pointer[consensus.State]
-	grown     chan struct{} // the state moved
-	committed func(*consensus.Command)
+	grown     chan struct{}                            // the state moved
+	committed atomic.Pointer[func(*consensus.Command)] // raft may apply before the agent runs
 }
 
 // NewReplica makes the state of a fleet that was not founded yet.
@@ -43,15 +43,16 @@ func (r *Replica) Apply(_ uint64, item []byte) any {
 
 // ring tells the leader's loop of a command that was just taken or cancelled.
 func (r *Replica) ring(e consensus.Entry, s consensus.State) {
-	if r.committed == nil {
+	committed := r.committed.Load()
+	if committed == nil {
 		return
 	}
 	if _, ok := e.(consensus.PutCommand); ok {
-		r.committed(s.Commands(1)[0])
+		(*committed)(s.Commands(1)[0])
 	}
 	if _, ok := e.(consensus.PutCancel); ok {
 		if c := s.Commands(1)[0]; c.Cancel != nil && c.Act == s.Act {
-			r.committed(c)
+			(*committed)(c)
 		}
 	}
 }

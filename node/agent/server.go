@@ -27,11 +27,12 @@ const (
 // feed brings the replica's record to the loop, act by act, as if a peer had answered. It also catches up what a
 // snapshot jumped over.
 func (a *Agent) feed(ctx context.Context) {
-	a.replica.committed = func(c *consensus.Command) {
+	committed := func(c *consensus.Command) {
 		if a.quorum.Status().Leading {
 			a.Post(node.OrderCommitted{Committed: committedOf(c)})
 		}
 	}
+	a.replica.committed.Store(&committed)
 	fed := a.record().Length
 	for {
 		for {

@@ -173,6 +173,9 @@ func (c *Charter) Operators() []Operator {
 	return out
 }
 
+// removedHint is how a removed operator may come back.
+const removedHint = "to be taken in again, ask with a new key: muster operator request --identity FILE"
+
 // OperatorByName returns the standing operator of that name.
 func (c *Charter) OperatorByName(name string) (Operator, bool) {
 	for k := range c.known() {
@@ -202,7 +205,7 @@ func (c *Charter) Current(key fleet.ID, now time.Time) (Operator, error) {
 		return Operator{}, fleet.Errorf(fleet.Denied, "key %s is no operator of fleet %s", key, c.name).
 			Hinted("on that host: muster operator request; then, with the root key: muster operator approve CODE")
 	case k.Gone:
-		return Operator{}, fleet.Errorf(fleet.Denied, "operator %s was removed from the charter", k.Operator.Name)
+		return Operator{}, fleet.Errorf(fleet.Denied, "operator %s was removed from the charter", k.Operator.Name).Hinted(removedHint)
 	case k.Operator.Expires != 0 && now.UnixMilli() >= k.Operator.Expires:
 		return Operator{}, fleet.Errorf(fleet.Expired, "the key of operator %s expired at %s", k.Operator.Name,
 			time.UnixMilli(k.Operator.Expires).UTC().Format(time.RFC3339))
@@ -222,9 +225,9 @@ func (c *Charter) Standing(key fleet.ID, issued int64) (Operator, error) {
 	case !ok:
 		return Operator{}, fleet.Errorf(fleet.Denied, "key %s was never an operator of fleet %s", key, c.name)
 	case k.Compromised:
-		return Operator{}, fleet.Errorf(fleet.Denied, "operator %s was removed as compromised", k.Operator.Name)
+		return Operator{}, fleet.Errorf(fleet.Denied, "operator %s was removed as compromised", k.Operator.Name).Hinted(removedHint)
 	case k.Gone && issued > k.Removed:
-		return Operator{}, fleet.Errorf(fleet.Denied, "operator %s was removed before this was signed", k.Operator.Name)
+		return Operator{}, fleet.Errorf(fleet.Denied, "operator %s was removed before this was signed", k.Operator.Name).Hinted(removedHint)
 	case k.Operator.Expires != 0 && issued >= k.Operator.Expires:
 		return Operator{}, fleet.Errorf(fleet.Denied, "the key of operator %s had expired when this was signed", k.Operator.Name)
 	}

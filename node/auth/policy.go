@@ -127,7 +127,8 @@ func (p *Policy) Decide(ask Ask) (rule string, err error) {
 		return p.ruleNames(why), nil
 	}
 	return "", fleet.Errorf(fleet.Denied, "policy: %s %s may not %s on %s: %s",
-		strings.ToLower(ask.Principal.Type), ask.Principal.Name, ask.Action, ask.Resource.Name, said)
+		strings.ToLower(ask.Principal.Type), ask.Principal.Name, ask.Action, ask.Resource.Name, said).
+		Hinted("muster operator list says who is in which team; the charter's policy says what teams may do")
 }
 
 // refusal says why not, or "".
