@@ -65,10 +65,7 @@ func TestWhoseActsCount(t *testing.T) {
 	w.take(w.RemoveNode(w.Nodes[2].ID))
 	acts := w.Acts[before:]
 	server, member := w.Nodes[1].ID, w.Nodes[4].ID
-	without := make([]auth.Act, 0, len(acts)) // the removal is left out
-	for _, a := range acts[:len(acts)-1] {
-		without = append(without, a)
-	}
+	without := slices.Clone(acts[:len(acts)-1]) // the removal is left out
 	tell := BeaconHeard{From: server, Envelope: w.beacon(1, nil)}
 	for _, c := range []struct {
 		name   string

@@ -78,6 +78,9 @@ func TestRunToItsEnd(t *testing.T) {
 	if r.Seq != first+1 || r.ExitCode != 3 || r.Signal != "killed" || r.Started != 5 || r.Ended != 6 || r.Rule == "" || r.Charter != w.Record.Charter.Head() {
 		t.Errorf("%+v", r)
 	}
+	for _, s := range of[SendReport](out) {
+		h.step(ReportTaken{Command: id, Seq: s.Report.Seq, Server: s.To})
+	}
 	wantSays(t, h.step(RunEnded{Command: id, Status: exec.Success, Started: 5})) // an end never changes
 	wantSays(t, h.step(RunStarted{Command: id, At: 5}))
 }

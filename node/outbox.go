@@ -94,7 +94,10 @@ func (o *outbox) put(at time.Duration, seq uint32, r exec.Report) []Effect {
 	}
 	r.Seq = max(x.report.Seq+1, seq)
 	o.output += outputOf(r) - outputOf(x.report)
-	x.report, x.retryAt, x.wait, x.since = r, 0, 0, at
+	if r.Status != x.report.Status { // progress waits as long as what it replaces
+		x.retryAt, x.wait = 0, 0
+	}
+	x.report, x.since = r, at
 	o.reopen(x)
 	o.shed(x)
 	return out
@@ -305,7 +308,7 @@ func (n *Node) ended(command fleet.UUID) bool {
 
 func (n *Node) runWrote(at auth.Instant, ev RunWrote) []Effect {
 	x, owing := n.orders.byID[ev.Command], n.outbox.byID[ev.Command]
-	if x == nil || owing == nil || x.status != exec.InProgress || at.Boot-owing.since < progressGap || len(owing.asked) > 0 {
+	if x == nil || owing == nil || x.status != exec.InProgress || at.Boot-owing.since < progressGap {
 		return nil
 	}
 	r := owing.report

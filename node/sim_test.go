@@ -260,12 +260,18 @@ func (s *sim) step(h *simHost, ev Event) {
 	})
 }
 
+// lostTwice is the loss of a request: QUIC repeats what is lost.
+func (s *sim) lostTwice() bool {
+	first := s.lost()
+	return first && s.lost()
+}
+
 const simTimeout = 5 * time.Second
 
 // ask makes a request of a peer, unless one of its packets or the peer itself is lost.
 func (s *sim) ask(h *simHost, to fleet.ID, failed Event, serve func(peer *simHost) Event) {
 	peer := s.byID[to]
-	if peer == nil || !peer.up || s.lost() && s.lost() { // QUIC repeats what is lost
+	if peer == nil || !peer.up || s.lostTwice() {
 		s.post(h, simTimeout, failed)
 		return
 	}
@@ -276,7 +282,7 @@ func (s *sim) ask(h *simHost, to fleet.ID, failed Event, serve func(peer *simHos
 			return
 		}
 		answer := serve(peer)
-		if s.lost() && s.lost() { // done, and nobody hears of it
+		if s.lostTwice() { // done, and nobody hears of it
 			answer = failed
 		}
 		if answer != nil {

@@ -69,6 +69,7 @@ func unfill(t *testing.T, path string) {
 // TestBadDisk lets disks refuse: full and read-only ones, at init, at join, at the agent's start and while it runs, of a
 // fleet's only server and of a plain node.
 func TestBadDisk(t *testing.T) {
+	t.Parallel()
 	bin, err := Build()
 	if err != nil {
 		t.Fatal(err)
@@ -94,6 +95,7 @@ func TestBadDisk(t *testing.T) {
 	absent(t, server.Dir)
 
 	f.Must(server, init...)
+	f.asNobody(t, server.Dir, "agent").complains(t, 3, "permission denied", server.Dir)
 	f.Muster(server, "agent").complains(t, 1, "no room for the ledger", "MiB")
 	readOnly(t, disk, true)
 	f.Muster(server, "agent").complains(t, 5, "read-only", server.Dir)

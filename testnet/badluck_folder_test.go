@@ -18,9 +18,11 @@ func badFolders(t *testing.T, w *badLuck) {
 		t.Fatal(err)
 	}
 	home := filepath.Join(w.Dir, "home")
-	if err := os.Mkdir(home, 0o755); err == nil {
+	err := os.Mkdir(home, 0o755)
+	if err == nil {
 		err = os.WriteFile(filepath.Join(home, "thesis"), []byte("text"), 0o600)
-	} else {
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	key := func(name string) string { return filepath.Join(w.Dir, name+".new.key") }
@@ -140,6 +142,8 @@ func damagedFiles(t *testing.T, w *badLuck) {
 	for _, d := range []damage{cut(0, 1), cut(1, 2), flip(20), flip(4096 + 20)} {
 		w.spoiled(t, w.victim, "ledger", d, filepath.Join(w.victim.Dir, "ledger"), "nothing was changed")
 	}
+
+	w.Muster(w.victim, "agent", "--bind", w.one.Addr).complains(t, 5, "address already in use", w.one.Addr)
 
 	fresh := w.stranger("founder")
 	w.Must(fresh, "init", "--identity", filepath.Join(w.Dir, "founder.key"), "--name", "x", "--bind", fresh.Addr)

@@ -24,7 +24,7 @@ func removedWhileDown(t *testing.T, w *badLuck) {
 	w.down.Kill()
 	w.Must(w.one, "node", "delete", gone.Name)
 
-	id := w.send(w.one, "--target", w.down.Name, "--expires", "2s", "--", "echo expired >> "+filepath.Join(w.Dir, "missed"))
+	id := w.send(w.one, "--target", w.down.Name, "--expires", "10s", "--", "echo expired >> "+filepath.Join(w.Dir, "missed"))
 	w.waiting = append(w.waiting, waiter{"an expired command", id, "DeliveryTimedOut", ""})
 }
 

@@ -620,9 +620,3 @@ func (l *townLog) tail() string {
 	text := l.text.String()
 	return text[max(0, len(text)-6<<10):]
 }
-
-func (l *townLog) says(text string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Contains(l.text.String(), text)
-}

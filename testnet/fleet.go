@@ -17,7 +17,7 @@ import (
 )
 
 // Patience is how long a test waits for something to come true. It bounds hangs; no test asserts a time.
-const Patience = 30 * time.Second
+const Patience = 60 * time.Second
 
 // Build builds the binary once per test process and returns its path.
 var Build = sync.OnceValues(func() (string, error) {

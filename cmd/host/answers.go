@@ -27,7 +27,7 @@ func (d desk) Status(ctx context.Context) node.Status {
 	var disk unix.Statfs_t
 	if err := unix.Statfs(d.dir, &disk); err == nil {
 		if left := disk.Bavail * uint64(disk.Bsize); left < fewBytes {
-			s.Warnings = append(s.Warnings, fmt.Sprintf("the disk of %s has %d KiB left: when it is full, nothing can be run or decided here (df -h %s)",
+			s.Warnings = append(s.Warnings, fmt.Sprintf("the disk of %s has %d KiB left: when it is full, nothing can be run or kept here (df -h %s)",
 				d.dir, left>>10, d.dir))
 		}
 	}

@@ -20,8 +20,8 @@ var skips = map[string]string{
 	"node/report/damage_test.go TestFullDisk":         "user and mount namespaces",
 	"node/report/damage_test.go onFullDisk":           "the right to mount in a namespace; TestFullDisk says so",
 	"node/transport/udp_test.go TestDualStack":        "a network namespace with IPv6",
-	"testnet/badluck_disk_test.go mounted":            "root, to mount a small disk",
 	"node/transport/udp_test.go listenUDP":            "a network namespace with the address, IPv6's above all",
+	"testnet/badluck_disk_test.go mounted":            "root, to mount a small disk",
 }
 
 // skipping lists the functions that skip tests, by file and function, with where.
