@@ -211,6 +211,7 @@ func TestUnvouchedActsGrowStale(t *testing.T) {
 	h.step(ActsFetched{From: w.Nodes[4].ID, Failed: true})
 	h.step(RecordCommitted{w.Acts[before]})
 	out := h.step(BeaconHeard{From: w.Nodes[0].ID, Envelope: w.beacon(0, nil)})
+	none[Warn](t, out)
 	f := one[FetchActs](t, append(out, h.pass(retryAfter)...))
 	if f.Position != uint64(before)+1 {
 		t.Errorf("asks from %d, has %d", f.Position, before+1)

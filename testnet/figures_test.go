@@ -149,9 +149,9 @@ func form(b *testing.B, n int) (f *Fleet, took time.Duration) {
 	start := time.Now()
 	f = Found(b)
 	join := f.Token("--uses", fmt.Sprint(n))
+	launch := func(node *Node) { node.Launch("--join", join, "--name", node.Name, "--bind", node.Addr) }
 	for range n - 1 {
-		node := f.add()
-		node.Launch("--join", join, "--name", node.Name, "--bind", node.Addr)
+		launch(f.add())
 	}
 	f.Voter = 3
 	if n >= 20 {
@@ -160,6 +160,12 @@ func form(b *testing.B, n int) (f *Fleet, took time.Duration) {
 	for _, node := range f.Nodes {
 		client := api.Dial(filepath.Join(node.Dir, "agent.sock"))
 		f.Until(node.Name+" sees the fleet", func() bool {
+			for _, n := range f.Nodes {
+				if !n.Running() { // it found nobody in time and ended: started again, as by its service
+					b.Logf("%s is started again", n.Name)
+					launch(n)
+				}
+			}
 			ctx, cancel := context.WithTimeout(b.Context(), Patience)
 			defer cancel()
 			s, err := client.Status(ctx)
@@ -170,16 +176,13 @@ func form(b *testing.B, n int) (f *Fleet, took time.Duration) {
 	return f, time.Since(start)
 }
 
-// dissolve ends a fleet before its benchmark does.
-func (f *Fleet) dissolve() { f.end() }
-
 func benchmarkFormation(b *testing.B, n int) {
 	var took []float64
 	for b.Loop() {
 		for range 3 {
 			f, d := form(b, n)
 			took = append(took, d.Seconds())
-			f.dissolve()
+			f.end()
 		}
 	}
 	t := table{b: b}
