@@ -44,6 +44,7 @@ func (a *Agent) feed(ctx context.Context) {
 				a.Post(node.RecordCommitted{Act: act})
 				fed++
 			}
+			a.sendBeacon() // members take acts only up to a head that a server's beacon names
 		}
 		select {
 		case <-ctx.Done():

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/base32"
 	"encoding/hex"
@@ -30,7 +31,7 @@ func (id ID) Text() string { return base32Lower.EncodeToString(id[:]) }
 func (id ID) IsZero() bool { return id == ID{} }
 
 // Compare orders IDs by their bytes.
-func (id ID) Compare(other ID) int { return strings.Compare(string(id[:]), string(other[:])) }
+func (id ID) Compare(other ID) int { return bytes.Compare(id[:], other[:]) }
 
 // ParseID reads the full base32 text of an ID.
 func ParseID(text string) (ID, error) {
