@@ -83,7 +83,7 @@ func (t Token) Permits(name string, now time.Time) error {
 		return fleet.Errorf(fleet.Expired, "the join string expired at %s", time.UnixMilli(t.Header.Expires).UTC().Format(time.RFC3339)).
 			Hinted("on a host of the fleet: muster token create")
 	}
-	if t.Pattern != "" && !matchGlob(t.Pattern, name) {
+	if t.Pattern != "" && !fleet.MatchGlob(t.Pattern, name) {
 		return fleet.Errorf(fleet.Denied, "the join string is for names like %s, not %s", t.Pattern, name).
 			Hinted("muster join … --name NAME")
 	}
@@ -92,26 +92,6 @@ func (t Token) Permits(name string, now time.Time) error {
 			Hinted("muster join … --name %s", t.Replace)
 	}
 	return nil
-}
-
-// matchGlob matches * and ? without backtracking more than once per star.
-func matchGlob(pattern, s string) bool {
-	p, i, star, mark := 0, 0, -1, 0
-	for i < len(s) {
-		switch {
-		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == s[i]) && pattern[p] != '*':
-			p, i = p+1, i+1
-		case p < len(pattern) && pattern[p] == '*':
-			star, mark = p, i
-			p++
-		case star >= 0:
-			mark++
-			p, i = star+1, mark
-		default:
-			return false
-		}
-	}
-	return strings.Trim(pattern[p:], "*") == ""
 }
 
 // JoinString is what a joiner needs to know, and all of it.

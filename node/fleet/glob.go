@@ -5,9 +5,9 @@ import "strings"
 // hasGlob reports whether text holds a wildcard.
 func hasGlob(text string) bool { return strings.ContainsAny(text, "*?") }
 
-// matchGlob reports whether text matches pattern: * stands for any run of bytes, ? for one character. It keeps one point
+// MatchGlob reports whether text matches pattern: * stands for any run of bytes, ? for one character. It keeps one point
 // to return to, so its work is at most len(pattern) × len(text) whatever the pattern: no pattern can make it explode.
-func matchGlob(pattern, text string) bool {
+func MatchGlob(pattern, text string) bool {
 	p, t := 0, 0
 	star, mark := -1, 0
 	for t < len(text) {

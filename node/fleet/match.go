@@ -84,7 +84,7 @@ func (i *item) match(m *Member) bool {
 		_, ok := i.set[m.Name]
 		return ok
 	case i.glob:
-		return matchGlob(i.text, m.Name)
+		return MatchGlob(i.text, m.Name)
 	default:
 		return i.text == m.Name || matchID(i.text, m)
 	}
@@ -125,7 +125,7 @@ func (n testNode) match(m *Member) bool {
 func (v value) match(key, have string) bool {
 	switch {
 	case v.glob:
-		return matchGlob(v.text, have)
+		return MatchGlob(v.text, have)
 	case key == "id" && len(v.text) >= ScreenLen:
 		return strings.HasPrefix(have, v.text) // the screen form or all of it
 	default:

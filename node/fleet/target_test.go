@@ -383,7 +383,7 @@ func TestGlob(t *testing.T) {
 		{"", "", true}, {"*", "", true}, {"?", "", false}, {"a*b", "ab", true}, {"a*b", "axxb", true}, {"a*b", "axxc", false},
 		{"*a*a*", "aa", true}, {"?", "é", true}, {"??", "é", false}, {"*é", "caé", true}, {"a", "ab", false}, {"a*", "b", false},
 	} {
-		if got := matchGlob(c.pattern, c.text); got != c.want {
+		if got := MatchGlob(c.pattern, c.text); got != c.want {
 			t.Errorf("%q on %q: %v", c.pattern, c.text, got)
 		}
 	}
