@@ -1,6 +1,8 @@
 package node
 
 import (
+	"time"
+
 	"github.com/muster-fleet/muster/exec"
 	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/fleet"
@@ -64,4 +66,48 @@ func (n *Node) cancelRefused(x *order, err error) []Effect {
 		text = err.Error()
 	}
 	return []Effect{Warn{"a cancel of command " + x.id.String() + " was refused: " + text}}
+}
+
+// A node that was down, stopped or cut off may hear of an order before it hears of its cancel, which was committed long
+// ago: bells that were on their way find it first.
+const (
+	// lateAfter is how old an order is, or how young this agent, when a cancel may have been missed. It is above what a
+	// bell takes, the packets of a lost connection sent again included.
+	lateAfter = 5 * time.Second
+	// cancelWait is how long the leader is asked; then the order starts. Without a leader nobody can cancel, and what was
+	// committed goes on.
+	cancelWait = 10 * time.Second
+)
+
+// mayBeCancelled reports whether the leader is to be asked about an order before it starts.
+func (n *Node) mayBeCancelled(at auth.Instant, x *order) bool {
+	late := at.Boot < n.began+lateAfter || n.Now(at).UnixMilli() > x.issued+lateAfter.Milliseconds()
+	return late && !x.uncut && at.Boot < x.since+cancelWait
+}
+
+func (n *Node) askCancel(x *order) []Effect {
+	if x.asking {
+		return nil
+	}
+	x.asking = true
+	return []Effect{FetchCancel{Command: x.id}}
+}
+
+func (n *Node) cancelFetched(at auth.Instant, ev CancelFetched) []Effect {
+	x := n.orders.byID[ev.Command]
+	if x == nil {
+		return nil
+	}
+	x.asking = false
+	if ev.Failed {
+		return nil // asked again when it is judged again
+	}
+	if len(ev.Cancel) == 1 {
+		out, judged := n.takeCancel(at, x, ev.Cancel[0])
+		if !judged || x.obeyed {
+			return out
+		}
+	}
+	x.uncut = true
+	return n.judge(at, x)
 }

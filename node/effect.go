@@ -33,6 +33,8 @@ type (
 		From  fleet.ID
 		Since uint64
 	}
+	// FetchCancel asks the leader, who makes sure that it is one, whether a command was cancelled. Answer: CancelFetched.
+	FetchCancel struct{ Command fleet.UUID }
 	// KeepActs makes acts durable and Record the one that everybody on this host reads.
 	KeepActs struct {
 		Record auth.Record
@@ -90,6 +92,7 @@ func (ExchangeBeacons) effect() {}
 func (FetchActs) effect()       {}
 func (FetchOrder) effect()      {}
 func (FetchOrders) effect()     {}
+func (FetchCancel) effect()     {}
 func (KeepActs) effect()        {}
 func (KeepFloor) effect()       {}
 func (KeepBeacon) effect()      {}

@@ -51,6 +51,12 @@ type (
 		Next   uint64
 		Failed bool
 	}
+	// CancelFetched answers FetchCancel. No cancel and no failure: the leader knows of none.
+	CancelFetched struct {
+		Command fleet.UUID
+		Cancel  []auth.Envelope // none or one
+		Failed  bool
+	}
 	// OrderCommitted says that the quorum, led from here, took a command or its cancel.
 	OrderCommitted struct{ Committed Committed }
 	// RecordCommitted says that this replica applied an act of the record.
@@ -113,6 +119,7 @@ func (PeerSilent) event()      {}
 func (ActsFetched) event()     {}
 func (OrderFetched) event()    {}
 func (OrdersFetched) event()   {}
+func (CancelFetched) event()   {}
 func (OrderCommitted) event()  {}
 func (RecordCommitted) event() {}
 func (RunStarted) event()      {}

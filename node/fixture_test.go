@@ -115,6 +115,7 @@ type host struct {
 	node *Node
 	at   auth.Instant
 	me   fleet.ID
+	mute bool // no leader answers by itself; else it says that nothing was cancelled
 }
 
 // host makes node i with the town's record, and nothing else.
@@ -138,6 +139,11 @@ func (w *town) settled(t testing.TB, i int) *host {
 func (h *host) step(ev Event) []Effect {
 	h.Helper()
 	out := h.node.Step(h.at, ev)
+	for _, f := range of[FetchCancel](out) {
+		if !h.mute {
+			out = append(out, h.node.Step(h.at, CancelFetched{Command: f.Command})...)
+		}
+	}
 	deadline := h.node.Deadline(h.at)
 	switch {
 	case deadline < h.at.Boot:

@@ -28,6 +28,7 @@ type Node struct {
 	beacon   auth.Beacon
 	envelope auth.Envelope // of beacon
 
+	began    time.Duration // boot time of the first Step
 	digestAt time.Duration // next exchange of beacons, by boot time
 	acts     catching
 	orders   orders
@@ -58,6 +59,9 @@ func New(c Config) *Node {
 
 // Step takes one event at a moment and returns what to do, in order.
 func (n *Node) Step(at auth.Instant, ev Event) []Effect {
+	if n.began == 0 {
+		n.began = at.Boot
+	}
 	var out []Effect
 	switch ev := ev.(type) {
 	case Tick:
@@ -79,6 +83,8 @@ func (n *Node) Step(at auth.Instant, ev Event) []Effect {
 		out = n.orderFetched(at, ev)
 	case OrdersFetched:
 		out = n.ordersFetched(at, ev)
+	case CancelFetched:
+		out = n.cancelFetched(at, ev)
 	case OrderCommitted:
 		out = n.orderCommitted(at, ev.Committed)
 	case RunStarted:

@@ -32,6 +32,8 @@ type order struct {
 	status   exec.Status // Pending until judged; InProgress once handed to the runner; then final
 	set      fleet.ID    // digest of its frozen set, as soon as that is known
 	obeyed   bool        // a cancel by somebody who may
+	asking   bool        // the leader whether it was cancelled
+	uncut    bool        // the leader said, after it came here, that it was not
 	warned   bool        // of a clock that keeps it waiting, or of a cancel without right
 	received int64
 	issued   int64
@@ -353,6 +355,8 @@ func (n *Node) judge(at auth.Instant, x *order) []Effect {
 		return n.suspect(at, x, n.clock.Suspect(at))
 	case n.mayBeWrong(at, x):
 		return nil
+	case verdict.Status == exec.Pending && n.mayBeCancelled(at, x):
+		return n.askCancel(x)
 	}
 	return n.decide(at, x, verdict)
 }

@@ -289,6 +289,53 @@ func TestCancels(t *testing.T) {
 		none[StartRun](t, out)
 		wantSays(t, out, exec.Cancelled)
 	})
+	t.Run("committed while this node was away", func(t *testing.T) {
+		for _, c := range []struct {
+			name   string
+			away   func(h *host)
+			issued time.Duration // before
+			asks   bool
+		}{
+			{"it has just started", func(*host) {}, 0, true},
+			{"it was cut off", func(h *host) { h.pass(time.Minute) }, lateAfter + time.Second, true},
+			{"it was there", func(h *host) { h.pass(time.Minute) }, time.Second, false},
+		} {
+			h := w.settled(t, 3)
+			h.mute = true
+			c.away(h)
+			o := h.command("tag.role=web", web, func(x *exec.Command) { x.Header.Issued -= c.issued.Milliseconds() })
+			out := h.step(bell(o, 9, true))
+			if asks := len(of[FetchCancel](out)) == 1; asks != c.asks || asks == (len(of[StartRun](out)) == 1) {
+				t.Errorf("%s: %v", c.name, kinds(out))
+			}
+			if !c.asks {
+				continue
+			}
+			out = h.step(CancelFetched{Command: idOf(o), Cancel: []auth.Envelope{h.cancel(idOf(o))}})
+			none[StartRun](t, out)
+			wantSays(t, out, exec.Cancelled)
+		}
+	})
+	t.Run("perhaps, and no leader says", func(t *testing.T) {
+		h := w.settled(t, 3)
+		h.mute = true
+		o := w.command("tag.role=web", web, nil)
+		one[FetchCancel](t, h.step(bell(o, 9, true)))
+		none[FetchCancel](t, h.pass(2*retryAfter)) // one question at a time
+		h.step(CancelFetched{Command: idOf(o), Failed: true})
+		out := h.pass(retryAfter)
+		one[FetchCancel](t, out)
+		none[StartRun](t, out)
+		one[StartRun](t, h.pass(cancelWait))
+	})
+	t.Run("perhaps, by somebody without right", func(t *testing.T) {
+		h := w.settled(t, 3)
+		h.mute = true
+		o := w.command("tag.role=web", web, nil)
+		h.step(bell(o, 9, true))
+		e := bob.Sign(auth.ForCancel, w.ID(), exec.Cancel{Header: w.Header(time.Hour), Command: idOf(o)})
+		one[StartRun](t, h.step(CancelFetched{Command: idOf(o), Cancel: []auth.Envelope{e}}))
+	})
 	t.Run("without right", func(t *testing.T) {
 		h := w.settled(t, 3)
 		o := w.command("tag.role=web", web, nil)

@@ -345,6 +345,14 @@ func (s *sim) perform(h *simHost, e Effect) {
 			}
 			return ev
 		})
+	case FetchCancel:
+		s.ask(h, s.leader.n.ID, CancelFetched{Command: e.Command, Failed: true}, func(peer *simHost) Event {
+			c, ok := s.agreed[len(s.agreed)-1].Command(e.Command)
+			if !ok {
+				return CancelFetched{Command: e.Command, Failed: true}
+			}
+			return CancelFetched{Command: e.Command, Cancel: committedOf(c).Cancel}
+		})
 	case KeepActs:
 		h.record, h.acts = e.Record, append(slices.Clip(h.acts), e.Acts...)
 	case KeepFloor:

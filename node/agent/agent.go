@@ -202,6 +202,8 @@ func (a *Agent) perform(ctx context.Context, work *sync.WaitGroup, core *node.No
 		work.Go(func() { a.fetchOrder(ctx, e) })
 	case node.FetchOrders:
 		work.Go(func() { a.fetchOrders(ctx, e) })
+	case node.FetchCancel:
+		work.Go(func() { a.fetchCancel(ctx, e) })
 	case node.FetchGossipKey:
 		work.Go(func() { a.fetchKey(ctx, e) })
 	case node.SendReport:

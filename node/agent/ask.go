@@ -103,6 +103,20 @@ func (a *Agent) fetchOrders(ctx context.Context, e node.FetchOrders) {
 	a.Post(node.OrdersFetched{From: e.From, Orders: body.Orders, Next: body.Next, Failed: err != nil})
 }
 
+func (a *Agent) fetchCancel(ctx context.Context, e node.FetchCancel) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	var body cancelBody
+	answer, err := a.atLeader(ctx, askCancel, wire.Marshal(orderAsk{e.Command}))
+	if err == nil {
+		err = wire.Unmarshal(answer, &body)
+	}
+	if err != nil {
+		a.log.Debug("nobody says whether it was cancelled", "command", e.Command, "err", err)
+	}
+	a.Post(node.CancelFetched{Command: e.Command, Cancel: body.Cancel, Failed: err != nil})
+}
+
 func (a *Agent) sendReport(ctx context.Context, e node.SendReport) {
 	signed := a.signer.Sign(auth.ForReport, a.cfg.Fleet, e.Report)
 	if err := a.ask(ctx, e.To, askReport, signed, nil); err != nil {

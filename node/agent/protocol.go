@@ -27,6 +27,7 @@ const (
 	askPutFacts byte = 12 // auth.Envelope of factsBody → nothing
 	askFacts    byte = 13 // nothing → factsList
 	askEnrol    byte = 14 // auth.Envelope of auth.EnrolRequest → consensus.Result
+	askCancel   byte = 15 // orderAsk → cancelBody, or notLeader
 	done        byte = 0x40
 	notLeader   byte = 0x41
 )
@@ -63,6 +64,8 @@ type ordersBody struct {
 	Orders []node.Committed
 	Next   uint64
 }
+
+type cancelBody struct{ Cancel []auth.Envelope } // none or one
 
 type keyAsk struct{ Epoch uint32 }
 

@@ -31,6 +31,7 @@ var requests = map[byte]may{
 	askKey:     anyMember, askReplica: serversOnly, askTerm: serversOnly,
 	askPutFacts: anyMember, // the peer's own
 	askFacts:    anyMember,
+	askCancel:   anyMember, // a cancel is no secret: its bell is rung
 	askEnrol:    anyMember, // the join secret's signature is verified here
 }
 
@@ -97,6 +98,8 @@ func (a *Agent) dispatch(ctx context.Context, peer fleet.ID, kind byte, body []b
 		return nil, a.takeFacts(peer, body)
 	case askFacts:
 		return a.answerFacts()
+	case askCancel:
+		return a.answerCancel(ctx, body)
 	case askEnrol:
 		return a.answerEnrol(ctx, body)
 	}
@@ -174,6 +177,22 @@ func (a *Agent) answerOrders(peer fleet.ID, body []byte) ([]byte, error) {
 		out.Orders = append(out.Orders, committedOf(c))
 	}
 	return wire.Marshal(out), nil
+}
+
+// answerCancel says whether a command was cancelled by now: this server must lead.
+func (a *Agent) answerCancel(ctx context.Context, body []byte) ([]byte, error) {
+	var ask orderAsk
+	if err := errors.Join(wire.Unmarshal(body, &ask), a.needReplica()); err != nil {
+		return nil, err
+	}
+	if err := a.quorum.Read(ctx); err != nil {
+		return nil, err
+	}
+	c, ok := a.replica.State().Command(ask.Command)
+	if !ok {
+		return nil, fleet.Errorf(fleet.NotFound, "no command %s", ask.Command)
+	}
+	return wire.Marshal(cancelBody{committedOf(c).Cancel}), nil
 }
 
 func committedOf(c *consensus.Command) node.Committed {
