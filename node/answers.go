@@ -31,7 +31,15 @@ type Status struct {
 	Left        int
 	Quorum      QuorumStatus
 	Observed    []netip.AddrPort // addresses at which peers see this host
-	Warnings    []string         // what its owner should know, with the command that mends it
+	Agent       Usage
+	Warnings    []string // what its owner should know, with the command that mends it
+}
+
+// Usage is what the agent's process takes of its host.
+type Usage struct {
+	RSS        uint64 // resident memory, bytes
+	Goroutines int
+	Files      int // open file descriptors
 }
 
 // QuorumStatus is who keeps the replicated state, as far as this host knows.
@@ -41,6 +49,15 @@ type QuorumStatus struct {
 	Voters []ServerStatus
 	Spares []ServerStatus
 	Danger string // what would stop writes, in one line; empty: one loss is survived
+	// Replica is what this host's own replica has come to; zero where it keeps none. Only an answer about the quorum has
+	// it: the digest of a large fleet takes a moment.
+	Replica ReplicaStatus
+}
+
+// ReplicaStatus names a replica's state. Replicas with the same Act have the same Digest.
+type ReplicaStatus struct {
+	Act    uint64
+	Digest fleet.ID // SHA-256 of the state's snapshot
 }
 
 // ServerStatus is one server of the quorum.

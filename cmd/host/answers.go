@@ -15,7 +15,7 @@ import (
 // desk lets the local API ask the agent.
 type desk struct {
 	*agent.Agent
-	dir string // the data folder
+	host *Host
 }
 
 // fewBytes is how much room on the data folder's disk is so little that status says so: what ledger and audit set aside.
@@ -24,14 +24,26 @@ const fewBytes = 16 << 20
 // Status is the agent's, with what this host's disk has to say.
 func (d desk) Status(ctx context.Context) node.Status {
 	s := d.Agent.Status(ctx)
+	s.Agent = usage()
+	dir := d.host.opts.Dir
 	var disk unix.Statfs_t
-	if err := unix.Statfs(d.dir, &disk); err == nil {
+	if err := unix.Statfs(dir, &disk); err == nil {
 		if left := disk.Bavail * uint64(disk.Bsize); left < fewBytes {
 			s.Warnings = append(s.Warnings, fmt.Sprintf("the disk of %s has %d KiB left: when it is full, nothing can be run or kept here (df -h %s)",
-				d.dir, left>>10, d.dir))
+				dir, left>>10, dir))
 		}
 	}
 	return s
+}
+
+// Quorum is who keeps the state as the agent knows it, with what this host's replica has come to.
+func (d desk) Quorum(ctx context.Context) node.QuorumStatus {
+	q := d.Agent.Status(ctx).Quorum
+	if d.host.replica != nil {
+		state := d.host.replica.State()
+		q.Replica = node.ReplicaStatus{Act: state.Act, Digest: state.Digest()}
+	}
+	return q
 }
 
 func (d desk) Nodes(ctx context.Context) []api.Node {
@@ -49,5 +61,5 @@ func (d desk) Nodes(ctx context.Context) []api.Node {
 
 // Answer serves the local API on l until ctx ends.
 func (h *Host) Answer(ctx context.Context, l net.Listener) error {
-	return api.Serve(ctx, l, desk{h.Agent, h.opts.Dir}, api.Options{Version: h.opts.Version, Log: h.opts.Log})
+	return api.Serve(ctx, l, desk{h.Agent, h}, api.Options{Version: h.opts.Version, Log: h.opts.Log})
 }

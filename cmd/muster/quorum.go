@@ -17,7 +17,10 @@ func newQuorumCommand(a *app) *cobra.Command {
 func newQuorumStatusCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "status", Short: "Show leader, voters and spares, and what would stop writes", Args: noArgs,
+		Long: "Show leader, voters and spares, and what would stop writes. -o wide and -o json add what this host's own replica has\n" +
+			"come to: replicas with the same act have the same digest.",
 		Example: `  muster quorum status
+  muster quorum status -o wide
   muster quorum status -o json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			q, err := a.client().Quorum(cmd.Context())
@@ -29,6 +32,9 @@ func newQuorumStatusCommand(a *app) *cobra.Command {
 			}
 			if err := quorumListing().show(a, quorumRows(q)); err != nil {
 				return err
+			}
+			if a.flags.output == asWide && !q.Replica.Digest.IsZero() {
+				fmt.Fprintf(a.stdout, "\nthe replica here is at act %d, digest %s\n", q.Replica.Act, q.Replica.Digest)
 			}
 			if q.Danger != "" {
 				a.say("! %s", q.Danger)

@@ -48,8 +48,16 @@ func statusFacts(s node.Status) []fact {
 		fact{"tags", tagText(s.Self.Tags)},
 		fact{"seen at", observed(s)},
 		fact{"record", fmt.Sprintf("%d acts, charter of %d entries (%s)", s.RecordLen, s.CharterLen, s.CharterHead)},
+		fact{"agent", agentLine(s.Agent)},
 		fact{"version", s.Version},
 	)
+}
+
+func agentLine(u node.Usage) string {
+	if u == (node.Usage{}) {
+		return ""
+	}
+	return fmt.Sprintf("%d MiB of memory, %d goroutines, %d files", (u.RSS+1<<19)>>20, u.Goroutines, u.Files)
 }
 
 func observed(s node.Status) string {

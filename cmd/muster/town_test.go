@@ -153,6 +153,12 @@ func (w *town) Status(context.Context) node.Status {
 	return s
 }
 
+func (w *town) Quorum(ctx context.Context) node.QuorumStatus {
+	q := w.Status(ctx).Quorum
+	q.Replica = node.ReplicaStatus{Act: w.state.Act, Digest: w.state.Digest()}
+	return q
+}
+
 func (w *town) member(n *auth.Node) fleet.Member {
 	m := fleet.Member{
 		ID: n.ID, Name: n.Name, Status: w.status[n.ID], Role: fleet.Plain, Server: n.Server, Tags: n.Tags,

@@ -42,6 +42,7 @@ type stub struct {
 }
 
 func (s *stub) Status(context.Context) node.Status        { return s.status }
+func (s *stub) Quorum(context.Context) node.QuorumStatus  { return s.status.Quorum }
 func (s *stub) Nodes(context.Context) []Node              { return s.nodes }
 func (s *stub) Operators(context.Context) []auth.Operator { return s.operators }
 func (s *stub) Leave(context.Context) error               { s.left = true; return s.err }
@@ -138,7 +139,9 @@ func TestRoundTrip(t *testing.T) {
 			Version: "1", Fleet: id("fleet"), FleetName: "lab", Self: aMember("web01"), CharterHead: id("head"), CharterLen: 3, Act: 8, RecordLen: 7,
 			Now: moment, ClockOff: -2 * time.Second, Online: 1, Lost: 2, Left: 3, Warnings: []string{"w"},
 			Observed: []netip.AddrPort{netip.MustParseAddrPort("1.2.3.4:5")},
-			Quorum:   node.QuorumStatus{Leader: id("web01"), Term: 4, Voters: []node.ServerStatus{server}, Spares: []node.ServerStatus{{ID: id("x"), Name: "x"}}, Danger: "d"},
+			Quorum: node.QuorumStatus{Leader: id("web01"), Term: 4, Voters: []node.ServerStatus{server}, Spares: []node.ServerStatus{{ID: id("x"), Name: "x"}}, Danger: "d",
+				Replica: node.ReplicaStatus{Act: 9, Digest: id("state")}},
+			Agent: node.Usage{RSS: 5 << 20, Goroutines: 6, Files: 7},
 		},
 		nodes:     []Node{{aMember("web01"), 5}, {aMember("web02"), 0}},
 		operators: []auth.Operator{{Name: "alice", Key: []byte("k"), HPKE: []byte("h"), Teams: []string{"root"}, Expires: moment.UnixMilli()}},

@@ -13,6 +13,8 @@ import (
 type Backend interface {
 	// Status returns what the host says of itself and of what it sees.
 	Status(ctx context.Context) node.Status
+	// Quorum returns who keeps the replicated state, and what this host's own replica has come to.
+	Quorum(ctx context.Context) node.QuorumStatus
 	// Nodes lists the enrolled nodes by name, also those that are lost or have left.
 	Nodes(ctx context.Context) []Node
 	// Operators lists the operators who stand.

@@ -91,7 +91,7 @@ func (s *desk) routes() http.Handler {
 	}))
 	mux.Handle("GET /v1/nodes", s.guard(member, s.nodes))
 	mux.Handle("GET /v1/quorum", s.guard(member, func(w http.ResponseWriter, r *http.Request) {
-		write(w, http.StatusOK, shape.OfQuorum(s.backend.Status(r.Context()).Quorum))
+		write(w, http.StatusOK, shape.OfQuorum(s.backend.Quorum(r.Context())))
 	}))
 	mux.Handle("GET /v1/operators", s.guard(member, s.operators))
 	mux.Handle("POST /v1/entries", s.guard(anyone, s.propose))

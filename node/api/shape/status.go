@@ -32,7 +32,15 @@ type Status struct {
 	Nodes    Counts    `json:"nodes"`
 	Quorum   Quorum    `json:"quorum"`
 	Observed []string  `json:"observed"`
+	Agent    Usage     `json:"agent"`
 	Warnings []string  `json:"warnings"`
+}
+
+// Usage is what the agent's process takes of its host.
+type Usage struct {
+	RSS        uint64 `json:"rss_bytes"`
+	Goroutines int    `json:"goroutines"`
+	Files      int    `json:"files"`
 }
 
 // Chain says how far a signed log has come here.
@@ -51,12 +59,19 @@ type Counts struct {
 
 // Quorum is who keeps the replicated state.
 type Quorum struct {
-	Format int      `json:"format"`
-	Leader *Named   `json:"leader"` // null: none is known
-	Term   uint64   `json:"term"`
-	Voters []Server `json:"voters"`
-	Spares []Server `json:"spares"`
-	Danger string   `json:"danger"` // what would stop writes; empty: one loss is survived
+	Format  int      `json:"format"`
+	Leader  *Named   `json:"leader"` // null: none is known
+	Term    uint64   `json:"term"`
+	Voters  []Server `json:"voters"`
+	Spares  []Server `json:"spares"`
+	Danger  string   `json:"danger"`            // what would stop writes; empty: one loss is survived
+	Replica *Replica `json:"replica,omitempty"` // of this host
+}
+
+// Replica names a replica's state: equal at the same act on all servers.
+type Replica struct {
+	Act    uint64   `json:"act"`
+	Digest fleet.ID `json:"digest"`
 }
 
 // Server is one server of the quorum.
@@ -72,7 +87,8 @@ func OfStatus(s node.Status) Status {
 		Format: Format, Version: s.Version, Fleet: Named{s.Fleet, s.FleetName}, Self: OfNode(s.Self, 0),
 		Charter: Chain{Head: &s.CharterHead, Length: s.CharterLen}, Record: Chain{Length: s.RecordLen, Act: s.Act},
 		Now: s.Now.UTC(), ClockOff: s.ClockOff.Milliseconds(), Nodes: Counts{s.Online, s.Lost, s.Left},
-		Quorum: OfQuorum(s.Quorum), Observed: make([]string, 0, len(s.Observed)), Warnings: s.Warnings,
+		Quorum: OfQuorum(s.Quorum), Observed: make([]string, 0, len(s.Observed)),
+		Agent: Usage(s.Agent), Warnings: s.Warnings,
 	}
 	for _, addr := range s.Observed {
 		out.Observed = append(out.Observed, addr.String())
@@ -94,7 +110,7 @@ func (s Status) Status() (node.Status, error) {
 		Version: s.Version, Fleet: s.Fleet.ID, FleetName: s.Fleet.Name, Self: self, CharterLen: s.Charter.Length,
 		Act: s.Record.Act, RecordLen: s.Record.Length, Now: s.Now, ClockOff: time.Duration(s.ClockOff) * time.Millisecond,
 		Online: s.Nodes.Online, Lost: s.Nodes.Lost, Left: s.Nodes.Left, Quorum: s.Quorum.Quorum(), Observed: observed,
-		Warnings: s.Warnings,
+		Agent: node.Usage(s.Agent), Warnings: s.Warnings,
 	}
 	if s.Charter.Head != nil {
 		out.CharterHead = *s.Charter.Head
@@ -110,6 +126,10 @@ func OfQuorum(q node.QuorumStatus) Quorum {
 	}
 	for _, s := range q.Spares {
 		out.Spares = append(out.Spares, Server(s))
+	}
+	if !q.Replica.Digest.IsZero() {
+		replica := Replica(q.Replica)
+		out.Replica = &replica
 	}
 	if q.Leader.IsZero() {
 		return out
@@ -134,6 +154,9 @@ func (q Quorum) Quorum() node.QuorumStatus {
 	}
 	if q.Leader != nil {
 		out.Leader = q.Leader.ID
+	}
+	if q.Replica != nil {
+		out.Replica = node.ReplicaStatus(*q.Replica)
 	}
 	return out
 }
