@@ -331,3 +331,19 @@ func sameAddress(t *testing.T, w *badLuck) {
 		t.Fatalf("ran on %v", got)
 	}
 }
+
+// TestAgentWaitsForTheFleet: a host may be up before the fleet is.
+func TestAgentWaitsForTheFleet(t *testing.T) {
+	f := Found(t)
+	join := f.Token()
+	f.Nodes[0].Stop()
+	early := f.add()
+	early.Launch("--join", join, "--name", early.Name, "--bind", early.Addr)
+	f.Until("it says that nobody answers", func() bool {
+		log, _ := os.ReadFile(early.log())
+		return strings.Contains(string(log), "not enrolled yet; asking again")
+	})
+	f.Nodes[0].Start()
+	f.Voter = 1
+	f.Settled()
+}

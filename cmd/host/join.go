@@ -19,6 +19,10 @@ import (
 // joinTimeout bounds one request at one address; an enrolment may wait for an election.
 const joinTimeout = 20 * time.Second
 
+// ErrNobodyAnswers says that no address of a join string led to a host of its fleet that answered: it may be worth
+// another try.
+var ErrNobodyAnswers = fleet.Errorf(fleet.Unavailable, "no host of the fleet answers")
+
 // Join enrols this host with a join string and makes its data folder. It returns the name of the server's fleet. The
 // folder is a host's only when everything that came was verified. After a refusal nothing is left of it; after a request
 // that may have been counted the host's new keys are, so that join can be repeated and is not counted twice.
@@ -231,7 +235,7 @@ func nobody(said []door) error {
 		return fleet.Errorf(fleet.Denied, "the join string is for another fleet than the hosts at its addresses: %s", text).
 			Hinted("their addresses have changed hands; on a host of the right fleet: muster token create")
 	}
-	return fleet.Errorf(fleet.Unavailable, "no host of the fleet answers: %s", text).
+	return fleet.Errorf(fleet.Unavailable, "%w: %s", ErrNobodyAnswers, text).
 		Hinted("is an agent running there, and does a firewall let UDP through?")
 }
 

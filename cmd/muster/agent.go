@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -34,7 +35,7 @@ func newAgentCommand(a *app) *cobra.Command {
 		Use: "agent", Short: "Run the agent of this host", Args: noArgs,
 		Long: `Run the agent of this host, in the foreground, until SIGTERM or Ctrl-C. Commands that it started go on without it.
 
-With --join it enrols the host first, if that was not done yet.`,
+With --join it enrols the host first, if that was not done yet, and waits for the fleet while none of its hosts answers.`,
 		Example: `  muster agent
   muster agent --join-file /root/join --name web2`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -87,11 +88,30 @@ func (a *app) joinFirst(ctx context.Context, flags hostFlags, join, file string,
 	if err != nil {
 		return err
 	}
-	name, err := a.enrol(ctx, n, text)
+	name, err := a.enrolInTime(ctx, n, text, log)
 	if err == nil {
 		log.Info("enrolled", "fleet", name, "node", n.Name)
 	}
 	return err
+}
+
+// knockAgain is how long an agent waits before it asks the hosts of its join string again: a fleet that starts after it
+// is no reason to give up.
+const knockAgain = 2 * time.Second
+
+func (a *app) enrolInTime(ctx context.Context, n host.NewHost, text string, log *slog.Logger) (string, error) {
+	for {
+		name, err := a.enrol(ctx, n, text)
+		if !errors.Is(err, host.ErrNobodyAnswers) {
+			return name, err
+		}
+		log.Warn("not enrolled yet; asking again", "err", err)
+		select {
+		case <-ctx.Done():
+			return "", err
+		case <-time.After(knockAgain):
+		}
+	}
 }
 
 // sameFleet refuses a join string of another fleet than the host in dir is in; one that cannot be read has served.
