@@ -94,6 +94,8 @@ type Runner struct {
 	closed  bool
 	ledger  *exec.Ledger
 	running map[fleet.UUID]*run
+	// starting holds a channel for each command between Start and its barrier.
+	starting map[fleet.UUID]chan struct{}
 }
 
 // run is a run in progress.
@@ -117,7 +119,7 @@ func Open(cfg Config) (*Runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Runner{cfg: cfg, boot: boot, runs: runs, slots: make(chan struct{}, cfg.MaxRunning), running: map[fleet.UUID]*run{}}
+	r := &Runner{cfg: cfg, boot: boot, runs: runs, slots: make(chan struct{}, cfg.MaxRunning), running: map[fleet.UUID]*run{}, starting: map[fleet.UUID]chan struct{}{}}
 	if err := r.openLedger(len(found) == 0); err != nil {
 		runs.Close()
 		return nil, err

@@ -178,6 +178,26 @@ func TestPlacesAndQueue(t *testing.T) {
 	wantStatus(t, h.ended(last.Command), exec.Cancelled)
 }
 
+func TestCancelledInTheQueue(t *testing.T) {
+	t.Parallel()
+	h := open(t, Config{MaxRunning: 1})
+	going, queued := spec("sleep", "1000"), spec("true")
+	h.start(going)
+	waiting := make(chan error, 1)
+	go func() { waiting <- h.Start(context.Background(), queued) }()
+	until(t, "the second waits", func() bool { return h.queued.Load() == 1 })
+	if err := h.Cancel(queued.Command); err != nil {
+		t.Fatal(err)
+	}
+	wantStatus(t, h.ended(queued.Command), exec.Cancelled) // while the first still has the only place
+	if err := <-waiting; fleet.KindOf(err) != fleet.Conflict || Crossed(err) {
+		t.Fatalf("the start that was cancelled: %v", err)
+	}
+	h.Cancel(going.Command)
+	wantStatus(t, h.ended(going.Command), exec.Cancelled)
+	wantStatus(t, h.run(spec("true")), exec.Success) // the place was not lost
+}
+
 func TestNothingStartsTwice(t *testing.T) {
 	t.Parallel()
 	h := open(t, Config{MaxRunning: 64})
@@ -397,6 +417,7 @@ func TestCancelBeforeItIsSeen(t *testing.T) {
 	if err := h.Start(t.Context(), s); fleet.KindOf(err) != fleet.Conflict || Crossed(err) {
 		t.Fatalf("a cancelled command was started: %v", err)
 	}
+	wantStatus(t, h.ended(s.Command), exec.Cancelled)
 	if st, _ := h.Ledger().Get(s.Command); st.Status() != exec.Cancelled {
 		t.Fatal(st.Status())
 	}

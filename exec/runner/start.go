@@ -29,17 +29,28 @@ func Crossed(err error) bool {
 }
 
 // Start runs a command. It waits for a free place (until ctx ends), and returns once the start is on disk and the
-// supervisor lives; the rest comes as Events. See Crossed for its errors.
+// supervisor lives; the rest comes as Events. See Crossed for its errors. Of a command that was cancelled first, also
+// while it waited, an Ended event tells.
 func (r *Runner) Start(ctx context.Context, spec Spec) error {
 	if err := r.enter(); err != nil {
 		return err
 	}
 	defer r.wg.Done()
+	err := r.startInTurn(ctx, spec)
+	if err != nil && !Crossed(err) {
+		r.tellCancelled(spec.Command)
+	}
+	return err
+}
+
+func (r *Runner) startInTurn(ctx context.Context, spec Spec) error {
+	cancelled, leave := r.queueUp(spec.Command)
+	defer leave()
 	o, err := r.order(spec)
 	if err != nil {
 		return err
 	}
-	if err := r.takeSlot(ctx); err != nil {
+	if err := r.takeSlot(ctx, cancelled); err != nil {
 		return err
 	}
 	run := &run{command: spec.Command, slot: true}
@@ -48,6 +59,43 @@ func (r *Runner) Start(ctx context.Context, spec Spec) error {
 		r.freeSlot(run)
 	}
 	return err
+}
+
+// queueUp returns a channel that is closed when the ledger has the command's cancel.
+func (r *Runner) queueUp(command fleet.UUID) (cancelled <-chan struct{}, leave func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := r.starting[command]
+	if c == nil {
+		c = make(chan struct{})
+		r.starting[command] = c
+	}
+	return c, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.starting[command] == c {
+			delete(r.starting, command)
+		}
+	}
+}
+
+// wakeCancelled lets a start that waits for its turn look at the ledger.
+func (r *Runner) wakeCancelled(command fleet.UUID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c := r.starting[command]; c != nil {
+		close(c)
+		delete(r.starting, command)
+	}
+}
+
+// tellCancelled tells the end of a command that was cancelled before it started: no supervisor will.
+func (r *Runner) tellCancelled(command fleet.UUID) {
+	s, ok := r.Ledger().Get(command)
+	if !ok || s.Cancelled == nil || s.Started != nil {
+		return
+	}
+	r.events.put(Ended{command, Result{Status: exec.Cancelled, ExitCode: -1, Detail: "cancelled before it started"}})
 }
 
 // order checks all that can be checked before the barrier.
@@ -73,7 +121,7 @@ func (r *Runner) mayStart(spec Spec) error {
 	return r.ledger.MayStart(spec.Command, spec.Issued, spec.Expires)
 }
 
-func (r *Runner) takeSlot(ctx context.Context) error {
+func (r *Runner) takeSlot(ctx context.Context, cancelled <-chan struct{}) error {
 	select {
 	case r.slots <- struct{}{}:
 		return nil
@@ -88,6 +136,8 @@ func (r *Runner) takeSlot(ctx context.Context) error {
 	select {
 	case r.slots <- struct{}{}:
 		return nil
+	case <-cancelled:
+		return fleet.Errorf(fleet.Conflict, "the command was cancelled while it waited for its turn")
 	case <-ctx.Done():
 		return fleet.Errorf(fleet.Unavailable, "the command got no place among %d runs: %w", r.cfg.MaxRunning, context.Cause(ctx))
 	case <-r.ctx.Done():
@@ -256,6 +306,9 @@ func (r *Runner) Cancel(command fleet.UUID) error {
 	}
 	err := r.journal.append(exec.CancelledRecord{Command: command, Time: r.cfg.Now()})
 	r.stopRun(command) // once more: it may have been recorded as started between
+	if err == nil {
+		r.wakeCancelled(command)
+	}
 	return err
 }
 
