@@ -347,3 +347,30 @@ func TestAgentWaitsForTheFleet(t *testing.T) {
 	f.Voter = 1
 	f.Settled()
 }
+
+// TestRoleChanges: a node becomes a server, and is none any more, without anybody's starting its agent again.
+func TestRoleChanges(t *testing.T) {
+	f := Found(t)
+	n := f.add()
+	n.Start("--join", f.Token("--server", "no"), "--name", n.Name, "--bind", n.Addr)
+	f.Voter = 1
+	f.Settled()
+	counted := func() bool {
+		var q struct{ Voters, Spares []struct{ Name string } }
+		f.JSON(&q, f.Nodes[0], "quorum", "status")
+		return slices.ContainsFunc(append(q.Voters, q.Spares...), func(s struct{ Name string }) bool { return s.Name == n.Name })
+	}
+	replica := func() bool {
+		r := f.Muster(n, "quorum", "status", "-o", "json")
+		return strings.Contains(r.Stdout, `"replica"`)
+	}
+	f.Must(f.Nodes[0], "node", "tag", n.Name, "--server")
+	f.Until("it is a server", func() bool { return counted() && replica() })
+	pid := n.PID()
+	f.Must(f.Nodes[0], "node", "tag", n.Name, "--no-server")
+	f.Until("it is none", func() bool { return !counted() && f.Muster(n, "quorum", "status").Code == 0 && !replica() })
+	if !n.Running() || n.PID() != pid {
+		t.Fatal("the agent ended")
+	}
+	f.awaitAll(n, f.send(n, "--all", "--", "true"), "Success")
+}

@@ -275,7 +275,11 @@ func (h *Host) serve() {
 	h.end.HandlePackets(transport.KindBell, func(_ netip.AddrPort, payload []byte, _ time.Time) { h.Agent.Bell(payload) })
 }
 
-// Run works until ctx ends or the host leaves the fleet, then stops everything.
+// ErrRoleChanged is how Run ends when this host became a server, or is none any more: started anew, it opens its replica
+// or leaves it shut.
+var ErrRoleChanged = errors.New("the host's role has changed")
+
+// Run works until ctx ends, the host leaves the fleet or its role changes, then stops everything.
 func (h *Host) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -289,13 +293,22 @@ func (h *Host) Run(ctx context.Context) error {
 	} else {
 		close(h.ready)
 	}
+	changed := make(chan bool, 1)
+	go func() {
+		changed <- h.awaitRole(ctx)
+		stop()
+	}()
 	err := h.Agent.Run(ctx)
 	h.handOver()
 	stop()
 	if errors.Is(err, context.Canceled) {
 		err = nil
 	}
-	return errors.Join(err, h.close())
+	err = errors.Join(err, h.close())
+	if <-changed && err == nil {
+		return ErrRoleChanged
+	}
+	return err
 }
 
 // handOverWait bounds how long a leader that stops waits for another to take the lead.

@@ -41,6 +41,45 @@ func (r *replicas) Propose(ctx context.Context, item []byte) (any, error) {
 	return v, r.said(err)
 }
 
+// lookAtRole is how often a host looks whether the record still gives it the role that it was started in.
+const lookAtRole = time.Second
+
+// awaitRole reports, as soon as it is so, that the record gives this host another role than it was started in; false
+// when ctx ended before.
+func (h *Host) awaitRole(ctx context.Context) bool {
+	look := time.NewTicker(lookAtRole)
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-look.C:
+			if h.roleChanged() {
+				return true
+			}
+		}
+	}
+}
+
+// roleChanged is false for a server that is none any more as long as the others count on its replica.
+func (h *Host) roleChanged() bool {
+	record := h.Agent.Record()
+	self, known := record.Roster.Node(h.ID)
+	switch {
+	case !known || self.Removed != 0:
+		return false
+	case h.quorum == nil:
+		return self.Server
+	}
+	return !self.Server && !h.counted()
+}
+
+// counted reports whether this host's replica is one of the quorum's, as far as it knows.
+func (h *Host) counted() bool {
+	s := h.quorum.Status()
+	return slices.Contains(ids(s.Voters), h.ID) || slices.Contains(ids(s.Spares), h.ID)
+}
+
 func (r *replicas) Read(ctx context.Context) error { return r.said(r.quorum.Read(ctx)) }
 
 // said turns the quorum's errors into those that the agent knows.

@@ -55,7 +55,13 @@ With --join it enrols the host first, if that was not done yet, and waits for th
 			if cmd.Flags().Changed("bind") {
 				bind = flags.bind
 			}
-			return a.runAgent(ctx, bind, flags.advertise, log)
+			for {
+				err := a.runAgent(ctx, bind, flags.advertise, log)
+				if !errors.Is(err, host.ErrRoleChanged) {
+					return err
+				}
+				log.Info("the agent starts anew: this host became a server, or is none any more")
+			}
 		},
 	}
 	flags.register(cmd)
