@@ -151,7 +151,7 @@ func (k *keyRing) keep(me identity, root rootKey, recoveryFile, recovery string)
 
 // notKept says what mends it that a key has no place.
 func notKept(err error) error {
-	if e, ok := errors.AsType[*fleet.Error](err); ok && e.Hint == "" {
+	if e, ok := errors.AsType[*fleet.Error](err); ok && e.Kind != fleet.Conflict {
 		return e.Hinted("no fleet was founded; give the keys another place: --identity FILE, --recovery-file FILE")
 	}
 	return err

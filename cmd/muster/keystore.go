@@ -87,12 +87,12 @@ func (a *app) writeKey(path, text string) error {
 	who := a.keyOwner()
 	dir := filepath.Dir(path)
 	if err := makeDirs(dir, who); err != nil {
-		return fleet.Errorf(fleet.Denied, "cannot keep the key: %w", err)
+		return keyNotKept(path, err)
 	}
 	temp := filepath.Join(dir, ".new-"+rand.Text())
 	defer os.Remove(temp)
 	if err := writeSynced(temp, text, who); err != nil {
-		return fleet.Errorf(fleet.Denied, "cannot keep the key: %w", err)
+		return keyNotKept(path, err)
 	}
 	err := os.Link(temp, path)
 	if errors.Is(err, fs.ErrExist) {
@@ -103,9 +103,23 @@ func (a *app) writeKey(path, text string) error {
 		err = syncDir(dir)
 	}
 	if err != nil {
-		return fleet.Errorf(fleet.Denied, "cannot keep the key: %w", err)
+		return keyNotKept(path, err)
 	}
 	return nil
+}
+
+// keyNotKept says why a key could not be written: a disk that is full or read-only is not a question of rights.
+func keyNotKept(path string, err error) error {
+	kind, hint := fleet.Internal, "give the key another place: --identity FILE"
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		kind = fleet.Denied
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		kind, hint = fleet.Exhausted, "make room there (df -h), or "+hint
+	case errors.Is(err, syscall.EROFS):
+		kind = fleet.Unavailable
+	}
+	return fleet.Errorf(kind, "cannot keep the key %s: %w", path, err).Hinted("%s", hint)
 }
 
 func writeSynced(path, text string, who owner) error {

@@ -306,7 +306,7 @@ func ledgerGone(path string) error {
 
 func ledgerTrouble(path string, err error) error {
 	if d, ok := errors.AsType[*damage](err); ok {
-		return (&fleet.Error{Kind: fleet.Invalid, What: fmt.Sprintf("the ledger %s is damaged at %v", path, d), Err: nil}).
+		return (&fleet.Error{Kind: fleet.Internal, What: fmt.Sprintf("the ledger %s is damaged at %v", path, d), Err: nil}).
 			Hinted("nothing was changed and nothing will run; restore the file, or, to begin a new one that refuses every order "+
 				"issued until now, move it, %s and %s away", filepath.Join(filepath.Dir(path), spareName),
 				filepath.Join(filepath.Dir(path), runsName))

@@ -17,19 +17,19 @@ func Listen(path string) (net.Listener, error) {
 		return nil, err
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fleet.Errorf(fleet.Unavailable, "the socket's folder: %w", err)
+		return nil, fleet.Errorf(fleet.Unavailable, "cannot make the folder of the agent's socket: %w", err)
 	}
 	if err := clear(path); err != nil {
 		return nil, err
 	}
 	l, err := net.Listen("unix", path)
 	if err != nil {
-		return nil, fleet.Errorf(fleet.Unavailable, "the agent's socket: %w", err)
+		return nil, fleet.Errorf(fleet.Unavailable, "cannot open the agent's socket: %w", err)
 	}
 	// Everyone may ask for the status; who may ask for more is judged by the kernel's word on each connection.
 	if err := os.Chmod(path, 0o666); err != nil {
 		l.Close()
-		return nil, fleet.Errorf(fleet.Unavailable, "the agent's socket: %w", err)
+		return nil, fleet.Errorf(fleet.Unavailable, "cannot open the agent's socket: %w", err)
 	}
 	return l, nil
 }
@@ -49,7 +49,7 @@ func clear(path string) error {
 	case os.IsNotExist(err):
 		return nil
 	case err != nil:
-		return fleet.Errorf(fleet.Unavailable, "the agent's socket: %w", err)
+		return fleet.Errorf(fleet.Unavailable, "cannot open the agent's socket: %w", err)
 	case info.Mode().Type() != fs.ModeSocket:
 		return fleet.Errorf(fleet.Conflict, "%s is there and is no socket", path).Hinted("move it away, or give another --socket")
 	}
@@ -58,7 +58,7 @@ func clear(path string) error {
 		return fleet.Errorf(fleet.Conflict, "an agent answers at %s already", path).Hinted("muster --socket %s status", path)
 	}
 	if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
-		return fleet.Errorf(fleet.Unavailable, "the socket of a dead agent: %w", err)
+		return fleet.Errorf(fleet.Unavailable, "cannot take the socket of a dead agent away: %w", err)
 	}
 	return nil
 }

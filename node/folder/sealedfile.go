@@ -65,7 +65,7 @@ func (f *Folder) read(name string, body any) error {
 }
 
 func damaged(path, how string) error {
-	return fleet.Errorf(fleet.Invalid, "%s is damaged: %s", path, how)
+	return fleet.Errorf(fleet.Internal, "%s is damaged: %s", path, how)
 }
 
 // WriteFile replaces a file atomically and durably.
