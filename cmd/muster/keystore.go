@@ -116,6 +116,8 @@ func keyNotKept(path string, err error) error {
 		kind = fleet.Denied
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		kind, hint = fleet.Exhausted, "make room there (df -h), or "+hint
+	case errors.Is(err, syscall.ENOTDIR):
+		kind = fleet.Invalid
 	case errors.Is(err, syscall.EROFS):
 		kind = fleet.Unavailable
 	}
