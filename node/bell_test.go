@@ -290,27 +290,3 @@ func TestBellOnTheWire(t *testing.T) {
 		t.Errorf("too long: %v", err)
 	}
 }
-
-func FuzzDecodeBell(f *testing.F) {
-	w := newTown(5, 3)
-	o := w.command("*", w.ids(0, 5), nil)
-	f.Add(Bell{Kind: BellCommand, Statement: idOf(o), Act: 7, Holders: w.ids(0, 2), Rider: []auth.Envelope{o.Statement}}.Encode())
-	f.Add(Bell{Kind: BellCancel, Statement: idOf(o), Act: 7, Rider: []auth.Envelope{w.cancel(idOf(o))}}.Encode())
-	f.Add(Bell{Kind: BellRecord, Act: 7, Holders: w.ids(0, 1)}.Encode())
-	f.Add([]byte{0x95, 1, 0xdd, 0xff, 0xff, 0xff, 0xff})
-	h := w.settled(f, 3)
-	f.Fuzz(func(t *testing.T, data []byte) {
-		b, err := DecodeBell(data)
-		if err != nil {
-			return
-		}
-		if !bytes.Equal(b.Encode(), data) {
-			t.Fatal("accepted bytes that we would not have written")
-		}
-		for _, e := range h.node.Step(h.at, BellHeard{b}) {
-			if run, ok := e.(StartRun); ok && run.Command.Header.ID != idOf(o) {
-				t.Fatal("made-up bytes started a run")
-			}
-		}
-	})
-}

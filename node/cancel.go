@@ -108,6 +108,6 @@ func (n *Node) cancelFetched(at auth.Instant, ev CancelFetched) []Effect {
 			return out
 		}
 	}
-	x.uncut = true
+	x.uncut, x.needs = true, ev.RecordLen
 	return n.judge(at, x)
 }

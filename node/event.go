@@ -53,9 +53,10 @@ type (
 	}
 	// CancelFetched answers FetchCancel. No cancel and no failure: the leader knows of none.
 	CancelFetched struct {
-		Command fleet.UUID
-		Cancel  []auth.Envelope // none or one
-		Failed  bool
+		Command   fleet.UUID
+		Cancel    []auth.Envelope // none or one
+		RecordLen uint64          // of the leader: who may order changes with the record
+		Failed    bool
 	}
 	// OrderCommitted says that the quorum, led from here, took a command or its cancel.
 	OrderCommitted struct{ Committed Committed }

@@ -34,6 +34,7 @@ type order struct {
 	obeyed   bool        // a cancel by somebody who may
 	asking   bool        // the leader whether it was cancelled
 	uncut    bool        // the leader said, after it came here, that it was not
+	needs    uint64      // length of the record that the leader had then
 	warned   bool        // of a clock that keeps it waiting, or of a cancel without right
 	received int64
 	issued   int64
@@ -357,6 +358,8 @@ func (n *Node) judge(at auth.Instant, x *order) []Effect {
 		return nil
 	case verdict.Status == exec.Pending && n.mayBeCancelled(at, x):
 		return n.askCancel(x)
+	case verdict.Status == exec.Pending && n.record.Length < x.needs && at.Boot < x.since+cancelWait:
+		return n.catchUpFor(at, x) // its operator may be none any more
 	}
 	return n.decide(at, x, verdict)
 }

@@ -316,6 +316,21 @@ func TestCancels(t *testing.T) {
 			wantSays(t, out, exec.Cancelled)
 		}
 	})
+	t.Run("none, but its operator was removed while this node was away", func(t *testing.T) {
+		w := newTown(5, 3)
+		eve := w.AddOperator("eve", auth.RootTeam)
+		h := w.settled(t, 3)
+		h.mute = true
+		o := w.commandBy(eve, "tag.role=web", web, nil)
+		one[FetchCancel](t, h.step(bell(o, 9, true)))
+		removal := w.take(w.DeleteOperator("eve", eve, false))
+		out := h.step(CancelFetched{Command: idOf(o), RecordLen: w.Record.Length})
+		none[StartRun](t, out)
+		f := one[FetchActs](t, out)
+		out = h.step(ActsFetched{From: f.From, Acts: []auth.Act{removal}})
+		none[StartRun](t, out)
+		wantSays(t, out, exec.Refused)
+	})
 	t.Run("perhaps, and no leader says", func(t *testing.T) {
 		h := w.settled(t, 3)
 		h.mute = true

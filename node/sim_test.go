@@ -351,7 +351,7 @@ func (s *sim) perform(h *simHost, e Effect) {
 			if !ok {
 				return CancelFetched{Command: e.Command, Failed: true}
 			}
-			return CancelFetched{Command: e.Command, Cancel: committedOf(c).Cancel}
+			return CancelFetched{Command: e.Command, Cancel: committedOf(c).Cancel, RecordLen: s.agreed[len(s.agreed)-1].Record.Length}
 		})
 	case KeepActs:
 		h.record, h.acts = e.Record, append(slices.Clip(h.acts), e.Acts...)

@@ -114,7 +114,7 @@ func (a *Agent) fetchCancel(ctx context.Context, e node.FetchCancel) {
 	if err != nil {
 		a.log.Debug("nobody says whether it was cancelled", "command", e.Command, "err", err)
 	}
-	a.Post(node.CancelFetched{Command: e.Command, Cancel: body.Cancel, Failed: err != nil})
+	a.Post(node.CancelFetched{Command: e.Command, Cancel: body.Cancel, RecordLen: body.RecordLen, Failed: err != nil})
 }
 
 func (a *Agent) sendReport(ctx context.Context, e node.SendReport) {

@@ -65,7 +65,10 @@ type ordersBody struct {
 	Next   uint64
 }
 
-type cancelBody struct{ Cancel []auth.Envelope } // none or one
+type cancelBody struct {
+	Cancel    []auth.Envelope // none or one
+	RecordLen uint64
+}
 
 type keyAsk struct{ Epoch uint32 }
 

@@ -188,11 +188,12 @@ func (a *Agent) answerCancel(ctx context.Context, body []byte) ([]byte, error) {
 	if err := a.quorum.Read(ctx); err != nil {
 		return nil, err
 	}
-	c, ok := a.replica.State().Command(ask.Command)
+	state := a.replica.State()
+	c, ok := state.Command(ask.Command)
 	if !ok {
 		return nil, fleet.Errorf(fleet.NotFound, "no command %s", ask.Command)
 	}
-	return wire.Marshal(cancelBody{committedOf(c).Cancel}), nil
+	return wire.Marshal(cancelBody{committedOf(c).Cancel, state.Record.Length}), nil
 }
 
 func committedOf(c *consensus.Command) node.Committed {
