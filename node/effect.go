@@ -54,7 +54,7 @@ type (
 		Command fleet.UUID
 		Order   exec.Order
 	}
-	// StartRun starts a run: ledger first, then the process. Answer: RunStarted, then RunEnded. A ledger that refuses
+	// StartRun starts a run: ledger first, then the process. Answer: RunStarted, then RunEnded; or RunNotStarted. A ledger that refuses
 	// because it knows the command already answers with what it knows: RunStarted or RunEnded.
 	StartRun struct {
 		Command exec.Command
@@ -62,7 +62,7 @@ type (
 	}
 	// KillRun notes a cancel in the ledger and kills the run if there is one. Answer: RunEnded.
 	KillRun struct{ Command fleet.UUID }
-	// RefuseRun notes in the ledger that this command never runs here.
+	// RefuseRun notes in the ledger that this command never runs here. Answer: RefusalKept or RefusalLost.
 	RefuseRun struct {
 		Command fleet.UUID
 		Digest  fleet.ID

@@ -67,6 +67,18 @@ type (
 		Command fleet.UUID
 		At      int64
 	}
+	// RunNotStarted says that a run could not be started, and that the ledger knows nothing of it.
+	RunNotStarted struct {
+		Command fleet.UUID
+		Why     string
+	}
+	// RefusalKept answers RefuseRun: the ledger has it.
+	RefusalKept struct{ Command fleet.UUID }
+	// RefusalLost answers RefuseRun: the ledger cannot be written now.
+	RefusalLost struct {
+		Command fleet.UUID
+		Why     string
+	}
 	// RunWrote brings the output so far of a run that goes on.
 	RunWrote struct {
 		Command        fleet.UUID
@@ -124,6 +136,9 @@ func (CancelFetched) event()   {}
 func (OrderCommitted) event()  {}
 func (RecordCommitted) event() {}
 func (RunStarted) event()      {}
+func (RunNotStarted) event()   {}
+func (RefusalKept) event()     {}
+func (RefusalLost) event()     {}
 func (RunWrote) event()        {}
 func (RunEnded) event()        {}
 func (ReportTaken) event()     {}

@@ -112,10 +112,11 @@ func (w *town) sightings(status fleet.Status) (out []Sighting) {
 type host struct {
 	testing.TB
 	*town
-	node *Node
-	at   auth.Instant
-	me   fleet.ID
-	mute bool // no leader answers by itself; else it says that nothing was cancelled
+	node       *Node
+	at         auth.Instant
+	me         fleet.ID
+	leaderless bool // no leader answers by itself; else it says that nothing was cancelled
+	ledgerless bool // no ledger answers by itself; else it keeps all
 }
 
 // host makes node i with the town's record, and nothing else.
@@ -140,8 +141,13 @@ func (h *host) step(ev Event) []Effect {
 	h.Helper()
 	out := h.node.Step(h.at, ev)
 	for _, f := range of[FetchCancel](out) {
-		if !h.mute {
+		if !h.leaderless {
 			out = append(out, h.node.Step(h.at, CancelFetched{Command: f.Command})...)
+		}
+	}
+	for _, r := range of[RefuseRun](out) {
+		if !h.ledgerless {
+			out = append(out, h.node.Step(h.at, RefusalKept{r.Command})...)
 		}
 	}
 	deadline := h.node.Deadline(h.at)

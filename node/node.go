@@ -89,6 +89,12 @@ func (n *Node) Step(at auth.Instant, ev Event) []Effect {
 		out = n.orderCommitted(at, ev.Committed)
 	case RunStarted:
 		out = n.runStarted(at, ev)
+	case RunNotStarted:
+		out = n.runNotStarted(ev)
+	case RefusalKept:
+		out = n.refusalKept(at, ev)
+	case RefusalLost:
+		out = n.refusalLost(at, ev)
 	case RunWrote:
 		out = n.runWrote(at, ev)
 	case RunEnded:

@@ -35,7 +35,9 @@ type order struct {
 	asking   bool        // the leader whether it was cancelled
 	uncut    bool        // the leader said, after it came here, that it was not
 	needs    uint64      // length of the record that the leader had then
-	warned   bool        // of a clock that keeps it waiting, or of a cancel without right
+	refusing bool        // the ledger is asked to note verdict
+	verdict  exec.Verdict
+	warned   bool // of a clock that keeps it waiting, or of a cancel without right
 	received int64
 	issued   int64
 	expires  int64
@@ -331,7 +333,7 @@ func (n *Node) takeOrder(at auth.Instant, x *order, o exec.Order, cmd exec.Comma
 
 // judge decides an order that is complete, and says what follows.
 func (n *Node) judge(at auth.Instant, x *order) []Effect {
-	if !x.have || x.status != exec.Pending {
+	if !x.have || x.status != exec.Pending || x.refusing {
 		return nil
 	}
 	now := n.Now(at)
@@ -391,18 +393,68 @@ func (n *Node) catchUpFor(at auth.Instant, x *order) []Effect {
 
 // decide acts on a verdict.
 func (n *Node) decide(at auth.Instant, x *order, v exec.Verdict) []Effect {
-	digest := x.order.Statement.Digest(auth.ForCommand, n.fleetID())
 	x.judged = judgement{head: n.record.Charter.Head(), act: n.record.Act, rule: v.Rule}
-	if v.Status == exec.Pending {
+	switch v.Status {
+	case exec.Pending:
 		x.settle(exec.InProgress)
-		return []Effect{StartRun{Command: v.Command, Digest: digest}}
+		return []Effect{StartRun{Command: v.Command, Digest: n.digestOf(x)}}
+	case exec.Cancelled: // the servers keep the cancel, and the ledger if it can
+		x.settle(v.Status)
+		return n.tell(at, n.blank(x, v.Status, v.Reason))
 	}
-	var out []Effect
-	if v.Status != exec.Cancelled { // the ledger has the cancel already
-		out = append(out, RefuseRun{Command: x.id, Digest: digest, Reason: v.Reason})
+	return n.refuse(x, v)
+}
+
+func (n *Node) digestOf(x *order) fleet.ID {
+	return x.order.Statement.Digest(auth.ForCommand, n.fleetID())
+}
+
+// refuse has the ledger note that an order never runs here. Only then that is told: what a node has said is final, and
+// after a restart it would know nothing of it.
+func (n *Node) refuse(x *order, v exec.Verdict) []Effect {
+	x.refusing, x.verdict = true, v
+	return []Effect{RefuseRun{Command: x.id, Digest: n.digestOf(x), Reason: v.Reason}}
+}
+
+func (n *Node) refusalKept(at auth.Instant, ev RefusalKept) []Effect {
+	x := n.orders.byID[ev.Command]
+	if x == nil || !x.refusing {
+		return nil
 	}
-	x.settle(v.Status)
-	return append(out, n.tell(at, n.blank(x, v.Status, v.Reason))...)
+	x.refusing = false
+	x.settle(x.verdict.Status)
+	r := n.blank(x, x.verdict.Status, x.verdict.Reason)
+	if r.Status == exec.Failed {
+		r.ExitCode = -1
+	}
+	return n.tell(at, r)
+}
+
+// refusalLost lets an order wait until the ledger can be written: then it is judged anew.
+func (n *Node) refusalLost(at auth.Instant, ev RefusalLost) []Effect {
+	x := n.orders.byID[ev.Command]
+	if x == nil || !x.refusing {
+		return nil
+	}
+	x.refusing, x.retryAt = false, at.Boot+retryAfter
+	if x.warned {
+		return nil
+	}
+	x.warned = true
+	return n.tell(at, n.blank(x, exec.Pending, "waits: "+ev.Why))
+}
+
+// runNotStarted takes back an order that this host could not start.
+func (n *Node) runNotStarted(ev RunNotStarted) []Effect {
+	x := n.orders.byID[ev.Command]
+	if x == nil || !x.have || x.status != exec.InProgress {
+		return nil
+	}
+	x.settle(exec.Pending)
+	if !slices.Contains(n.orders.open, x) {
+		n.orders.open = append(n.orders.open, x)
+	}
+	return n.refuse(x, exec.Verdict{Status: exec.Failed, Reason: ev.Why})
 }
 
 // suspect keeps an order waiting while this host's clock cannot be trusted, and says so.

@@ -96,15 +96,52 @@ func TestUnknownBecomesTheTruth(t *testing.T) {
 	wantSays(t, h.step(RunEnded{Command: uuid(1), Status: exec.Success, Started: 5}), exec.Success)
 }
 
-// What could not be started and was said to have failed is never started after a restart.
+// What could not be started is told to have failed when the ledger has it, so that no restart starts it. Until then it
+// waits, and may run after all.
 func TestNotStartedIsRemembered(t *testing.T) {
 	w := newTown(5, 3)
 	h := w.settled(t, 3)
-	o := w.command("tag.role=web", w.ids(3, 5), nil)
+	h.pass(2 * lateAfter)
+	h.ledgerless = true
+	o := h.command("tag.role=web", w.ids(3, 5), nil)
 	start := one[StartRun](t, h.step(bell(o, 9, true)))
-	out := h.step(RunEnded{Command: idOf(o), Status: exec.Failed, ExitCode: -1, Detail: "no room"})
-	if r := one[RefuseRun](t, out); r.Command != idOf(o) || r.Digest != start.Digest {
-		t.Errorf("%+v", r)
+	h.pass(retryAfter)
+	for range 2 {
+		out := h.step(RunNotStarted{Command: idOf(o), Why: "no room"})
+		if r := one[RefuseRun](t, out); r.Command != idOf(o) || r.Digest != start.Digest || r.Reason != "no room" {
+			t.Errorf("%+v", r)
+		}
+		wantSays(t, out)
+		none[StartRun](t, h.pass(5*retryAfter)) // the ledger does not answer yet
+		h.step(RefusalLost{Command: idOf(o), Why: "read-only"})
+		if got := h.node.outbox.byID[idOf(o)].report; got.Status != exec.Pending || got.Detail != "waits: read-only" {
+			t.Errorf("%+v", got)
+		}
+		one[StartRun](t, h.pass(2*retryAfter))
+	}
+	one[RefuseRun](t, h.step(RunNotStarted{Command: idOf(o), Why: "no room"}))
+	h.step(RefusalKept{idOf(o)})
+	if got := h.node.outbox.byID[idOf(o)].report; got.Status != exec.Failed || got.ExitCode != -1 {
+		t.Errorf("it says %+v", got)
+	}
+	none[StartRun](t, h.pass(5*retryAfter))
+}
+
+// A verdict is told when the ledger has it: after a restart a newer policy might permit what was said to be refused.
+func TestRefusalIsKeptFirst(t *testing.T) {
+	w := newTown(5, 3)
+	bob := w.AddOperator("bob", "ops") // may nothing
+	h := w.settled(t, 3)
+	h.ledgerless = true
+	o := w.commandBy(bob, "tag.role=web", w.ids(3, 5), nil)
+	out := h.step(bell(o, 9, true))
+	one[RefuseRun](t, out)
+	wantSays(t, out)
+	h.step(RefusalLost{Command: idOf(o), Why: "read-only"})
+	one[RefuseRun](t, h.pass(2*retryAfter))
+	h.step(RefusalKept{idOf(o)})
+	if got := h.node.outbox.byID[idOf(o)].report.Status; got != exec.Refused {
+		t.Errorf("it says %s", got)
 	}
 }
 
@@ -301,7 +338,7 @@ func TestCancels(t *testing.T) {
 			{"it was there", func(h *host) { h.pass(time.Minute) }, time.Second, false},
 		} {
 			h := w.settled(t, 3)
-			h.mute = true
+			h.leaderless = true
 			c.away(h)
 			o := h.command("tag.role=web", web, func(x *exec.Command) { x.Header.Issued -= c.issued.Milliseconds() })
 			out := h.step(bell(o, 9, true))
@@ -320,7 +357,7 @@ func TestCancels(t *testing.T) {
 		w := newTown(5, 3)
 		eve := w.AddOperator("eve", auth.RootTeam)
 		h := w.settled(t, 3)
-		h.mute = true
+		h.leaderless = true
 		o := w.commandBy(eve, "tag.role=web", web, nil)
 		one[FetchCancel](t, h.step(bell(o, 9, true)))
 		removal := w.take(w.DeleteOperator("eve", eve, false))
@@ -333,7 +370,7 @@ func TestCancels(t *testing.T) {
 	})
 	t.Run("perhaps, and no leader says", func(t *testing.T) {
 		h := w.settled(t, 3)
-		h.mute = true
+		h.leaderless = true
 		o := w.command("tag.role=web", web, nil)
 		one[FetchCancel](t, h.step(bell(o, 9, true)))
 		none[FetchCancel](t, h.pass(2*retryAfter)) // one question at a time
@@ -345,7 +382,7 @@ func TestCancels(t *testing.T) {
 	})
 	t.Run("perhaps, by somebody without right", func(t *testing.T) {
 		h := w.settled(t, 3)
-		h.mute = true
+		h.leaderless = true
 		o := w.command("tag.role=web", web, nil)
 		h.step(bell(o, 9, true))
 		e := bob.Sign(auth.ForCancel, w.ID(), exec.Cancel{Header: w.Header(time.Hour), Command: idOf(o)})

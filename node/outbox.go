@@ -321,14 +321,10 @@ func (n *Node) runEnded(at auth.Instant, ev RunEnded) []Effect {
 	if n.ended(ev.Command) {
 		return nil
 	}
-	var out []Effect
-	if ev.Status == exec.Failed && ev.Started == 0 && x.have {
-		// It failed before the ledger knew of it. What was reported as failed must not start after a restart.
-		out = append(out, RefuseRun{Command: x.id, Digest: x.order.Statement.Digest(auth.ForCommand, n.fleetID()), Reason: ev.Detail})
-	}
+	x.refusing = false
 	x.settle(ev.Status)
 	r := n.blank(x, ev.Status, ev.Detail)
 	r.ExitCode, r.Signal, r.Started, r.Ended = ev.ExitCode, clip(ev.Signal, exec.MaxSignal), ev.Started, ev.Ended
 	r.Stdout, r.Stderr = ev.Stdout, ev.Stderr
-	return append(out, n.tell(at, r)...)
+	return n.tell(at, r)
 }

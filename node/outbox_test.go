@@ -240,7 +240,7 @@ func TestBareNodeTakesEverything(t *testing.T) {
 	events := []Event{
 		Tick{}, Gossiped{}, BellHeard{Bell{Kind: BellCommand, Statement: uuid(1), Rider: []auth.Envelope{{}}}}, BellHeard{Bell{Kind: BellCancel, Statement: uuid(1), Rider: []auth.Envelope{{}}}},
 		BellHeard{Bell{Kind: BellRecord, Act: 5, Holders: []fleet.ID{{1}}, Rider: []auth.Envelope{{}}}}, BeaconHeard{}, BeaconMade{}, PeerSilent{}, ActsFetched{Acts: []auth.Act{{Kind: 1}}},
-		RecordCommitted{}, OrderFetched{}, OrdersFetched{Orders: []Committed{{}}}, OrderCommitted{}, RunStarted{Command: uuid(2)}, RunWrote{}, RunEnded{Command: uuid(2), Status: exec.Failed},
+		RecordCommitted{}, OrderFetched{}, OrdersFetched{Orders: []Committed{{}}}, OrderCommitted{}, RunStarted{Command: uuid(2)}, RunWrote{}, RunNotStarted{}, RefusalKept{}, RefusalLost{}, CancelFetched{}, RunEnded{Command: uuid(2), Status: exec.Failed},
 		ReportTaken{}, ReportLost{}, KeyKept{},
 	}
 	n := New(Config{Self: fleet.ID{9}, Record: auth.NewRecord()})

@@ -370,6 +370,7 @@ func (s *sim) perform(h *simHost, e Effect) {
 		}
 	case RefuseRun:
 		s.fold(h, exec.RefusedRecord{Command: e.Command, Digest: e.Digest, Reason: e.Reason, Time: s.wall()})
+		s.post(h, time.Millisecond, RefusalKept{e.Command})
 	case SendReport:
 		failed := ReportLost{Command: e.Report.Command, Seq: e.Report.Seq, Server: e.To}
 		s.ask(h, e.To, failed, func(peer *simHost) Event {

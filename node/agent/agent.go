@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/muster-fleet/muster/exec"
 	"github.com/muster-fleet/muster/node"
 	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/fleet"
@@ -213,7 +212,7 @@ func (a *Agent) perform(ctx context.Context, work *sync.WaitGroup, core *node.No
 	case node.KillRun:
 		work.Go(func() { a.complain("cancel", a.runner.Cancel(e.Command)) })
 	case node.RefuseRun:
-		work.Go(func() { a.complain("refuse", a.runner.Refuse(e.Command, e.Digest, e.Reason)) })
+		work.Go(func() { a.refuse(e) })
 	}
 }
 
@@ -224,8 +223,7 @@ func (a *Agent) complain(what string, err error) {
 	}
 }
 
-// startRun hands an order to the runner. What could not be started is final, so the ledger must know it too: otherwise
-// a later delivery would run what was reported as failed.
+// startRun hands an order to the runner.
 func (a *Agent) startRun(ctx context.Context, e node.StartRun) {
 	id := e.Command.Header.ID
 	err := a.runner.Start(ctx, e.Command, e.Digest)
@@ -236,9 +234,16 @@ func (a *Agent) startRun(ctx context.Context, e node.StartRun) {
 		return
 	}
 	a.log.Warn("a command could not be started", "command", id, "err", err)
-	reason := "could not be started: " + err.Error()
-	a.complain("note that", a.runner.Refuse(id, e.Digest, reason))
-	a.Post(node.RunEnded{Command: id, Status: exec.Failed, ExitCode: -1, Detail: reason})
+	a.Post(node.RunNotStarted{Command: id, Why: "could not be started: " + err.Error()})
+}
+
+func (a *Agent) refuse(e node.RefuseRun) {
+	if err := a.runner.Refuse(e.Command, e.Digest, e.Reason); err != nil {
+		a.log.Warn("could not note that a command never runs here", "command", e.Command, "err", err)
+		a.Post(node.RefusalLost{Command: e.Command, Why: err.Error()})
+		return
+	}
+	a.Post(node.RefusalKept{Command: e.Command})
 }
 
 // keepActs makes acts durable, then visible. A disk that does not keep them stops the agent's progress, not its truth:
