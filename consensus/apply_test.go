@@ -231,6 +231,10 @@ func TestRepeatedStatementReturnsItsFirstResult(t *testing.T) {
 	if q.s.Digest() != digest {
 		t.Error("repetitions changed the state")
 	}
+	q.Advance(time.Hour)
+	if why := q.put(DeleteToken{q.NewToken(1, nil).Statement}); why.Err() == nil || q.s.Time == at || q.s.Digest() != digest {
+		t.Error("what was refused has left more than its time, or counts in the digest")
+	}
 }
 
 func TestRefusedStatementIsJudgedAgain(t *testing.T) {

@@ -63,8 +63,10 @@ type snapshotTail struct {
 	Sum    fleet.ID // SHA-256 of all bytes before this record
 }
 
-// Digest names the state: the SHA-256 of its snapshot, by which replicas compare.
+// Digest names the state, by which replicas compare: the SHA-256 of its snapshot with no time. Entries that are refused
+// move the time alone, so that replicas with the same act have the same digest.
 func (s State) Digest() fleet.ID {
+	s.Time = 0
 	h := sha256.New()
 	_ = s.WriteSnapshot(h) // a hash takes whatever is written
 	return fleet.ID(h.Sum(nil))

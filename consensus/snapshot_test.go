@@ -37,7 +37,7 @@ func TestSnapshotRoundTrip(t *testing.T) {
 		if again := snapshot(t, got); !bytes.Equal(again, data) {
 			t.Errorf("%s: another snapshot after it was restored", name)
 		}
-		if got.Digest() != s.Digest() || got.Digest() != fleet.Sum(data) {
+		if got.Digest() != s.Digest() {
 			t.Errorf("%s: digest %s, %s before", name, got.Digest(), s.Digest())
 		}
 	}

@@ -57,7 +57,7 @@ type QuorumStatus struct {
 // ReplicaStatus names a replica's state. Replicas with the same Act have the same Digest.
 type ReplicaStatus struct {
 	Act    uint64
-	Digest fleet.ID // SHA-256 of the state's snapshot
+	Digest fleet.ID // consensus.State.Digest
 }
 
 // ServerStatus is one server of the quorum.
