@@ -22,6 +22,8 @@ var skips = map[string]string{
 	"node/transport/udp_test.go TestDualStack":        "a network namespace with IPv6",
 	"node/transport/udp_test.go listenUDP":            "a network namespace with the address, IPv6's above all",
 	"testnet/badluck_disk_test.go mounted":            "root, to mount a small disk",
+	"testnet/chaos/chaos_test.go TestShortChaos":      "root, for hosts in namespaces",
+	"testnet/figures/hosts_test.go needsRoot":         "root, for hosts in namespaces",
 }
 
 // skipping lists the functions that skip tests, by file and function, with where.
