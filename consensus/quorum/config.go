@@ -78,8 +78,9 @@ const (
 	waitingItems = 16384
 
 	maxAppendEntries = 16        // entries a leader sends at once: 16 times the largest entry is 8 MiB
-	requestBytes     = 32 << 20  // a peer may send this much without having been answered: three such requests
+	requestBytes     = 32 << 20  // a peer may send this much, on all its streams, without having been answered: three such requests
 	snapshotBytes    = 1 << 30   // and this much on the bulk plane: the largest snapshot
+	answerBytes      = 64 << 10  // and this much as the answer to a request: numbers, and perhaps an error
 	streamsPerPeer   = 16        // raft opens 3 pooled, a pipeline, and one per concurrent request; each costs 256 KiB
 	trailingBytes    = 16 << 20  // of log kept behind a snapshot, so that a server back from a reboot needs no snapshot
 	trailingEntries  = 10_240    // entries; the same bound for logs of small entries

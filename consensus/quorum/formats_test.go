@@ -401,9 +401,26 @@ func FuzzReadMeta(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(file[:2*os.Getpagesize()])
-	f.Add([]byte{})
-	f.Fuzz(func(_ *testing.T, data []byte) { _, _ = newestTx(bytes.NewReader(data)) })
+	f.Add(file[:2*os.Getpagesize()], uint16(0))
+	f.Add(file[:os.Getpagesize()+metaHeader+metaBytes], uint16(500))
+	f.Add([]byte{}, uint16(1))
+	f.Fuzz(func(t *testing.T, data []byte, flip uint16) {
+		tx, err := newestTx(bytes.NewReader(data))
+		if err != nil {
+			return
+		}
+		_, pageSize, _ := readMeta(bytes.NewReader(data), 0)
+		for _, page := range []int64{0, int64(pageSize)} {
+			if of, _, err := readMeta(bytes.NewReader(data), page); err != nil || of > tx {
+				t.Fatalf("transaction %d in page %d is newer than the newest, %d", of, page, tx)
+			}
+		}
+		bent := bytes.Clone(data)
+		bent[metaHeader+int(flip)/8%metaBytes] ^= 1 << (flip % 8)
+		if _, err := newestTx(bytes.NewReader(bent)); err == nil {
+			t.Fatalf("bit %d may change", flip)
+		}
+	})
 }
 
 func FuzzDecodeIdentity(f *testing.F) {

@@ -24,7 +24,7 @@ type plumbing struct {
 
 	mu    sync.Mutex
 	conns map[*stream]struct{}
-	peers map[fleet.ID]int // incoming streams per peer
+	peers map[fleet.ID]*guest // who has incoming streams
 }
 
 func newPlumbing(self Replica, open Streams) *plumbing {
@@ -33,7 +33,7 @@ func newPlumbing(self Replica, open Streams) *plumbing {
 		incoming: make(chan net.Conn),
 		closed:   make(chan struct{}),
 		conns:    map[*stream]struct{}{},
-		peers:    map[fleet.ID]int{},
+		peers:    map[fleet.ID]*guest{},
 	}
 }
 
@@ -46,22 +46,37 @@ func (p *plumbing) isClosed() bool {
 	}
 }
 
+// guest is a peer with incoming streams.
+type guest struct {
+	streams int
+	unheard atomic.Int64 // bytes of requests that it has sent on all of them and that were not answered
+}
+
 // stream is one connection, known to the plumbing until it is closed.
 type stream struct {
 	net.Conn
 	plumbing *plumbing
 	peer     fleet.ID
 	accepted bool
-	budget   int64        // bytes the peer may send between two answers; 0 on streams that we opened
+	budget   int64        // bytes the peer may send between two messages of ours
 	unheard  atomic.Int64 // bytes it has sent since the last
+	guest    *guest       // of an incoming stream
+	counted  atomic.Int64 // bytes counted against the guest
+	closed   atomic.Bool
+	requests requests    // what it has sent, where it asks
+	greeted  bool        // it has said what it wants: requests follow
+	answered atomic.Bool // we have said something
 	once     sync.Once
 }
 
 // Read counts what the peer sends.
 func (s *stream) Read(p []byte) (int, error) {
+	if s.requests.bulk && s.answered.Load() {
+		return 0, io.EOF // it brought its snapshot: raft takes a stream for each
+	}
 	n, err := s.Conn.Read(p)
-	if s.budget > 0 && s.unheard.Add(int64(n)) > s.budget {
-		return 0, errors.Join(fleet.Errorf(fleet.Exhausted, "a request on a raft stream has more than %d bytes", s.budget), s.Close())
+	if bad := s.count(p[:n]); bad != nil {
+		return 0, errors.Join(bad, s.Close())
 	}
 	if err != nil && s.plumbing.isClosed() {
 		err = io.EOF // it ended because we wanted it; raft logs other errors
@@ -69,15 +84,48 @@ func (s *stream) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Write sends an answer.
-func (s *stream) Write(p []byte) (int, error) {
+// count refuses what would cost too much memory. A snapshot's bytes cost none: they go to the disk.
+func (s *stream) count(data []byte) error {
+	n := int64(len(data))
+	if s.unheard.Add(n) > s.budget {
+		return fleet.Errorf(fleet.Exhausted, "a message on a raft stream has more than %d bytes", s.budget)
+	}
+	if !s.greeted || s.requests.raw {
+		return nil
+	}
+	s.counted.Add(n)
+	all := s.guest.unheard.Add(n)
+	if s.closed.Load() {
+		s.settle()
+	}
+	if all > requestBytes {
+		return fleet.Errorf(fleet.Exhausted, "%s has sent more than %d bytes of requests at once", s.peer, requestBytes)
+	}
+	return s.requests.take(data)
+}
+
+// settle forgets what the peer has sent: it was answered, or its stream is closed.
+func (s *stream) settle() {
 	s.unheard.Store(0)
+	if n := s.counted.Swap(0); n != 0 {
+		s.guest.unheard.Add(-n)
+	}
+}
+
+// Write sends a request or an answer.
+func (s *stream) Write(p []byte) (int, error) {
+	s.answered.Store(true)
+	s.settle()
 	return s.Conn.Write(p)
 }
 
 // Close closes the connection and forgets it.
 func (s *stream) Close() error {
-	s.once.Do(func() { s.plumbing.drop(s) })
+	s.once.Do(func() {
+		s.closed.Store(true)
+		s.settle()
+		s.plumbing.drop(s)
+	})
 	return s.Conn.Close()
 }
 
@@ -96,10 +144,15 @@ func (p *plumbing) keep(s *stream) error {
 		return net.ErrClosed
 	}
 	if s.accepted {
-		if p.peers[s.peer] >= streamsPerPeer {
+		s.guest = p.peers[s.peer]
+		if s.guest == nil {
+			s.guest = &guest{}
+			p.peers[s.peer] = s.guest
+		}
+		if s.guest.streams >= streamsPerPeer {
 			return fleet.Errorf(fleet.Exhausted, "%s has %d raft streams open here", s.peer, streamsPerPeer)
 		}
-		p.peers[s.peer]++
+		s.guest.streams++
 	}
 	p.conns[s] = struct{}{}
 	return nil
@@ -115,7 +168,7 @@ func (p *plumbing) drop(s *stream) {
 	if !s.accepted {
 		return
 	}
-	if p.peers[s.peer]--; p.peers[s.peer] == 0 {
+	if s.guest.streams--; s.guest.streams == 0 {
 		delete(p.peers, s.peer)
 	}
 }
@@ -148,7 +201,7 @@ func (p *plumbing) close() {
 func (p *plumbing) accept(conn net.Conn, peer fleet.ID, bulk bool) error {
 	s := &stream{Conn: conn, plumbing: p, peer: peer, accepted: true, budget: requestBytes}
 	if bulk {
-		s.budget = snapshotBytes
+		s.budget, s.requests.bulk = snapshotBytes, true
 	}
 	if err := p.keep(s); err != nil {
 		return errors.Join(err, conn.Close())
@@ -179,6 +232,7 @@ func (p *plumbing) greet(s *stream) error {
 	if said.to != p.self.Incarnation {
 		return fleet.Errorf(fleet.Conflict, "%s means incarnation %d of this node; this is %d", s.peer, said.to, p.self.Incarnation)
 	}
+	s.greeted = true
 	return s.SetReadDeadline(time.Time{})
 }
 
@@ -194,7 +248,7 @@ func (p *plumbing) dial(target raft.ServerAddress, timeout time.Duration, bulk b
 	if err != nil {
 		return nil, err
 	}
-	s := &stream{Conn: conn, plumbing: p, peer: replica.ID}
+	s := &stream{Conn: conn, plumbing: p, peer: replica.ID, budget: answerBytes}
 	if err := p.keep(s); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}

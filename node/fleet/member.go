@@ -3,7 +3,10 @@ package fleet
 import (
 	"net/netip"
 	"regexp"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Status is what the fleet knows of a member's life. The names are SSM's where SSM has one.
@@ -80,11 +83,16 @@ func CheckTags(tags map[string]string) error {
 		if len(v) > MaxTagValue {
 			return Errorf(Invalid, "the value of tag %q is longer than %d bytes", k, MaxTagValue)
 		}
-		for _, r := range v {
-			if r < 0x20 || r == 0x7f {
-				return Errorf(Invalid, "the value of tag %q has control characters", k)
-			}
+		if !utf8.ValidString(v) || strings.ContainsFunc(v, unseen) {
+			return Errorf(Invalid, "the value of tag %q, %+q, has control characters, or others that nobody sees", k, v)
 		}
 	}
 	return nil
+}
+
+// unseen reports whether a character does not show, or does something to the text around it: what hides in a tag must
+// not tell two nodes apart, and no tag may move a terminal's cursor or turn the direction of what follows. The classes
+// are those that exec.Printable writes out, and the variation selectors.
+func unseen(r rune) bool {
+	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }

@@ -16,23 +16,25 @@ const MaxExpand = 10_000
 const maxDigits = 9
 
 // Expand returns the names that a nodeset stands for, in the order of the text, each once: web[01-03,7],db1 is web01,
-// web02, web03, web7 and db1. A leading zero sets the width of its range. More than MaxExpand names are refused.
+// web02, web03, web7 and db1. A leading zero sets the width of its range. More than MaxExpand names are refused,
+// repetitions counted.
 func Expand(text string) ([]string, error) {
 	var names []string
 	seen := make(map[string]bool)
+	room := MaxExpand
 	for _, item := range splitItems(text) {
-		expanded, err := expandItem(item, MaxExpand)
+		expanded, err := expandItem(item, room)
 		if err != nil {
 			return nil, err
+		}
+		if room -= len(expanded); room < 0 {
+			return nil, errTooMany(text)
 		}
 		for _, name := range expanded {
 			if !seen[name] {
 				seen[name] = true
 				names = append(names, name)
 			}
-		}
-		if len(names) > MaxExpand {
-			return nil, errTooMany(text)
 		}
 	}
 	return names, nil

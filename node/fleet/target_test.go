@@ -371,7 +371,10 @@ func FuzzParseTarget(f *testing.F) {
 			t.Fatalf("%q is written %q, read back as %q, %v", text, target, again, err)
 		}
 		target.UsesFacts()
-		target.Groups()
+		whole, err := target.Resolve(func(string) (Target, bool) { return target, len(target.Groups()) == 0 })
+		if err == nil && (len(whole.Groups()) > 0 || len(whole.String()) > MaxTarget) || len(target.String()) > MaxTarget {
+			t.Fatalf("%d bytes of target, %d with its groups", len(target.String()), len(whole.String()))
+		}
 	})
 }
 

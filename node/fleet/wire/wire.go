@@ -1,14 +1,16 @@
 // Package wire encodes and decodes msgpack so that a peer's bytes cost bounded memory and mean one thing only.
 //
-// It owns the pre-scan that every decode goes through (the msgpack library allocates what a header claims, so headers
-// are checked against the bytes that are there), and canonical form: what is decoded must encode to the same bytes.
-// That refuses unknown fields, missing fields and second spellings at once, so a signed body cannot be read two ways.
+// It owns the pre-scan that every decode goes through (the msgpack library allocates what a header claims, and for a nil
+// whatever it stands in place of, so data is checked against the type and the bytes that are there), and canonical form:
+// what is decoded must encode to the same bytes. That refuses unknown fields, missing fields and second spellings at
+// once, so a signed body cannot be read two ways.
 // It never reads from a connection: frames are bounded before they come here.
 package wire
 
 import (
 	"bytes"
 	"encoding/binary"
+	"reflect"
 
 	"github.com/vmihailenco/msgpack/v5"
 
@@ -35,7 +37,11 @@ func Marshal(v any) []byte {
 
 // Unmarshal decodes data into v (a pointer) and refuses whatever Marshal would not have written.
 func Unmarshal(data []byte, v any) (err error) {
-	if err := Scan(data); err != nil {
+	rest, err := fits(data, reflect.ValueOf(v).Elem(), 0)
+	if err == nil {
+		err = ends(rest)
+	}
+	if err != nil {
 		return err
 	}
 	defer func() { // a decoder's panic on hostile bytes must cost one message, not the agent
@@ -59,20 +65,27 @@ func Scan(data []byte) error {
 	if err != nil {
 		return err
 	}
+	return ends(rest)
+}
+
+func ends(rest []byte) error {
 	if len(rest) != 0 {
 		return fleet.Errorf(fleet.Invalid, "malformed message: %d bytes behind its end", len(rest))
 	}
 	return nil
 }
 
-var errShort = fleet.Errorf(fleet.Invalid, "malformed message: it claims more than it holds")
+var (
+	errDeep  = fleet.Errorf(fleet.Invalid, "malformed message: nested deeper than %d", MaxDepth)
+	errShort = fleet.Errorf(fleet.Invalid, "malformed message: it claims more than it holds")
+)
 
 func scanValue(data []byte, depth int) ([]byte, error) {
 	if len(data) == 0 {
 		return nil, errShort
 	}
 	if depth > MaxDepth {
-		return nil, fleet.Errorf(fleet.Invalid, "malformed message: nested deeper than %d", MaxDepth)
+		return nil, errDeep
 	}
 	b := data[0]
 	data = data[1:]

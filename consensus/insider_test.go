@@ -1,0 +1,135 @@
+package consensus
+
+import (
+	"bytes"
+	"slices"
+	"testing"
+
+	"github.com/vmihailenco/msgpack/v5"
+
+	"github.com/muster-fleet/muster/exec"
+	"github.com/muster-fleet/muster/node/auth"
+	"github.com/muster-fleet/muster/node/fleet/wire"
+	"github.com/muster-fleet/muster/testnet/hostile"
+)
+
+// entryOf makes an entry of bytes that an operator signed as they are; nil if there is none.
+func entryOf(q *quorum, which uint8, body []byte) Entry {
+	signed := func(purpose auth.Purpose) auth.Envelope { return q.Sign(purpose, msgpack.RawMessage(body)) }
+	switch which % 6 {
+	case 0:
+		return PutToken{signed(auth.ForToken)}
+	case 1:
+		return DeleteToken{signed(auth.ForTokenDelete)}
+	case 2:
+		nodes := ids(q.Nodes...)
+		return PutCommand{signed(auth.ForCommand), exec.SortIDs(nodes)}
+	case 3:
+		return PutCancel{signed(auth.ForCancel)}
+	case 4:
+		var r OperatorRequest
+		if wire.Unmarshal(body, &r) != nil {
+			return nil
+		}
+		return PutRequest{r}
+	}
+	return PutAct{Kind: auth.ActNodeTags, Data: wire.Marshal(signed(auth.ForNodeTags))}
+}
+
+// Whatever an operator signs and the quorum agrees on: it comes to one result, and the state that it makes can be
+// written down and read back.
+func FuzzEntryContent(f *testing.F) {
+	q := busy(f)
+	token := q.NewToken(3, func(t *auth.Token) { t.Tags, t.Pattern = map[string]string{"role": "web"}, "w*" })
+	put := q.command(ids(q.Nodes...), func(c *exec.Command) { c.Run.Env = []string{"A=b"} })
+	standing := q.s.Commands(1)[0].Body.Header.ID
+	f.Add(uint8(0), token.Statement.Body)
+	f.Add(uint8(1), wire.Marshal(auth.DeleteToken{Header: q.Header(0), Token: q.s.Tokens()[0].Body.Header.ID}))
+	f.Add(uint8(2), put.Statement.Body)
+	f.Add(uint8(3), wire.Marshal(exec.Cancel{Header: q.Header(exec.MaxExpires), Command: standing}))
+	f.Add(uint8(4), wire.Marshal(q.request("eve").Request))
+	f.Add(uint8(5), wire.Marshal(auth.NodeTags{Header: q.Header(0), Node: q.Nodes[0].ID, Seq: 1, Tags: map[string]string{"a": "b"}, Server: true}))
+	digest, now := q.s.Digest(), q.Now.UnixMilli()
+	f.Fuzz(func(t *testing.T, which uint8, body []byte) {
+		e := entryOf(q, which, body)
+		if e == nil {
+			return
+		}
+		next, r := q.s.Apply(e, now)
+		if q.s.Digest() != digest {
+			t.Fatalf("%T changed an old state", e)
+		}
+		if r.Err() != nil {
+			if next.Act != q.s.Act {
+				t.Fatalf("refused %T took an act index", e)
+			}
+			return
+		}
+		var out bytes.Buffer
+		if err := next.WriteSnapshot(&out); err != nil {
+			t.Fatal(err)
+		}
+		back, err := ReadSnapshot(bytes.NewReader(out.Bytes()))
+		if err != nil || back.Digest() != next.Digest() {
+			t.Fatalf("what %T makes cannot be read back: %v", e, err)
+		}
+		if _, again := back.Apply(e, now+1); again != r && again.Err() == nil {
+			t.Fatalf("repeated, %T comes to %+v after %+v", e, again, r)
+		}
+	})
+}
+
+// TestMemory: an entry costs what it weighs, a snapshot no more than its largest record before anything of it is there.
+func TestMemory(t *testing.T) {
+	q := busy(t)
+	var samples [][]byte
+	for _, e := range oneOfEach(q) {
+		samples = append(samples, Encode(e, q.Now.UnixMilli()))
+	}
+	framed := func(yield func(string, []byte) bool) {
+		for _, sample := range samples {
+			for name, in := range hostile.Inputs(1<<15, sample[2:]) {
+				if !yield(name, append([]byte{sample[0], sample[1]}, in...)) {
+					return
+				}
+			}
+		}
+	}
+	hostile.Check(t, hostile.Bound{Base: 512 << 10, PerByte: 80}, func(in []byte) {
+		if e, now, err := Decode(in); err == nil {
+			q.s.Apply(e, now)
+		}
+	}, hostile.Join(hostile.Some(7, framed), hostile.Corpus(t, "FuzzDecodeEntry")))
+	signed := func(yield func(string, []byte) bool) {
+		for i, body := range [][]byte{q.NewToken(3, nil).Statement.Body, q.command(ids(q.Nodes...), nil).Statement.Body, wire.Marshal(q.request("eve").Request)} {
+			for name, in := range hostile.Inputs(1<<14, body) {
+				if !yield(name, append([]byte{byte(2 * i)}, in...)) {
+					return
+				}
+			}
+		}
+	}
+	hostile.Check(t, hostile.Bound{Base: 512 << 10, PerByte: 256}, func(in []byte) {
+		if len(in) > 0 {
+			if e := entryOf(q, in[0], in[1:]); e != nil {
+				q.s.Apply(e, q.Now.UnixMilli())
+			}
+		}
+	}, hostile.Some(5, signed))
+
+	whole := snapshot(t, q.s)
+	frames, _ := split(whole)
+	resealed := func(yield func(string, []byte) bool) {
+		for i := range frames {
+			for name, in := range hostile.Inputs(1<<13, frames[i].body) {
+				bent := slices.Clone(frames)
+				bent[i].body = in
+				if !yield(name, sealed(bent)) {
+					return
+				}
+			}
+		}
+	}
+	hostile.Check(t, hostile.Bound{Base: 2*MaxEntry + 512<<10, PerByte: 256}, func(in []byte) { _, _ = ReadSnapshot(bytes.NewReader(in)) },
+		hostile.Join(hostile.Some(5, hostile.Inputs(1<<15, whole)), hostile.Some(37, resealed), hostile.Corpus(t, "FuzzSnapshot")))
+}
