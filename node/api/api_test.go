@@ -441,31 +441,6 @@ func TestNoAgent(t *testing.T) {
 	}
 }
 
-// FuzzRequests: no body brings the desk down or gets an answer that is no JSON.
-func FuzzRequests(f *testing.F) {
-	f.Add("/v1/entries", []byte(`{"entry":"AQGSAJHAkA=="}`))
-	f.Add("/v1/read", []byte(`{"statement":"lQEBxA=="}`))
-	f.Add("/v1/watch", []byte(`{}`))
-	f.Add("/v1/leave", []byte(``))
-	routes := newDesk(&stub{}, Options{}).routes()
-	f.Fuzz(func(t *testing.T, path string, body []byte) {
-		if !strings.HasPrefix(path, "/v1/") || strings.ContainsAny(path, " ?#%") {
-			return
-		}
-		r, err := http.NewRequest("POST", "http://muster"+path, strings.NewReader(string(body)))
-		if err != nil {
-			return
-		}
-		r.Host = "muster"
-		w := httptest.NewRecorder()
-		routes.ServeHTTP(w, r)
-		var any any
-		if w.Body.Len() > 0 && w.Code != http.StatusMovedPermanently && w.Code != http.StatusTemporaryRedirect && shape.Unmarshal(w.Body.Bytes(), &any) != nil {
-			t.Errorf("%s %q: %d %q", path, body, w.Code, w.Body)
-		}
-	})
-}
-
 func ExampleDial() {
 	c := Dial("/nowhere/agent.sock")
 	_, err := c.Status(context.Background())

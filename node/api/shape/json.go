@@ -7,6 +7,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/fleet"
 )
 
@@ -53,12 +54,14 @@ func Ask(r io.Reader, v any) error {
 	return nil
 }
 
-// At turns Unix milliseconds into a time; 0 is the zero time, which JSON leaves out.
+// At turns Unix milliseconds into a time; 0 is the zero time, which JSON leaves out. JSON has no times after 9999: what a
+// node or a person claims beyond (auth.MaxTime), or from before 1970, becomes the nearest of these, as it must not silence
+// the answer that it is part of.
 func At(ms int64) time.Time {
-	if ms == 0 {
+	if ms <= 0 {
 		return time.Time{}
 	}
-	return time.UnixMilli(ms).UTC()
+	return time.UnixMilli(min(ms, auth.MaxTime)).UTC()
 }
 
 // Milli is At's inverse.
