@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -95,7 +96,11 @@ func shortTemp(t testing.TB) string {
 
 func (f *Fleet) add() *Node {
 	name := fmt.Sprintf("n%d", len(f.Nodes)+1)
-	n := &Node{fleet: f, Name: name, Dir: filepath.Join(f.Dir, name), Addr: FreeAddr(f.t)}
+	addr := FreeAddr(f.t)
+	for slices.ContainsFunc(f.Nodes, func(n *Node) bool { return n.Addr == addr }) { // one that has not bound its port yet
+		addr = FreeAddr(f.t)
+	}
+	n := &Node{fleet: f, Name: name, Dir: filepath.Join(f.Dir, name), Addr: addr}
 	f.Nodes = append(f.Nodes, n)
 	return n
 }
