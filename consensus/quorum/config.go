@@ -91,11 +91,11 @@ const (
 
 // Times that are no matter of taste per fleet.
 const (
-	commitTimeout    = 300 * time.Millisecond // followers learn of the last commit at most 2 of these later; each is a message to each of them, also when nothing happens
-	helloTimeout     = 10 * time.Second       // an accepted stream must say what it wants by then
-	lockTimeout      = time.Second            // for another process's lock on the files
-	strangerAfter    = 30 * time.Second       // without a leader, eligible strangers are listened to
-	stallAfter       = 5 * time.Second        // a write to the store that takes longer makes a leader fall silent
+	commitTimeout    = 20 * time.Millisecond // followers learn of the last commit at most 2 of these later; see rest for why that costs nothing when nothing happens
+	helloTimeout     = 10 * time.Second      // an accepted stream must say what it wants by then
+	lockTimeout      = time.Second           // for another process's lock on the files
+	strangerAfter    = 30 * time.Second      // without a leader, eligible strangers are listened to
+	stallAfter       = 5 * time.Second       // a write to the store that takes longer makes a leader fall silent
 	watchEvery       = 500 * time.Millisecond
 	snapshotRetry    = 10 * time.Second
 	diskRetry        = time.Second

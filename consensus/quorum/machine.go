@@ -14,6 +14,7 @@ type machine struct {
 	Machine
 	prepare   func() // called before raft drops the log behind a snapshot
 	committed func(configuration raft.Configuration, index uint64)
+	applied   func() // called after each entry
 }
 
 // results are what a batch's items got, in order.
@@ -30,12 +31,14 @@ func (m *machine) Apply(entry *raft.Log) any {
 	for i, item := range items {
 		answers[i] = m.Machine.Apply(entry.Index, item)
 	}
+	m.applied()
 	return answers
 }
 
 // StoreConfiguration hears of every committed configuration.
 func (m *machine) StoreConfiguration(index uint64, configuration raft.Configuration) {
 	m.committed(configuration, index)
+	m.applied()
 }
 
 // A snapshot's state: u8 format 1, then the machine's own bytes.

@@ -76,8 +76,8 @@ func Open(cfg Config) (*Quorum, error) {
 	}
 	q.running, q.stop = context.WithCancel(context.Background())
 	q.pipes = newPlumbing(q.self, cfg.Streams)
-	// A request may wait behind a stalled write of the follower for some seconds.
-	q.transport = newTransport(q.pipes, 5*cfg.Timeouts.Heartbeat/2, raftLog)
+	q.transport = newTransport(q.pipes, cfg.Timeouts.Heartbeat, raftLog)
+	q.store.stored = q.transport.stir
 	home.snapshots.stored = func(configuration raft.Configuration, index uint64) {
 		q.store.grown.Store(0)
 		q.learn(configuration, index)
@@ -94,7 +94,7 @@ func Open(cfg Config) (*Quorum, error) {
 
 func (q *Quorum) start(home *home, raftLog hclog.Logger) (err error) {
 	defer panicked(&err, "cannot start the replica in "+q.cfg.Dir)
-	fsm := &machine{Machine: q.cfg.Machine, prepare: q.trimTrailing, committed: q.learn}
+	fsm := &machine{Machine: q.cfg.Machine, prepare: q.trimTrailing, committed: q.learn, applied: q.transport.stir}
 	q.reload.Lock() // raft's goroutines may tune before it is here
 	defer q.reload.Unlock()
 	q.raft, err = raft.NewRaft(q.raftConfig(raftLog), fsm, q.store, q.store, home.snapshots, q.transport)

@@ -28,6 +28,7 @@ type store struct {
 	log     *slog.Logger
 	busy    atomic.Pointer[time.Time] // when the write under way began
 	grown   atomic.Int64              // bytes of entries written since the last snapshot
+	stored  func()                    // called when entries were stored; set it before raft has the store
 	closing chan struct{}             // closed when nobody can hear this replica any more
 }
 
@@ -43,7 +44,7 @@ func boltOptions(readOnly bool) *bbolt.Options {
 }
 
 func openStore(path string, mark *mark, log *slog.Logger) (*store, error) {
-	s := &store{path: path, mark: mark, log: log, closing: make(chan struct{})}
+	s := &store{path: path, mark: mark, log: log, stored: func() {}, closing: make(chan struct{})}
 	options := boltOptions(false)
 	options.OpenFile = func(path string, flag int, mode os.FileMode) (file *os.File, err error) {
 		s.file, err = os.OpenFile(path, flag, mode)
@@ -131,6 +132,7 @@ func (s *store) StoreLogs(entries []*raft.Log) error {
 	err := s.write(func() error { return s.bolt.StoreLogs(entries) })
 	if err == nil {
 		s.grown.Add(size)
+		s.stored()
 	}
 	return err
 }

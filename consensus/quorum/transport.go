@@ -14,27 +14,34 @@ import (
 )
 
 // transport is raft's network transport with changes: heartbeats take no short cut (hashicorp/raft #695), nothing is
-// pipelined, snapshots travel on the bulk plane, a leader with a stalled disk falls silent (#503), and contacts are
-// remembered.
+// pipelined, snapshots travel on the bulk plane, a leader with a stalled disk falls silent (#503), what followers know is
+// seldom repeated, and contacts are remembered.
 type transport struct {
 	*raft.NetworkTransport
-	bulk  *raft.NetworkTransport
-	pipes *plumbing
-	mute  atomic.Bool
+	bulk    *raft.NetworkTransport
+	pipes   *plumbing
+	timeout time.Duration // raft's heartbeat timeout
+	mute    atomic.Bool
 
 	mu       sync.Mutex
 	since    time.Time // when this server began to lead
 	contacts map[raft.ServerID]contact
+	news     chan struct{} // closed and made anew by stir
 }
 
 // contact is what a leader knows of a follower.
 type contact struct {
 	last    time.Time // of its last answer
+	asked   time.Time // when the request left that it answered last; zero before the first answer
+	tip     tip       // of the last request that it accepted; a heartbeat changes the term alone
 	lastLog uint64    // the newest entry it has
 	matched bool      // it has accepted entries from us, so that its log is a prefix of ours
 }
 
-func newTransport(pipes *plumbing, timeout time.Duration, log hclog.Logger) *transport {
+// newTransport makes a transport; a request may take 2.5 heartbeat timeouts, because it may wait behind a stalled write
+// of the follower for some seconds.
+func newTransport(pipes *plumbing, heartbeat time.Duration, log hclog.Logger) *transport {
+	timeout := 5 * heartbeat / 2
 	build := func(bulk bool) *raft.NetworkTransport {
 		return raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 			Logger: log, Stream: newLayer(pipes, bulk), MaxPool: 3, Timeout: timeout,
@@ -44,8 +51,8 @@ func newTransport(pipes *plumbing, timeout time.Duration, log hclog.Logger) *tra
 		})
 	}
 	return &transport{
-		NetworkTransport: build(false), bulk: build(true), pipes: pipes,
-		since: time.Now(), contacts: map[raft.ServerID]contact{},
+		NetworkTransport: build(false), bulk: build(true), pipes: pipes, timeout: heartbeat,
+		since: time.Now(), contacts: map[raft.ServerID]contact{}, news: make(chan struct{}),
 	}
 }
 
@@ -63,18 +70,24 @@ func (t *transport) InstallSnapshot(id raft.ServerID, target raft.ServerAddress,
 	return t.bulk.InstallSnapshot(id, target, request, response, content)
 }
 
-// AppendEntries sends entries or a heartbeat.
+// AppendEntries sends entries or a heartbeat, unless the follower knows it all and has answered lately.
 func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, request *raft.AppendEntriesRequest,
 	response *raft.AppendEntriesResponse,
 ) error {
 	if err := t.speak(); err != nil {
 		return err
 	}
+	if t.rest(id, request, response) {
+		return nil
+	}
+	if err := t.speak(); err != nil {
+		return err
+	}
+	asked := time.Now()
 	if err := t.NetworkTransport.AppendEntries(id, target, request, response); err != nil {
 		return err
 	}
-	// Heartbeats carry nothing and are accepted by any log.
-	t.heard(id, response, request.PrevLogEntry > 0 || len(request.Entries) > 0 || request.LeaderCommitIndex > 0)
+	t.heard(id, asked, request, response)
 	return nil
 }
 
@@ -114,13 +127,22 @@ func (t *transport) added(id raft.ServerID, now time.Time) {
 	}
 }
 
-func (t *transport) heard(id raft.ServerID, response *raft.AppendEntriesResponse, entries bool) {
+func (t *transport) heard(id raft.ServerID, asked time.Time, request *raft.AppendEntriesRequest, response *raft.AppendEntriesResponse) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	known := t.contacts[id]
-	known.last = time.Now()
+	known.last, known.asked = time.Now(), asked
 	known.lastLog = response.LastLog
-	known.matched = known.matched || entries && response.Success
+	switch {
+	case !response.Success:
+		known.tip = tip{}
+	case isHeartbeat(request): // it carries nothing and is accepted by any log
+		if known.tip.term != request.Term {
+			known.tip = tip{term: request.Term}
+		}
+	default:
+		known.tip, known.matched = tipOf(request), true
+	}
 	t.contacts[id] = known
 }
 
