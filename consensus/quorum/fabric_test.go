@@ -88,6 +88,7 @@ type fabric struct {
 	nodes map[fleet.ID]*node
 	cut   map[fleet.ID]bool
 	bulk  atomic.Int64 // streams opened on the bulk plane
+	asked atomic.Int64 // requests sent, or pieces of them
 	work  sync.WaitGroup
 }
 
@@ -121,6 +122,7 @@ func (o opener) Open(_ context.Context, to fleet.ID, bulk bool) (net.Conn, error
 		o.f.bulk.Add(1)
 	}
 	ours, theirs := newPipe()
+	ours.wrote = &o.f.asked
 	target.conns = append(target.conns, theirs)
 	if from := o.f.nodes[o.from]; from != nil {
 		from.conns = append(from.conns, ours)
@@ -359,6 +361,7 @@ type end struct {
 	readBy   time.Time
 	writeBy  time.Time
 	deadline chan struct{} // replaced when a deadline is set
+	wrote    *atomic.Int64 // counts Writes; may be nil
 }
 
 func newPipe() (a, b *end) {
@@ -414,6 +417,9 @@ func (e *end) Read(p []byte) (int, error) {
 }
 
 func (e *end) Write(p []byte) (int, error) {
+	if e.wrote != nil {
+		e.wrote.Add(1)
+	}
 	if e.dead.Load() {
 		return len(p), nil
 	}

@@ -59,3 +59,38 @@ func TestHeardTip(t *testing.T) {
 		t.Errorf("a refusal leaves %v", got)
 	}
 }
+
+// A quiet leader says little: two requests a second to a follower would be enough, where raft sends five or more.
+func TestQuietLeader(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fabric) {
+		nodes := f.grow(3, 0)
+		f.propose(nodes[0], "x")
+		f.same(nodes...)
+		before := f.asked.Load()
+		const seconds = 60
+		time.Sleep(seconds * time.Second)
+		if got := f.asked.Load() - before; got > 2*2*seconds || got < 2*seconds {
+			t.Errorf("%d requests in %d s to two followers", got, seconds)
+		}
+		if leader := f.leader(nodes...); leader != nodes[0] {
+			t.Error("the quiet leader was deposed")
+		}
+	})
+}
+
+// What is held back does not delay what is new: followers have a write, commit included, within a tenth of a second,
+// whenever it comes.
+func TestNewsIsNotHeldBack(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fabric) {
+		nodes := f.grow(3, 0)
+		for n := range 20 {
+			time.Sleep(time.Duration(1000+n*67) * time.Millisecond)
+			began := time.Now()
+			f.propose(nodes[0], "x")
+			f.same(nodes...)
+			if took := time.Since(began); took > 100*time.Millisecond {
+				t.Errorf("write %d: followers had it after %v", n, took)
+			}
+		}
+	})
+}
