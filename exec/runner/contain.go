@@ -51,12 +51,11 @@ func findCgroups(mountinfo string) cgroups {
 		if !ok || len(f) < 5 || len(kind) < 3 {
 			continue
 		}
-		home := filepath.Join(unescapeMount(f[4]), cgroupHome)
 		switch {
 		case kind[0] == "cgroup2" && c.v2 == "":
-			c.v2 = home
+			c.v2 = filepath.Join(unescapeMount(f[4]), cgroupHome)
 		case kind[0] == "cgroup" && c.v1 == "" && slices.Contains(strings.Split(kind[2], ","), "freezer"):
-			c.v1 = home
+			c.v1 = filepath.Join(unescapeMount(f[4]), cgroupHome)
 		}
 	}
 	return c
@@ -82,8 +81,7 @@ type container struct {
 }
 
 // makeContainer makes the run's cgroup, as good a one as the host allows.
-func makeContainer(how, name string) container {
-	at := hostCgroups()
+func makeContainer(at cgroups, how, name string) container {
 	if (how == containAny || how == containV2) && at.v2 != "" {
 		if path := filepath.Join(at.v2, name); os.MkdirAll(path, 0o755) == nil {
 			return container{path, true}
@@ -98,8 +96,8 @@ func makeContainer(how, name string) container {
 }
 
 // joinSupervisors moves the calling process out of the agent's own cgroup, where it can.
-func joinSupervisors() {
-	if at := hostCgroups(); at.v2 != "" {
+func joinSupervisors(at cgroups) {
+	if at.v2 != "" {
 		path := filepath.Join(at.v2, cgroupSupervisors)
 		if os.MkdirAll(path, 0o755) == nil {
 			joinCgroup(path)

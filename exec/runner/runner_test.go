@@ -588,7 +588,7 @@ func TestChildDiesWithItsSupervisor(t *testing.T) {
 func TestCgroupsKillByThemselves(t *testing.T) {
 	t.Parallel()
 	for _, contain := range containments() {
-		c := makeContainer(contain, newMarker())
+		c := makeContainer(hostCgroups(), contain, newMarker())
 		if !c.exists() {
 			continue
 		}

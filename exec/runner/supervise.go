@@ -121,10 +121,11 @@ func (s *supervision) readOrder() error {
 // run does the work from the start mark to the child's end. An error means that nobody can say more than "unknown".
 func (s *supervision) run() (endNote, error) {
 	s.began = time.Now()
+	at := hostCgroups()
 	if s.o.Contain == containAny {
-		joinSupervisors()
+		joinSupervisors(at)
 	}
-	s.cage = makeContainer(s.o.Contain, s.o.Cgroup)
+	s.cage = makeContainer(at, s.o.Contain, s.o.Cgroup)
 	err := s.writeStart()
 	if errors.Is(err, os.ErrExist) {
 		return endNote{}, fmt.Errorf("this run has a start mark already; it will not run twice")
