@@ -94,7 +94,7 @@ func (n *Node) beaconMade(at auth.Instant, ev BeaconMade) []Effect {
 }
 
 func (n *Node) beaconHeard(at auth.Instant, ev BeaconHeard) []Effect {
-	return n.hearBeacon(at, ev.From, ev.Envelope, ev.From == ev.Envelope.Key)
+	return n.hearBeacon(at, ev.From, ev.Envelope, ev.From == ev.Envelope.Key && !ev.Hearsay)
 }
 
 // hearBeacon judges a beacon that somebody passed on. direct says that its signer itself gave it, now.

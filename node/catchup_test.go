@@ -45,6 +45,20 @@ func TestBeaconHeard(t *testing.T) {
 	}
 }
 
+// Who passed a packet on is not proved, so it cannot make an old beacon count as its signer's word on the time of now.
+func TestHearsayTellsNoTime(t *testing.T) {
+	for _, hearsay := range []bool{false, true} {
+		w := newTown(5, 3)
+		h := w.settled(t, 3)
+		h.node.clock.Heard = 0
+		signer := w.Nodes[1].ID
+		h.step(BeaconHeard{From: signer, Envelope: w.beacon(1, nil), Hearsay: hearsay})
+		if got := h.node.clock.Heard != 0; got == hearsay {
+			t.Errorf("hearsay %v: the clock counts from it: %v", hearsay, got)
+		}
+	}
+}
+
 func stranger(w *town) auth.Envelope {
 	return authSigner("stranger").Sign(auth.ForBeacon, w.ID(), auth.Beacon{Term: 99, Act: 1 << 40, RecordLen: 1 << 40})
 }

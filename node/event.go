@@ -19,10 +19,11 @@ type (
 	Gossiped struct{ Members []Sighting }
 	// BellHeard brings a bell. It is a hint by nobody in particular.
 	BellHeard struct{ Bell Bell }
-	// BeaconHeard brings a beacon that a peer passed on, not verified yet.
+	// BeaconHeard brings a beacon that a peer passed on, not verified yet. Hearsay: From is not proved.
 	BeaconHeard struct {
 		From     fleet.ID
 		Envelope auth.Envelope
+		Hearsay  bool
 	}
 	// BeaconMade is this server's own beacon, made by the shell that sees the quorum.
 	BeaconMade struct {

@@ -272,6 +272,7 @@ func (h *Host) serve() {
 		})
 	}
 	h.end.HandlePackets(transport.KindGossip, h.gossip.Packet)
+	h.end.HandlePackets(transport.KindBeacon, func(from netip.AddrPort, payload []byte, _ time.Time) { h.Agent.Note(from, payload) })
 	h.end.HandlePackets(transport.KindBell, func(_ netip.AddrPort, payload []byte, _ time.Time) { h.Agent.Bell(payload) })
 }
 

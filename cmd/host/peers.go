@@ -33,6 +33,10 @@ func (p peers) Ring(to netip.AddrPort, bell []byte) {
 	_ = p.end.SendPacket(to, transport.KindBell, bell)
 }
 
+func (p peers) Note(to netip.AddrPort, beacon []byte) {
+	_ = p.end.SendPacket(to, transport.KindBeacon, beacon)
+}
+
 func (p peers) Drop(id fleet.ID, why string) { p.end.Drop(id, why) }
 
 func (p peers) UseKeys(send uint32, accept map[uint32][32]byte) {

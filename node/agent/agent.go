@@ -62,6 +62,7 @@ type Agent struct {
 	began  time.Duration // by boot time
 	over   chan struct{} // closed when the loop ends
 	copies copies
+	notes  notes
 }
 
 // picture is what everybody on this host reads without waiting.
@@ -77,7 +78,7 @@ func New(cfg Config) *Agent {
 	a := &Agent{
 		cfg: cfg, signer: auth.NewSigner(cfg.Key), log: cfg.Log, queue: make(chan node.Event, queueSize),
 		keys: cfg.Keys, hints: cfg.Hints, seen: map[fleet.ID]node.Sighting{}, orders: newHeld(),
-		leave: make(chan struct{}), over: make(chan struct{}), copies: copies{},
+		leave: make(chan struct{}), over: make(chan struct{}), copies: copies{}, notes: newNotes(),
 	}
 	if a.keys == nil {
 		a.keys = map[uint32][32]byte{}

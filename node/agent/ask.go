@@ -59,23 +59,6 @@ func (a *Agent) hearRefusal(err error) {
 	}
 }
 
-func (a *Agent) exchange(ctx context.Context, with fleet.ID) {
-	var mine, theirs beaconBody
-	// Who has heard no server himself, and so cannot tell whether his clock is right, sends none: then a server answers
-	// with its own.
-	if p := a.picture.Load(); p.envelope.Format != 0 && p.clock.Heard != 0 {
-		mine.Beacon = []auth.Envelope{p.envelope}
-	}
-	if err := a.ask(ctx, with, askBeacon, mine, &theirs); err != nil {
-		a.log.Debug("no beacon", "peer", with, "err", err)
-		a.Post(node.PeerSilent{Peer: with})
-		return
-	}
-	if len(theirs.Beacon) == 1 {
-		a.Post(node.BeaconHeard{From: with, Envelope: theirs.Beacon[0]})
-	}
-}
-
 func (a *Agent) fetchActs(ctx context.Context, e node.FetchActs) {
 	var body actsBody
 	err := a.ask(ctx, e.From, askActs, actsAsk{e.Position}, &body)

@@ -25,6 +25,7 @@ type Peers interface {
 	Request(ctx context.Context, id fleet.ID, kind byte, body []byte) (byte, []byte, error)
 	Open(ctx context.Context, id fleet.ID) (Stream, error)
 	Ring(to netip.AddrPort, bell []byte)
+	Note(to netip.AddrPort, beacon []byte)
 	Drop(id fleet.ID, why string)
 	UseKeys(send uint32, accept map[uint32][32]byte)
 	Observed() []netip.AddrPort

@@ -32,6 +32,7 @@ type Kind byte
 const (
 	KindGossip Kind = 1 // serf's packets
 	KindBell   Kind = 2 // "there is something to do"
+	KindBeacon Kind = 3 // "this is the newest state that I know of"
 )
 
 const maxKind Kind = 0x3f
