@@ -133,8 +133,13 @@ func (a *Agent) tend(ctx context.Context) {
 	a.complain("turn the gossip key", a.rotate(ctx))
 }
 
-// copyFresh is how long an answer about a server's replica is good: a replica that was replaced is noticed by then.
-const copyFresh = 10 * time.Second
+// How long an answer about a server's replica is good: a replica that was replaced is noticed by then. One that holds no
+// replicated state is asked less often: each question to a host otherwise keeps a connection to it open, and in a fleet
+// where all are eligible that is one to everybody. Whoever goes offline is asked again when it is back.
+const (
+	copyFresh  = 10 * time.Second
+	otherFresh = 2 * time.Minute
+)
 
 // copies is which replica each server said it has, and when. Only tend's goroutine touches it.
 type copies map[fleet.ID]said
@@ -149,6 +154,7 @@ func (a *Agent) candidates(ctx context.Context) []Candidate {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	now := a.cfg.Clock().Boot
+	s := a.quorum.Status()
 	var out []Candidate
 	var ask []int // of out
 	for entry := range a.record().Roster.All() {
@@ -156,13 +162,17 @@ func (a *Agent) candidates(ctx context.Context) []Candidate {
 			continue
 		}
 		c := Candidate{ID: entry.ID, Alive: a.alive(entry.ID), Zone: entry.Tags["zone"]}
+		fresh := otherFresh
+		if slices.Contains(s.Voters, entry.ID) || slices.Contains(s.Spares, entry.ID) {
+			fresh = copyFresh
+		}
 		known, ok := a.copies[entry.ID]
 		switch {
 		case c.ID == a.self:
 			c.Incarnation = a.quorum.Incarnation()
 		case !c.Alive:
 			delete(a.copies, c.ID)
-		case ok && now-known.at < copyFresh:
+		case ok && now-known.at < fresh:
 			c.Incarnation = known.incarnation
 		default:
 			ask = append(ask, len(out))
