@@ -342,7 +342,7 @@ func (p *parser) comparison() (node, error) {
 
 func (p *parser) checkKey(t token) error {
 	if strings.HasPrefix(t.text, tagPrefix) {
-		if !tagKeyForm.MatchString(t.text[len(tagPrefix):]) {
+		if !isTagKey(t.text[len(tagPrefix):]) {
 			return p.fault(t, "expected a tag's key after tag.").Hinted("letters, digits and _ . / : -")
 		}
 		return nil
@@ -354,7 +354,7 @@ func (p *parser) checkKey(t token) error {
 	if near := nearest(t.text, plainKeys(), 1); len(near) > 0 {
 		return err.Hinted("did you mean %s?", near[0])
 	}
-	if tagKeyForm.MatchString(t.text) {
+	if isTagKey(t.text) {
 		return err.Hinted("for a tag say tag.%s; other keys: %s", strings.TrimPrefix(t.text, "tag:"), strings.Join(plainKeys(), ", "))
 	}
 	return err.Hinted("keys: tag.K, %s", strings.Join(plainKeys(), ", "))
@@ -520,7 +520,7 @@ func (p *parser) ssm() (node, error) {
 		return nil, p.fault(t, "expected = after Values")
 	}
 	switch {
-	case strings.HasPrefix(key.text, "tag:") && tagKeyForm.MatchString(key.text[len("tag:"):]):
+	case strings.HasPrefix(key.text, "tag:") && isTagKey(key.text[len("tag:"):]):
 		values, err := p.ssmValues()
 		return testNode{key: tagPrefix + key.text[len("tag:"):], values: values}, err
 	case key.text == "tag-key":
@@ -555,7 +555,7 @@ func (p *parser) ssmTagKeys() (node, error) {
 	}
 	var of []node
 	for _, k := range keys {
-		if !tagKeyForm.MatchString(k.text) {
+		if !isTagKey(k.text) {
 			return nil, p.fault(at, "not a tag's key: "+quote(k.text))
 		}
 		of = append(of, testNode{key: tagPrefix + k.text, values: []value{{"*", true}}})
