@@ -53,6 +53,9 @@ func (n *Node) dueDigest(at auth.Instant) []Effect {
 		return nil
 	}
 	n.digestAt = at.Boot + digestEvery*3/4 + time.Duration(n.random.Int64N(int64(digestEvery/2)))
+	if n.envelope.Format == 0 { // it knows no server: soon again, a thousand hosts a second at most
+		n.digestAt = at.Boot + retryAfter + time.Duration(n.random.Int64N(int64(n.record.Roster.Len()+1)))*time.Millisecond
+	}
 	if self, err := n.record.Roster.Enrolled(n.self); n.clock.Heard == 0 && err == nil && self.Server {
 		n.digestAt = at.Boot + retryAfter // it tells others the time: it must soon know whether it is right
 	}
@@ -67,7 +70,26 @@ func (n *Node) digestPeer() (fleet.ID, bool) {
 			return peer, true
 		}
 	}
+	if n.envelope.Format == 0 && n.random.IntN(2) == 0 {
+		if peer, ok := n.eligible(); ok {
+			return peer, true
+		}
+	}
 	return n.anyone()
+}
+
+// eligible picks a random member that the roster calls a server: after a power cut nobody else has a beacon.
+func (n *Node) eligible() (fleet.ID, bool) {
+	var servers []fleet.ID
+	for _, id := range n.members() {
+		if entry, err := n.record.Roster.Enrolled(id); err == nil && entry.Server {
+			servers = append(servers, id)
+		}
+	}
+	if len(servers) == 0 {
+		return fleet.ID{}, false
+	}
+	return servers[n.random.IntN(len(servers))], true
 }
 
 // anyone picks a random member to talk to: one that gossip sees, else any enrolled one, for a node that gossip lost
@@ -94,7 +116,13 @@ func (n *Node) beaconMade(at auth.Instant, ev BeaconMade) []Effect {
 }
 
 func (n *Node) beaconHeard(at auth.Instant, ev BeaconHeard) []Effect {
-	return n.hearBeacon(at, ev.From, ev.Envelope, ev.From == ev.Envelope.Key && !ev.Hearsay)
+	out := n.hearBeacon(at, ev.From, ev.Envelope, ev.From == ev.Envelope.Key && !ev.Hearsay)
+	if o := &n.orders; ev.Act > max(o.newest, o.cursor) && at.Boot >= o.hintAt {
+		// The bell of an order was missed here, and beacons that tell of it spread slower than bells. It may be for others,
+		// or a lie: one look for one exchange.
+		o.hinted, o.hintAt = true, at.Boot+retryAfter
+	}
+	return out
 }
 
 // hearBeacon judges a beacon that somebody passed on. direct says that its signer itself gave it, now.

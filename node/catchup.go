@@ -187,7 +187,9 @@ func (n *Node) dueFetches(at auth.Instant) []Effect {
 
 // missesOrders reports whether commands may have been committed that this node has not looked at. While it is behind on
 // the record it could not judge them.
-func (n *Node) missesOrders() bool { return n.beacon.Act > n.orders.cursor && !n.behind() }
+func (n *Node) missesOrders() bool {
+	return (n.beacon.Act > n.orders.cursor || n.orders.hinted) && !n.behind()
+}
 
 // askable picks whom else to ask for what every member has: a server before anyone.
 func (n *Node) askable(not fleet.ID) (fleet.ID, bool) {

@@ -51,6 +51,7 @@ type (
 	}
 	// HoldOrder lets peers fetch the order from here.
 	HoldOrder struct {
+		Act     uint64 // where it was committed, as far as this host was told
 		Command fleet.UUID
 		Order   exec.Order
 	}

@@ -24,6 +24,7 @@ type (
 		From     fleet.ID
 		Envelope auth.Envelope
 		Hearsay  bool
+		Act      uint64 // of the newest order that From says it has; a hint
 	}
 	// BeaconMade is this server's own beacon, made by the shell that sees the quorum.
 	BeaconMade struct {

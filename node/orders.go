@@ -60,7 +60,10 @@ type orders struct {
 	asked   map[fleet.UUID]bool // questions under way, also those for orders that were forgotten meanwhile
 	heard   map[hearing]bool
 	echoes  []hearing
-	cursor  uint64 // commands up to this act index are known here
+	cursor  uint64        // commands up to this act index are known here
+	newest  uint64        // act of the newest order that was taken here
+	hintAt  time.Duration // boot time before which no hint counts
+	hinted  bool          // a peer has one that is newer: look once
 	asking  bool
 	retryAt time.Duration
 	silent  fleet.ID
@@ -244,7 +247,7 @@ func (n *Node) orderFetched(at auth.Instant, ev OrderFetched) []Effect {
 
 func (n *Node) ordersFetched(at auth.Instant, ev OrdersFetched) []Effect {
 	o := &n.orders
-	o.asking = false
+	o.asking, o.hinted = false, false
 	if ev.Failed {
 		o.silent, o.retryAt = ev.From, at.Boot+retryAfter
 		return nil
@@ -299,7 +302,7 @@ func (n *Node) orderCommitted(at auth.Instant, c Committed) []Effect {
 		bell.Kind, bell.Rider = BellCancel, c.Cancel
 	}
 	n.orders.first(bell)
-	out := []Effect{HoldOrder{Command: cmd.Header.ID, Order: c.Order}}
+	out := []Effect{HoldOrder{Act: c.Act, Command: cmd.Header.ID, Order: c.Order}}
 	out = append(out, n.ring(at, bell, c.Order.Nodes)...)
 	if c.Order.Has(n.self) {
 		effects, ok := n.committed(at, c)
@@ -318,13 +321,14 @@ func (n *Node) takeOrder(at auth.Instant, x *order, o exec.Order, cmd exec.Comma
 	}
 	o.Nodes = n.sets.share(cmd.Set, o.Nodes)
 	x.order, x.have, x.set = o, true, cmd.Set
+	n.orders.newest = max(n.orders.newest, x.act)
 	x.received, x.issued, x.expires = n.Now(at).UnixMilli(), cmd.Header.Issued, cmd.Header.Expires
 	x.since, x.retryAt = at.Boot, at.Boot+retryAfter
 	if !o.Has(n.self) {
 		x.settle(exec.Refused) // not meant: nothing to run, to pass on or to report
 		return nil
 	}
-	out := []Effect{HoldOrder{Command: x.id, Order: o}}
+	out := []Effect{HoldOrder{Act: x.act, Command: x.id, Order: o}}
 	if x.rung {
 		out = append(out, n.passOn(at, x, BellCommand, o.Statement, o.Nodes)...)
 	}

@@ -472,3 +472,36 @@ func TestDecidedOrdersAreSmall(t *testing.T) {
 		t.Error("members are not sorted")
 	}
 }
+
+// An order whose bell was lost comes with the first exchange with anybody who has it, long before a beacon tells of it.
+func TestHintOfAnOrder(t *testing.T) {
+	w := newTown(5, 3)
+	h := w.settled(t, 3)
+	h.pass(100 * time.Millisecond)
+	old := w.beacon(0, nil)
+	o := w.command("tag.role=web", w.ids(3, 5), nil)
+	hint := BeaconHeard{From: w.Nodes[4].ID, Envelope: old, Hearsay: true, Act: w.act + 1}
+	f := one[FetchOrders](t, h.step(hint))
+	if f.Since != h.node.orders.cursor {
+		t.Errorf("it asks from %d on", f.Since)
+	}
+	none[FetchOrders](t, h.step(hint)) // it is asking already
+	one[StartRun](t, h.step(OrdersFetched{From: f.From, Orders: []Committed{{Act: w.act + 1, Order: o}}, Next: w.act + 1}))
+	none[FetchOrders](t, h.step(hint)) // it has that
+	lie := hint
+	lie.Act = 1 << 60
+	asked := 0
+	for range 100 { // a lie costs a question for every exchange, one a second at most
+		asked += len(of[FetchOrders](h.step(lie)))
+		for _, f := range of[FetchOrders](h.pass(100 * time.Millisecond)) {
+			h.step(OrdersFetched{From: f.From, Next: w.act + 1})
+			asked++
+		}
+		if h.node.orders.asking {
+			h.step(OrdersFetched{From: w.Nodes[0].ID, Next: w.act + 1})
+		}
+	}
+	if asked > 12 {
+		t.Errorf("%d questions in ten seconds", asked)
+	}
+}

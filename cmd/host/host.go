@@ -287,7 +287,7 @@ func (h *Host) Run(ctx context.Context) error {
 	if h.runner != nil {
 		go runs{h.runner, h.Name, func() time.Time { return h.opts.Clock().Wall }}.follow(h.Agent.Post)
 	}
-	go keepAddrs(ctx, h.gossip, h.addrs)
+	go keepAddrs(ctx, h.gossip, h.young(), h.addrs)
 	go h.Agent.Refetch(ctx)
 	if len(h.founding) > 0 {
 		go h.found(ctx)

@@ -134,17 +134,29 @@ func (m *members) Join(ctx context.Context, peers map[fleet.ID][]netip.AddrPort)
 	return n
 }
 
-// announceAfter is when a host that has just come tells gossip of itself again: members that did not know its enrolment
+// announceAfter is when a host that was just enrolled tells gossip of itself again: members that did not know its enrolment
 // yet have refused it so far, and know it by then.
 var announceAfter = []time.Duration{3 * time.Second, 10 * time.Second, 30 * time.Second}
 
 // lookEvery is how often the host's addresses are looked at.
 const lookEvery = 15 * time.Second
 
-// keepAddrs tells the fleet where this host is, when it has come and whenever its addresses change.
-func keepAddrs(ctx context.Context, g *gossip.Gossip, find func() []netip.AddrPort) {
+// youngFor is how long after its enrolment a host is taken to be one that not everybody knows.
+const youngFor = 2 * time.Minute
+
+// young reports whether this host was enrolled a moment ago, as far as it knows.
+func (h *Host) young() bool {
+	entry, known := h.Agent.Record().Roster.Node(h.ID)
+	return !known || h.Agent.Now().Sub(time.UnixMilli(entry.Enrolled)) < youngFor
+}
+
+// keepAddrs tells the fleet where this host is: a young one several times, any whenever its addresses change.
+func keepAddrs(ctx context.Context, g *gossip.Gossip, young bool, find func() []netip.AddrPort) {
 	began, told := time.Now(), find()
-	announce := announceAfter
+	var announce []time.Duration
+	if young {
+		announce = announceAfter
+	}
 	for {
 		next := lookEvery
 		if len(announce) > 0 {

@@ -185,7 +185,7 @@ func (a *Agent) perform(ctx context.Context, work *sync.WaitGroup, core *node.No
 		a.keepFloor(e.Floor)
 	case node.HoldOrder:
 		a.mu.Lock()
-		a.orders.put(e.Command, e.Order)
+		a.orders.put(e.Command, e.Act, e.Order)
 		a.mu.Unlock()
 	case node.Ring:
 		a.ring(e)

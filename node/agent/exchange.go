@@ -22,19 +22,20 @@ type beaconNote struct {
 	From   fleet.ID
 	Asks   bool   // the sender wants the receiver's beacon
 	Serial uint64 // the asker's; the answer repeats it
+	Act    uint64 // of the newest order that the sender has
 	Beacon auth.Envelope
 }
 
 // notes are the exchanges by packet that wait for their answer.
 type notes struct {
 	mu      sync.Mutex
-	waiting map[uint64]chan auth.Envelope
+	waiting map[uint64]chan beaconNote
 }
 
-func newNotes() notes { return notes{waiting: map[uint64]chan auth.Envelope{}} }
+func newNotes() notes { return notes{waiting: map[uint64]chan beaconNote{}} }
 
-func (n *notes) expect() (serial uint64, answer chan auth.Envelope) {
-	serial, answer = rand.Uint64(), make(chan auth.Envelope, 1)
+func (n *notes) expect() (serial uint64, answer chan beaconNote) {
+	serial, answer = rand.Uint64(), make(chan beaconNote, 1)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.waiting[serial] = answer
@@ -47,12 +48,12 @@ func (n *notes) forget(serial uint64) {
 	delete(n.waiting, serial)
 }
 
-func (n *notes) answered(serial uint64, beacon auth.Envelope) {
+func (n *notes) answered(note beaconNote) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if answer, ok := n.waiting[serial]; ok {
-		delete(n.waiting, serial)
-		answer <- beacon
+	if answer, ok := n.waiting[note.Serial]; ok {
+		delete(n.waiting, note.Serial)
+		answer <- note
 	}
 }
 
@@ -65,7 +66,7 @@ func (a *Agent) exchange(ctx context.Context, with fleet.ID) {
 	if knowing && a.swapNotes(ctx, with, p.envelope) {
 		return
 	}
-	var mine, theirs beaconBody
+	mine, theirs := beaconBody{Act: a.newestOrder()}, beaconBody{}
 	// Who has heard no server himself, and so cannot tell whether his clock is right, sends none: then a server answers
 	// with its own.
 	if knowing {
@@ -77,7 +78,7 @@ func (a *Agent) exchange(ctx context.Context, with fleet.ID) {
 		return
 	}
 	if len(theirs.Beacon) == 1 {
-		a.Post(node.BeaconHeard{From: with, Envelope: theirs.Beacon[0]})
+		a.Post(node.BeaconHeard{From: with, Envelope: theirs.Beacon[0], Act: theirs.Act})
 	}
 }
 
@@ -89,12 +90,12 @@ func (a *Agent) swapNotes(ctx context.Context, with fleet.ID, mine auth.Envelope
 	}
 	serial, answer := a.notes.expect()
 	defer a.notes.forget(serial)
-	a.peers.Note(addrs[0], wire.Marshal(beaconNote{From: a.self, Asks: true, Serial: serial, Beacon: mine}))
+	a.peers.Note(addrs[0], wire.Marshal(beaconNote{From: a.self, Asks: true, Serial: serial, Act: a.newestOrder(), Beacon: mine}))
 	late := time.NewTimer(noteWait)
 	defer late.Stop()
 	select {
 	case theirs := <-answer:
-		a.Post(node.BeaconHeard{From: with, Envelope: theirs, Hearsay: true})
+		a.Post(node.BeaconHeard{From: with, Envelope: theirs.Beacon, Hearsay: true, Act: theirs.Act})
 		return true
 	case <-late.C:
 	case <-ctx.Done():
@@ -110,16 +111,24 @@ func (a *Agent) Note(from netip.AddrPort, data []byte) {
 		return
 	}
 	if !note.Asks {
-		a.notes.answered(note.Serial, note.Beacon)
+		a.notes.answered(note)
 		return
 	}
 	p := a.picture.Load()
 	if _, enrolled := a.Trusted(note.From); !enrolled || p.envelope.Format == 0 {
 		return // it asks again over a stream, and hears why
 	}
-	a.peers.Note(from, wire.Marshal(beaconNote{From: a.self, Serial: note.Serial, Beacon: p.envelope}))
+	a.peers.Note(from, wire.Marshal(beaconNote{From: a.self, Serial: note.Serial, Act: a.newestOrder(), Beacon: p.envelope}))
 	select {
-	case a.queue <- node.BeaconHeard{From: note.From, Envelope: note.Beacon, Hearsay: true}:
+	case a.queue <- node.BeaconHeard{From: note.From, Envelope: note.Beacon, Hearsay: true, Act: note.Act}:
 	default:
 	}
+}
+
+// newestOrder returns the act of the newest order here: who exchanges beacons with this host learns that it missed a bell
+// before the servers' beacons have spread.
+func (a *Agent) newestOrder() uint64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.orders.newest
 }

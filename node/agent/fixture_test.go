@@ -163,6 +163,7 @@ func (p *stubPeers) Open(_ context.Context, id fleet.ID) (Stream, error) {
 	return &frames{peer: id, in: p.stream}, nil
 }
 func (p *stubPeers) Ring(netip.AddrPort, []byte)         {}
+func (p *stubPeers) Note(netip.AddrPort, []byte)         {}
 func (p *stubPeers) Drop(fleet.ID, string)               {}
 func (p *stubPeers) UseKeys(uint32, map[uint32][32]byte) {}
 func (p *stubPeers) Observed() []netip.AddrPort          { return nil }

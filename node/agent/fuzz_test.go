@@ -3,7 +3,6 @@ package agent
 import (
 	"bytes"
 	"testing"
-	"time"
 
 	"github.com/vmihailenco/msgpack/v5"
 
@@ -35,7 +34,7 @@ func requestSeeds(d *desk) map[byte][]byte {
 	cancel := d.Sign(auth.ForCancel, exec.Cancel{Header: d.Header(exec.MaxExpires), Command: d.commandID()})
 	beacon := d.Fleet.Nodes[0].Signer.Sign(auth.ForBeacon, d.Fleet.ID(), auth.Beacon{Time: d.Fleet.Now.UnixMilli(), Act: 5})
 	return map[byte][]byte{
-		askBeacon: wire.Marshal(beaconBody{[]auth.Envelope{beacon}}), askActs: wire.Marshal(actsAsk{1}), askOrder: wire.Marshal(orderAsk{d.commandID()}),
+		askBeacon: wire.Marshal(beaconBody{Beacon: []auth.Envelope{beacon}}), askActs: wire.Marshal(actsAsk{1}), askOrder: wire.Marshal(orderAsk{d.commandID()}),
 		askOrders: wire.Marshal(ordersAsk{0}), askPropose: consensus.Encode(consensus.PutCancel{Statement: cancel}, 0), askRead: wire.Marshal(read),
 		askReport: wire.Marshal(d.web.Signer.Sign(auth.ForReport, d.Fleet.ID(), report)), askWatch: wire.Marshal(read), askKey: wire.Marshal(keyAsk{0}),
 		askReplica: wire.Marshal(struct{}{}), askTerm: wire.Marshal(termAsk{1, 2}), askFacts: wire.Marshal(struct{}{}), askEnrol: wire.Marshal(request),
@@ -117,7 +116,7 @@ func FuzzAnswer(f *testing.F) {
 	answer := node.Answer{Commands: []node.CommandInfo{node.InfoOf(d.replica.State().Commands(1)[0])}}
 	beacon := d.Fleet.Nodes[0].Signer.Sign(auth.ForBeacon, d.Fleet.ID(), auth.Beacon{Act: 5})
 	for which, body := range []any{
-		beaconBody{[]auth.Envelope{beacon}}, actsBody{acts(d.replica.State())}, d.order, ordersBody{Orders: []node.Committed{{Act: 1, Order: d.order}}, Next: 5},
+		beaconBody{Beacon: []auth.Envelope{beacon}}, actsBody{acts(d.replica.State())}, d.order, ordersBody{Orders: []node.Committed{{Act: 1, Order: d.order}}, Next: 5},
 		keyBody{key}, factsList{[]auth.Envelope{facts}}, answer, consensus.Result{Act: 5, Kind: fleet.Denied, Why: "no"}, leaderBody{d.web.ID}, replicaBody{7},
 	} {
 		f.Add(uint8(which), done, wire.Marshal(body))
@@ -188,7 +187,7 @@ func FuzzAnswer(f *testing.F) {
 					said = ordersBody{Orders: ev.Orders, Next: ev.Next}
 				}
 			case node.BeaconHeard:
-				said = beaconBody{[]auth.Envelope{ev.Envelope}}
+				said = beaconBody{Beacon: []auth.Envelope{ev.Envelope}}
 			}
 			if said != nil && (!bytes.Equal(wire.Marshal(said), body) || kind != done) {
 				t.Fatalf("%T brings what was not said: %+v", ev, said)
@@ -402,5 +401,4 @@ func TestMemory(t *testing.T) {
 		_, _ = AskJoin(&frames{peer: d.Fleet.Nodes[0].ID, in: []frame{{joinHead, in}, {joinActs, in}}}, join, auth.Envelope{}, self)
 		_, _ = AskJoin(&frames{peer: d.Fleet.Nodes[0].ID, in: append(said[:2:2], frame{joinActs, in})}, join, auth.Envelope{}, self)
 	}, hostile.Some(5, hostile.Inputs(1<<14, said[0].body, said[2].body)))
-	_ = time.Now
 }

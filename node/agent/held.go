@@ -10,13 +10,15 @@ const maxHeld = 128
 
 // held keeps the newest orders.
 type held struct {
+	newest uint64 // act of the newest
 	byID map[fleet.UUID]exec.Order
 	age  []fleet.UUID
 }
 
 func newHeld() held { return held{byID: map[fleet.UUID]exec.Order{}} }
 
-func (h *held) put(id fleet.UUID, o exec.Order) {
+func (h *held) put(id fleet.UUID, act uint64, o exec.Order) {
+	h.newest = max(h.newest, act)
 	if _, ok := h.byID[id]; ok {
 		return
 	}

@@ -50,7 +50,10 @@ const (
 	writeTimeout = 15 * time.Second // of a write, leader changes included
 )
 
-type beaconBody struct{ Beacon []auth.Envelope } // none or one
+type beaconBody struct {
+	Act    uint64          // of the newest order that the sender has
+	Beacon []auth.Envelope // none or one
+}
 
 type actsAsk struct{ From uint64 }
 

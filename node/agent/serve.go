@@ -112,12 +112,12 @@ func (a *Agent) isServer(id fleet.ID) bool {
 }
 
 func (a *Agent) answerBeacon(peer fleet.ID, body []byte) ([]byte, error) {
-	var theirs, mine beaconBody
+	theirs, mine := beaconBody{}, beaconBody{Act: a.newestOrder()}
 	if err := wire.Unmarshal(body, &theirs); err != nil {
 		return nil, err
 	}
 	if len(theirs.Beacon) == 1 {
-		a.Post(node.BeaconHeard{From: peer, Envelope: theirs.Beacon[0]})
+		a.Post(node.BeaconHeard{From: peer, Envelope: theirs.Beacon[0], Act: theirs.Act})
 	}
 	if own := a.own.Load(); own != nil && len(theirs.Beacon) == 0 {
 		mine.Beacon = []auth.Envelope{*own}

@@ -238,7 +238,11 @@ func (w *watching) caughtUp(id fleet.ID) error {
 		return nil
 	}
 	w.behind = nil
-	return w.each(node.Update{Servers: w.open, Synced: true})
+	err := w.each(node.Update{Servers: w.open, Synced: true})
+	if err != nil {
+		w.stop(err)
+	}
+	return err
 }
 
 func readInfo(i watchInfo) (node.CommandInfo, error) {
