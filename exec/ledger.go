@@ -73,6 +73,7 @@ type RefusedRecord struct {
 	Digest  fleet.ID // of the command's signed body
 	Reason  string
 	Time    time.Time
+	Status  Status // as which it was reported; empty: Refused
 }
 
 // StartedRecord is the at-most-once barrier: once it is on disk the command is never started again.
@@ -154,7 +155,7 @@ func (s State) Status() Status {
 	case s.Cancelled != nil:
 		return Cancelled
 	case s.Refused != nil:
-		return Refused
+		return cmp.Or(s.Refused.Status, Refused)
 	}
 	return Pending
 }
@@ -415,6 +416,7 @@ type (
 		Digest  [32]byte
 		Reason  string
 		Time    int64
+		Status  string
 	}
 	startedBody struct {
 		Command [16]byte
@@ -452,7 +454,7 @@ func (r EndedRecord) kind() byte     { return kindEnded }
 func (r CancelledRecord) kind() byte { return kindCancelled }
 
 func (r RefusedRecord) body() any {
-	return refusedBody{r.Command, r.Digest, clip(r.Reason), nanos(r.Time)}
+	return refusedBody{r.Command, r.Digest, clip(r.Reason), nanos(r.Time), string(r.Status)}
 }
 
 func (r StartedRecord) body() any {
@@ -475,7 +477,7 @@ func decodeBody(kind byte, data []byte) (Record, error) {
 	case kindRefused:
 		var b refusedBody
 		err := wire.Unmarshal(data, &b)
-		return RefusedRecord{b.Command, b.Digest, b.Reason, instant(b.Time)}, err
+		return RefusedRecord{b.Command, b.Digest, b.Reason, instant(b.Time), Status(b.Status)}, err
 	case kindStarted:
 		var b startedBody
 		err := wire.Unmarshal(data, &b)

@@ -107,7 +107,7 @@ func anyRecord(t *rapid.T, at time.Time) Record {
 	command := id(rapid.Byte().Filter(func(b byte) bool { return b < 6 }).Draw(t, "command"))
 	switch rapid.IntRange(0, 3).Draw(t, "kind") {
 	case 0:
-		return RefusedRecord{command, fleet.Sum(command[:]), rapid.StringN(0, 40, 200).Draw(t, "reason"), at}
+		return RefusedRecord{command, fleet.Sum(command[:]), rapid.StringN(0, 40, 200).Draw(t, "reason"), at, rapid.SampledFrom([]Status{"", Failed, DeliveryTimedOut}).Draw(t, "status")}
 	case 1:
 		r := started(command[15], at)
 		r.Expires = at.Add(time.Duration(rapid.IntRange(1, 30*24).Draw(t, "hours")) * time.Hour)
@@ -245,7 +245,7 @@ func TestDecodeNoticesEveryFlip(t *testing.T) {
 func TestTheLargestRecordFits(t *testing.T) {
 	long := strings.Repeat("\xff€", 2000)
 	for _, r := range []Record{
-		RefusedRecord{id(1), fleet.Sum(nil), long, day0},
+		RefusedRecord{id(1), fleet.Sum(nil), long, day0, Failed},
 		StartedRecord{id(1), fleet.Sum(nil), day0, day0, long, day0},
 		EndedRecord{id(1), DeliveryTimedOut, -1 << 63, -1 << 63, OutputSum{1 << 62, 1 << 62, fleet.Sum(nil), true},
 			OutputSum{1 << 62, 1 << 62, fleet.Sum(nil), true}, long, day0},

@@ -67,6 +67,7 @@ type (
 	RefuseRun struct {
 		Command fleet.UUID
 		Digest  fleet.ID
+		As      exec.Status // how it is told, also after a restart
 		Reason  string
 	}
 	// SendReport gives a report to a server. Answer: ReportTaken or ReportLost.

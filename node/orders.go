@@ -417,7 +417,7 @@ func (n *Node) digestOf(x *order) fleet.ID {
 // after a restart it would know nothing of it.
 func (n *Node) refuse(x *order, v exec.Verdict) []Effect {
 	x.refusing, x.verdict = true, v
-	return []Effect{RefuseRun{Command: x.id, Digest: n.digestOf(x), Reason: v.Reason}}
+	return []Effect{RefuseRun{Command: x.id, Digest: n.digestOf(x), As: v.Status, Reason: v.Reason}}
 }
 
 func (n *Node) refusalKept(at auth.Instant, ev RefusalKept) []Effect {
@@ -427,11 +427,7 @@ func (n *Node) refusalKept(at auth.Instant, ev RefusalKept) []Effect {
 	}
 	x.refusing = false
 	x.settle(x.verdict.Status)
-	r := n.blank(x, x.verdict.Status, x.verdict.Reason)
-	if r.Status == exec.Failed {
-		r.ExitCode = -1
-	}
-	return n.tell(at, r)
+	return n.tell(at, n.blank(x, x.verdict.Status, x.verdict.Reason))
 }
 
 // refusalLost lets an order wait until the ledger can be written: then it is judged anew.

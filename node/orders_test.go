@@ -108,7 +108,7 @@ func TestNotStartedIsRemembered(t *testing.T) {
 	h.pass(retryAfter)
 	for range 2 {
 		out := h.step(RunNotStarted{Command: idOf(o), Why: "no room"})
-		if r := one[RefuseRun](t, out); r.Command != idOf(o) || r.Digest != start.Digest || r.Reason != "no room" {
+		if r := one[RefuseRun](t, out); r.Command != idOf(o) || r.Digest != start.Digest || r.As != exec.Failed || r.Reason != "no room" {
 			t.Errorf("%+v", r)
 		}
 		wantSays(t, out)
@@ -121,7 +121,7 @@ func TestNotStartedIsRemembered(t *testing.T) {
 	}
 	one[RefuseRun](t, h.step(RunNotStarted{Command: idOf(o), Why: "no room"}))
 	h.step(RefusalKept{idOf(o)})
-	if got := h.node.outbox.byID[idOf(o)].report; got.Status != exec.Failed || got.ExitCode != -1 {
+	if got := h.node.outbox.byID[idOf(o)].report; got.Status != exec.Failed {
 		t.Errorf("it says %+v", got)
 	}
 	none[StartRun](t, h.pass(5*retryAfter))

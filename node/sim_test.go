@@ -185,7 +185,7 @@ func (s *sim) recall(h *simHost, state exec.State) {
 	case state.Cancelled != nil:
 		s.post(h, time.Millisecond, RunEnded{Command: id, Status: exec.Cancelled})
 	case state.Refused != nil:
-		s.post(h, time.Millisecond, RunEnded{Command: id, Status: exec.Refused})
+		s.post(h, time.Millisecond, RunEnded{Command: id, Status: state.Status()})
 	}
 }
 
@@ -369,7 +369,7 @@ func (s *sim) perform(h *simHost, e Effect) {
 			s.end(h, e.Command, exec.Cancelled)
 		}
 	case RefuseRun:
-		s.fold(h, exec.RefusedRecord{Command: e.Command, Digest: e.Digest, Reason: e.Reason, Time: s.wall()})
+		s.fold(h, exec.RefusedRecord{Command: e.Command, Digest: e.Digest, Reason: e.Reason, Time: s.wall(), Status: e.As})
 		s.post(h, time.Millisecond, RefusalKept{e.Command})
 	case SendReport:
 		failed := ReportLost{Command: e.Report.Command, Seq: e.Report.Seq, Server: e.To}

@@ -34,8 +34,8 @@ func (r runs) Start(ctx context.Context, cmd exec.Command, digest fleet.ID) erro
 
 func (r runs) Cancel(command fleet.UUID) error { return r.runner.Cancel(command) }
 
-func (r runs) Refuse(command fleet.UUID, digest fleet.ID, reason string) error {
-	return r.runner.Refuse(command, digest, reason)
+func (r runs) Refuse(command fleet.UUID, digest fleet.ID, as exec.Status, reason string) error {
+	return r.runner.Refuse(command, digest, as, reason)
 }
 
 // recallWindow is how long after its end a run is told to the loop again when the agent starts: as long as the loop
@@ -51,7 +51,7 @@ func (r runs) Recall(post func(node.Event)) {
 		case s.Started != nil:
 			post(node.RunStarted{Command: s.Command, At: s.Started.Time.UnixMilli()})
 		case s.Refused != nil:
-			post(node.RunEnded{Command: s.Command, Status: exec.Refused, Detail: s.Refused.Reason})
+			post(node.RunEnded{Command: s.Command, Status: s.Status(), Detail: s.Refused.Reason})
 		case s.Cancelled != nil:
 			post(node.RunEnded{Command: s.Command, Status: exec.Cancelled, Detail: "cancelled before it started"})
 		}

@@ -159,8 +159,8 @@ func scan(r io.ReaderAt, size int64) (scanned, error) {
 			break
 		}
 	}
-	if s.End < s.Mark.End {
-		return s, damaged(s.End, "%d bytes that were synced are gone", s.Mark.End-s.End)
+	if err := s.lost(); err != nil {
+		return s, err
 	}
 	if off, err := firstNonZero(r, roundUp(s.End), size); err != nil || off >= 0 {
 		return s, orDamage(err, roundUp(s.End), "a page of records is gone: there is more at byte %d", off)
@@ -206,12 +206,23 @@ func (s *scanned) scanPage(page []byte, off int64) (int, error) {
 	return at, nil
 }
 
-// tornOr decides whether what is bad in the page at off is the remains of a torn append: nothing that was ever synced
-// lies behind it, and the rest of the file is zeros.
+// lost reports records that were synced and are not there: the last one ends before the mark.
+func (s *scanned) lost() error {
+	if s.End < s.Mark.End {
+		return damaged(s.End, "%d bytes that were synced are gone", s.Mark.End-s.End)
+	}
+	return nil
+}
+
+// tornOr decides whether what is bad in the page at off is the remains of a torn append: all that was ever synced lies
+// before it, and the rest of the file is zeros.
 func (s *scanned) tornOr(r io.ReaderAt, off, size int64, bad error) error {
 	at := bad.(*damage).Offset
 	if at < s.Mark.End {
 		return bad
+	}
+	if err := s.lost(); err != nil {
+		return err
 	}
 	more, err := firstNonZero(r, off+pageSize, size)
 	if err != nil || more >= 0 {

@@ -427,11 +427,11 @@ func TestRefuseIsKept(t *testing.T) {
 	t.Parallel()
 	h := open(t, Config{})
 	s := spec("true")
-	if err := errors.Join(h.Refuse(s.Command, s.Digest, "policy"), h.Refuse(s.Command, s.Digest, "other")); err != nil {
+	if err := errors.Join(h.Refuse(s.Command, s.Digest, exec.Failed, "policy"), h.Refuse(s.Command, s.Digest, exec.Failed, "other")); err != nil {
 		t.Fatal(err)
 	}
 	h = h.reopen()
-	if st, _ := h.Ledger().Get(s.Command); st.Status() != exec.Refused || st.Refused.Reason != "policy" {
+	if st, _ := h.Ledger().Get(s.Command); st.Status() != exec.Failed || st.Refused.Reason != "policy" {
 		t.Fatalf("%+v", st)
 	}
 	if err := h.Start(t.Context(), s); err == nil {
@@ -506,7 +506,7 @@ func TestFullDisk(t *testing.T) {
 	if err := h.Start(t.Context(), next); fleet.KindOf(err) != fleet.Exhausted || Crossed(err) {
 		t.Fatalf("a start on a full disk: %v", err)
 	}
-	if err := errors.Join(h.Refuse(newID(), fleet.ID{}, "full"), h.Cancel(newID()), h.Cancel(s.Command)); err != nil {
+	if err := errors.Join(h.Refuse(newID(), fleet.ID{}, exec.Refused, "full"), h.Cancel(newID()), h.Cancel(s.Command)); err != nil {
 		t.Fatalf("refusing and cancelling on a full disk: %v", err)
 	}
 	got := h.ended(s.Command)

@@ -95,7 +95,7 @@ func (r *Runner) tellCancelled(command fleet.UUID) {
 	if !ok || s.Cancelled == nil || s.Started != nil {
 		return
 	}
-	r.events.put(Ended{command, Result{Status: exec.Cancelled, ExitCode: -1, Detail: "cancelled before it started"}})
+	r.events.put(Ended{command, Result{Status: exec.Cancelled, Detail: "cancelled before it started"}})
 }
 
 // order checks all that can be checked before the barrier.
@@ -280,8 +280,9 @@ func memoryFile(name string, data []byte) (*os.File, error) {
 	return f, nil
 }
 
-// Refuse records that this node will not run a command, so that no later delivery of it is judged anew.
-func (r *Runner) Refuse(command fleet.UUID, digest fleet.ID, reason string) error {
+// Refuse records that this node will not run a command, and as what that is told, so that no later delivery of it is
+// judged anew.
+func (r *Runner) Refuse(command fleet.UUID, digest fleet.ID, as exec.Status, reason string) error {
 	if err := r.enter(); err != nil {
 		return err
 	}
@@ -289,7 +290,7 @@ func (r *Runner) Refuse(command fleet.UUID, digest fleet.ID, reason string) erro
 	if s, ok := r.Ledger().Get(command); ok && s.Refused != nil {
 		return nil
 	}
-	return r.journal.append(exec.RefusedRecord{Command: command, Digest: digest, Reason: reason, Time: r.cfg.Now()})
+	return r.journal.append(exec.RefusedRecord{Command: command, Digest: digest, Reason: reason, Time: r.cfg.Now(), Status: as})
 }
 
 // Cancel stops a command: all that it started dies, first asked (SIGTERM), then killed. A cancel of a command not yet

@@ -149,7 +149,15 @@ func (a *Agent) Run(ctx context.Context) error {
 		work.Go(func() { a.serve(ctx) })
 		work.Go(func() { a.feed(ctx) })
 	}
-	work.Go(func() { a.runner.Recall(a.Post) })
+	step := func(ev node.Event) (next time.Duration) {
+		at := a.cfg.Clock()
+		for _, effect := range core.Step(at, ev) {
+			a.perform(ctx, &work, core, effect)
+		}
+		return max(core.Deadline(at)-at.Boot, time.Millisecond)
+	}
+	// Before anything is heard: a cancel of what ran here in an earlier life would find an order that never started.
+	a.runner.Recall(func(ev node.Event) { step(ev) })
 
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -164,11 +172,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		case <-timer.C:
 			ev = node.Tick{}
 		}
-		at := a.cfg.Clock()
-		for _, effect := range core.Step(at, ev) {
-			a.perform(ctx, &work, core, effect)
-		}
-		timer.Reset(max(core.Deadline(at)-at.Boot, time.Millisecond))
+		timer.Reset(step(ev))
 	}
 }
 
@@ -239,7 +243,7 @@ func (a *Agent) startRun(ctx context.Context, e node.StartRun) {
 }
 
 func (a *Agent) refuse(e node.RefuseRun) {
-	if err := a.runner.Refuse(e.Command, e.Digest, e.Reason); err != nil {
+	if err := a.runner.Refuse(e.Command, e.Digest, e.As, e.Reason); err != nil {
 		a.log.Warn("could not note that a command never runs here", "command", e.Command, "err", err)
 		a.Post(node.RefusalLost{Command: e.Command, Why: err.Error()})
 		return

@@ -23,6 +23,7 @@ type desk struct {
 	*Agent
 	*authtest.Fleet
 	web   authtest.Node  // an enrolled member that is no server
+	db    authtest.Node  // another server
 	join  authtest.Token // a token of two uses
 	order exec.Order     // committed, for all
 	peers *stubPeers
@@ -47,7 +48,11 @@ func newDesk(tb testing.TB) *desk {
 	put(consensus.PutToken{Statement: token.Statement})
 	d.web = d.NewNode("web-1")
 	put(consensus.PutAct(authtest.Enrol(d.Enrolment(token, d.web, d.Fleet.Nodes[0]))))
-	d.Fleet.Nodes = append(d.Fleet.Nodes, d.web)
+	server := d.NewToken(1, func(t *auth.Token) { t.Server = true })
+	put(consensus.PutToken{Statement: server.Statement})
+	d.db = d.NewNode("db-1")
+	put(consensus.PutAct(authtest.Enrol(d.Enrolment(server, d.db, d.Fleet.Nodes[0]))))
+	d.Fleet.Nodes = append(d.Fleet.Nodes, d.web, d.db)
 	d.join = d.NewToken(2, func(t *auth.Token) { t.Pattern = "n*" })
 	put(consensus.PutToken{Statement: d.join.Statement})
 	nodes := exec.SortIDs([]fleet.ID{d.Fleet.Nodes[0].ID, d.web.ID})

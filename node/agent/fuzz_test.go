@@ -62,7 +62,7 @@ func FuzzRequest(f *testing.F) {
 		d.held.puts, d.held.facts = nil, map[fleet.ID]auth.Envelope{}
 		peer := d.web.ID
 		if server {
-			peer = d.Fleet.Nodes[0].ID
+			peer = d.db.ID
 		}
 		s := &frames{peer: peer, in: []frame{{kind, body}}}
 		d.Serve(s)

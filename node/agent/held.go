@@ -11,8 +11,8 @@ const maxHeld = 128
 // held keeps the newest orders.
 type held struct {
 	newest uint64 // act of the newest
-	byID map[fleet.UUID]exec.Order
-	age  []fleet.UUID
+	byID   map[fleet.UUID]exec.Order
+	age    []fleet.UUID
 }
 
 func newHeld() held { return held{byID: map[fleet.UUID]exec.Order{}} }

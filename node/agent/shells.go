@@ -91,7 +91,7 @@ type Runner interface {
 	// Start returns an error only if nothing was started and the ledger does not say that it was.
 	Start(ctx context.Context, cmd exec.Command, digest fleet.ID) error
 	Cancel(command fleet.UUID) error
-	Refuse(command fleet.UUID, digest fleet.ID, reason string) error
+	Refuse(command fleet.UUID, digest fleet.ID, as exec.Status, reason string) error
 	// Recall posts what the ledger knows of commands that were started here before.
 	Recall(post func(node.Event))
 }
