@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -263,6 +264,20 @@ func (f *fabric) join(leader, x *node, voter bool) {
 		return false
 	})
 	f.change(leader, Promote, x)
+	// A voter that has not heard of another's promotion refuses it its vote: a test that cuts the leader off that very
+	// moment would be about that (see voting.together).
+	f.until("all know the new voter", func() bool {
+		for _, n := range f.nodes {
+			if !n.knowsVoter(x.id) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+func (n *node) knowsVoter(id fleet.ID) bool {
+	return n.Quorum == nil || slices.ContainsFunc(n.Status().Voters, func(s Server) bool { return s.ID == id })
 }
 
 func (f *fabric) change(leader *node, do Action, x *node) {

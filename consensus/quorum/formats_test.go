@@ -401,10 +401,16 @@ func FuzzReadMeta(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(file[:2*os.Getpagesize()], uint16(0))
-	f.Add(file[:os.Getpagesize()+metaHeader+metaBytes], uint16(500))
-	f.Add([]byte{}, uint16(1))
-	f.Fuzz(func(t *testing.T, data []byte, flip uint16) {
+	size := os.Getpagesize()
+	pages := [2][]byte{file[:metaHeader+metaBytes], file[size : size+metaHeader+metaBytes]}
+	f.Add(pages[0], pages[1], uint16(0))
+	f.Add(pages[1], pages[0], uint16(500))
+	f.Add(pages[0], []byte{}, uint16(1))
+	f.Add([]byte{}, pages[1], uint16(2))
+	f.Fuzz(func(t *testing.T, first, second []byte, flip uint16) {
+		data := make([]byte, 2*size)
+		copy(data[:size], first)
+		copy(data[size:], second)
 		tx, err := newestTx(bytes.NewReader(data))
 		if err != nil {
 			return
@@ -415,9 +421,8 @@ func FuzzReadMeta(f *testing.F) {
 				t.Fatalf("transaction %d in page %d is newer than the newest, %d", of, page, tx)
 			}
 		}
-		bent := bytes.Clone(data)
-		bent[metaHeader+int(flip)/8%metaBytes] ^= 1 << (flip % 8)
-		if _, err := newestTx(bytes.NewReader(bent)); err == nil {
+		data[metaHeader+int(flip)/8%metaBytes] ^= 1 << (flip % 8)
+		if _, err := newestTx(bytes.NewReader(data)); err == nil {
 			t.Fatalf("bit %d may change", flip)
 		}
 	})

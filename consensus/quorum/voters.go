@@ -213,10 +213,21 @@ func (v *voting) promotable() (ready []Server) {
 
 func (v *voting) promote() (Action, Replica, string) {
 	ready := v.promotable()
-	if v.good >= v.target || len(ready) == 0 || v.good%2 == 1 && len(ready) < 2 {
+	if v.good >= v.target || len(ready) == 0 || v.good%2 == 1 && len(ready) < 2 || !v.together() {
 		return Keep, Replica{}, ""
 	}
 	return Promote, v.loneliest(ready, v.voters).Replica, "there are fewer voters than there should be"
+}
+
+// together reports whether all voters have the leader's log. Raft refuses its vote to a replica that is none of the voters
+// it knows: if the leader died while a voter had not heard of the last promotion, the two could not elect each other.
+func (v *voting) together() bool {
+	for _, voter := range v.voters {
+		if voter.Replica != v.Self && (!voter.CaughtUp || !v.fresh(voter)) {
+			return false
+		}
+	}
+	return true
 }
 
 func (v *voting) demoteSurplus() (Action, Replica, string) {

@@ -79,6 +79,8 @@ func TestNextChange(t *testing.T) {
 		"growth waits for two":          {scene{voters: []int{1}, spares: []int{2, 3}, behind: []int{3}}, Keep, 0},
 		"growth to three":               {scene{voters: []int{1}, spares: []int{2, 3}}, Promote, 2},
 		"growth from an even number":    {scene{voters: []int{1, 2}, spares: []int{3}}, Promote, 3},
+		"growth waits for a voter":      {scene{voters: []int{1, 2}, spares: []int{3}, behind: []int{2}}, Keep, 0},
+		"growth waits for a mute voter": {scene{voters: []int{1, 2, 3}, spares: []int{4, 5}, mute: []int{3}, quiet: 10 * time.Second, nodes: 20}, Keep, 0},
 		"spares fill up":                {scene{voters: []int{1, 2, 3}, spares: []int{4}, others: []int{5, 6}}, AddSpare, 5},
 		"at rest":                       {scene{voters: []int{1, 2, 3}, spares: []int{4, 5}, others: []int{6}, nodes: 19}, Keep, 0},
 		"five from twenty nodes":        {scene{voters: []int{1, 2, 3}, spares: []int{4, 5}, nodes: 20}, Promote, 4},
