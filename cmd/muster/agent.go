@@ -145,7 +145,7 @@ func (a *app) runAgent(ctx context.Context, bind string, advertise []string, log
 		return noSocket(err)
 	}
 	h, err := host.Start(host.Options{
-		Dir: a.dataDir(), Version: version(), Bind: bind, Advertise: advertise, Log: log,
+		Dir: a.dataDir(), Version: version(), Bind: bind, Advertise: advertise, Clock: a.clock(), Log: log,
 		Supervise: []string{"/proc/self/exe", superviseWord},
 	})
 	if err != nil {

@@ -88,5 +88,5 @@ func (a *app) enrol(ctx context.Context, n host.NewHost, text string) (fleetName
 	if err != nil {
 		return "", err
 	}
-	return host.Join(ctx, n, join, host.Clock, slog.New(slog.DiscardHandler))
+	return host.Join(ctx, n, join, a.clock(), slog.New(slog.DiscardHandler))
 }

@@ -1,0 +1,69 @@
+package slowlink
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// Open makes a TUN device in a network namespace, given as a file like /proc/PID/ns/net. The device is gone when the file
+// that Open returns is closed.
+func Open(netns, name string) (file *os.File, err error) {
+	err = Within(netns, func() error {
+		file, err = makeTUN(name)
+		return err
+	})
+	return file, err
+}
+
+// Within calls a function in a network namespace. What the function opens stays there; goroutines that it starts do not.
+func Within(netns string, do func() error) error {
+	out := make(chan error)
+	go func() { // a namespace belongs to a thread
+		runtime.LockOSThread()
+		back, err := there(netns, do)
+		if back {
+			runtime.UnlockOSThread()
+		} // else the thread ends with this goroutine: it is in the wrong place
+		out <- err
+	}()
+	return <-out
+}
+
+// there goes into the namespace and back; back says whether it has come back.
+func there(netns string, do func() error) (back bool, err error) {
+	here, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return true, err
+	}
+	defer here.Close()
+	target, err := os.Open(netns)
+	if err != nil {
+		return true, err
+	}
+	defer target.Close()
+	if err := unix.Setns(int(target.Fd()), unix.CLONE_NEWNET); err != nil {
+		return true, fmt.Errorf("enter %s: %w", netns, err)
+	}
+	err = do()
+	return unix.Setns(int(here.Fd()), unix.CLONE_NEWNET) == nil, err
+}
+
+func makeTUN(name string) (*os.File, error) {
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("/dev/net/tun: %w", err)
+	}
+	request, err := unix.NewIfreq(name)
+	if err == nil {
+		request.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
+		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, request)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("make %s: %w", name, err)
+	}
+	return os.NewFile(uintptr(fd), name), nil // the runtime waits for it without a thread
+}
