@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -159,7 +158,7 @@ func (a *app) runAgent(ctx context.Context, bind string, advertise []string, log
 		answered <- h.Answer(ctx, l)
 	}()
 	log.Info("the agent runs", "node", h.Name, "id", h.ID, "socket", a.socketPath(), "version", version())
-	debug.FreeOSMemory() // start-up leaves garbage that an idle agent would carry for long
+	keepSmall(ctx)
 	err = h.Run(ctx)
 	stop()
 	if err = errors.Join(err, <-answered); err != nil {
