@@ -24,6 +24,8 @@ var skips = map[string]string{
 	"testnet/badluck_disk_test.go mounted":            "root, to mount a small disk",
 	"testnet/chaos/chaos_test.go TestShortChaos":      "root, for hosts in namespaces",
 	"testnet/figures/hosts_test.go needsRoot":         "root, for hosts in namespaces",
+	"testnet/hosts/hosts_test.go TestHosts":           "root, for hosts in namespaces",
+	"testnet/lan/main_test.go needRoot":               "root, for hosts in namespaces",
 }
 
 // skipping lists the functions that skip tests, by file and function, with where.
