@@ -159,6 +159,7 @@ type stubPeers struct {
 	kind   byte
 	body   []byte
 	stream []frame
+	notes  [][]byte // sent
 }
 
 func (p *stubPeers) Request(context.Context, fleet.ID, byte, []byte) (byte, []byte, error) {
@@ -168,7 +169,7 @@ func (p *stubPeers) Open(_ context.Context, id fleet.ID) (Stream, error) {
 	return &frames{peer: id, in: p.stream}, nil
 }
 func (p *stubPeers) Ring(netip.AddrPort, []byte)         {}
-func (p *stubPeers) Note(netip.AddrPort, []byte)         {}
+func (p *stubPeers) Note(_ netip.AddrPort, note []byte)  { p.notes = append(p.notes, note) }
 func (p *stubPeers) Drop(fleet.ID, string)               {}
 func (p *stubPeers) UseKeys(uint32, map[uint32][32]byte) {}
 func (p *stubPeers) Observed() []netip.AddrPort          { return nil }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"net/netip"
 	"testing"
 
 	"github.com/vmihailenco/msgpack/v5"
@@ -370,6 +371,47 @@ func FuzzFacts(f *testing.F) {
 	})
 }
 
+// FuzzNote: a beacon that comes by packet is answered once, with no more than was sent, to members only; and whatever it
+// brings is hearsay.
+func FuzzNote(f *testing.F) {
+	d := newDesk(f)
+	beacon := d.Fleet.Nodes[0].Signer.Sign(auth.ForBeacon, d.Fleet.ID(), auth.Beacon{Time: d.Fleet.Now.UnixMilli(), Act: 5, Voters: make([]fleet.ID, 3)})
+	d.picture.Store(&picture{record: d.record(), envelope: beacon})
+	f.Add(wire.Marshal(beaconNote{From: d.web.ID, Asks: true, Serial: 7, Act: 3, Beacon: beacon}))
+	f.Add(wire.Marshal(beaconNote{From: d.web.ID, Serial: 7, Act: 3, Beacon: beacon}))
+	f.Add(wire.Marshal(beaconNote{From: fleet.Sum([]byte("stranger")), Asks: true, Beacon: beacon}))
+	f.Add([]byte{0x95, 0xc0, 0xc3, 0, 0, 0xc0})
+	own := len(wire.Marshal(beacon))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		d.peers.notes = nil
+		serial, answer := d.notes.expect()
+		defer d.notes.forget(serial)
+		d.Note(netip.MustParseAddrPort("10.0.0.9:7980"), data)
+		events := d.posted()
+		var note beaconNote
+		if wire.Unmarshal(data, &note) != nil || !note.Asks || !d.enrolled(note.From) {
+			if len(events)+len(d.peers.notes) != 0 {
+				t.Fatalf("%x is answered", data)
+			}
+			if len(answer) > 0 && note.Serial != serial {
+				t.Fatal("an answer to another question is taken")
+			}
+			return
+		}
+		if len(events) != 1 || len(d.peers.notes) != 1 || len(d.peers.notes[0]) > len(data)+own {
+			t.Fatalf("%d events, %d answers", len(events), len(d.peers.notes))
+		}
+		if heard, ok := events[0].(node.BeaconHeard); !ok || !heard.Hearsay || heard.From != note.From {
+			t.Fatalf("%+v", events[0])
+		}
+	})
+}
+
+func (d *desk) enrolled(id fleet.ID) bool {
+	_, ok := d.Trusted(id)
+	return ok
+}
+
 // TestMemory: what members ask and answer costs what its frames weigh.
 func TestMemory(t *testing.T) {
 	d := newDesk(t)
@@ -381,6 +423,12 @@ func TestMemory(t *testing.T) {
 			d.posted()
 		}, hostile.Join(hostile.Some(9, hostile.Inputs(1<<16, seed)), hostile.Corpus(t, "FuzzRequest")))
 	}
+	noted := wire.Marshal(beaconNote{From: d.web.ID, Asks: true, Beacon: d.Fleet.Nodes[0].Signer.Sign(auth.ForBeacon, d.Fleet.ID(), auth.Beacon{Act: 5})})
+	hostile.Check(t, hostile.Bound{Base: 16 << 10, PerByte: 32}, func(in []byte) {
+		d.Note(netip.MustParseAddrPort("10.0.0.9:7980"), in)
+		d.posted()
+		d.peers.notes = nil
+	}, hostile.Join(hostile.Inputs(1200, noted), hostile.Corpus(t, "FuzzNote")))
 	answers := map[string]func(){
 		"beacon": func() { d.exchange(over(), d.web.ID) }, "acts": func() { d.fetchActs(over(), node.FetchActs{From: d.web.ID}) },
 		"order": func() { d.fetchOrder(over(), node.FetchOrder{From: d.web.ID}) }, "orders": func() { d.fetchOrders(over(), node.FetchOrders{From: d.web.ID}) },

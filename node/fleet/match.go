@@ -222,7 +222,7 @@ func quoteWord(text string) string {
 
 // plainWord reports whether text reads back as one word and no keyword.
 func plainWord(text string) bool {
-	if text == "" || keyword(text) != "" {
+	if text == "" || text[0] == '~' || keyword(text) != "" {
 		return false
 	}
 	for _, r := range text {

@@ -123,6 +123,8 @@ func (l *lexer) next() error {
 		return faultAt(l.text, l.at, "unexpected &").Hinted("use and")
 	case r == '|':
 		return faultAt(l.text, l.at, "unexpected |").Hinted("use or")
+	case r == '~': // behind = it would be taken for =~
+		return faultAt(l.text, l.at, "unexpected ~").Hinted(`put values that begin with it in quotes: tag.K="~…"`)
 	case r == '!':
 		return faultAt(l.text, l.at, "unexpected !").Hinted("use not, or != between key and value")
 	case wordRune(r):

@@ -53,6 +53,8 @@ func FuzzCheckTags(f *testing.F) {
 	f.Add("k", "\u009b31m")
 	f.Add("k", "a\xff")
 	f.Add("k", `"quoted" \ 'text' * ?`)
+	f.Add("k", "~")
+	f.Add("k", "=~x")
 	f.Fuzz(func(t *testing.T, key, text string) {
 		err := CheckTags(map[string]string{key: text})
 		if err != nil {

@@ -353,7 +353,7 @@ func FuzzParseTarget(f *testing.F) {
 	for _, seed := range []string{
 		"tag.role=web and os.name=debian and not web13", "web[01-20],db*", "web[1-3,7]", "@canary or *", "a not in (b)",
 		"Key=tag:role,Values=web,db and Key=InstanceIds,Values=web01", `tag.x not in ("a b", 'c', d*)`, "((((a))))", "a,,b", "00[00000],*",
-		"not not not (x or y)", "tag.a!=\"\\\"\"", "web[0-9][0-9]", "\x00", "é=1", "Key=tag-key,Values=a,b",
+		"not not not (x or y)", "tag.a!=\"\\\"\"", "web[0-9][0-9]", "\x00", "é=1", "tag.a in (~*)", `tag.a="~b"`, "Key=tag-key,Values=a,b",
 	} {
 		f.Add(seed)
 	}

@@ -63,13 +63,19 @@ func FuzzTag(f *testing.F) {
 	f.Add(tag{seq: 1, addrs: []netip.AddrPort{addrOf(1)}}.sign(fleetID, key))
 	f.Add([]byte{0x92, 0xc4, 0, 0xc4, 0})
 	f.Add([]byte{0x93, 1, 0xc2, 0x91, 0xc4, 6, 10, 0, 0, 1, 31, 44})
+	genuine := tag{seq: 1, addrs: []netip.AddrPort{addrOf(1)}}.sign(fleetID, key)
+	f.Add(tag{seq: 1 << 63, leaving: true, addrs: []netip.AddrPort{netip.MustParseAddrPort("[fd00::1]:7980"), addrOf(2)}}.sign(fleetID, key)[4:])
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		_, _ = openTag(fleetID, key.Public().(ed25519.PublicKey), raw)
-		if got, err := decodeTag(raw); err == nil {
-			again, err := openTag(fleetID, key.Public().(ed25519.PublicKey), got.sign(fleetID, key))
-			if err != nil || again.seq != got.seq || !slices.Equal(again.addrs, got.addrs) {
-				t.Fatalf("%+v came back as %+v, %v", got, again, err)
-			}
+		if _, err := openTag(fleetID, key.Public().(ed25519.PublicKey), raw); (err == nil) != bytes.Equal(raw, genuine) {
+			t.Fatalf("%x: %v", raw, err)
+		}
+		got, err := decodeTag(raw)
+		if err != nil {
+			return
+		}
+		again, err := openTag(fleetID, key.Public().(ed25519.PublicKey), got.sign(fleetID, key))
+		if err != nil || again.seq != got.seq || again.leaving != got.leaving || !slices.Equal(again.addrs, got.addrs) || checkAddrs(got.addrs) != nil {
+			t.Fatalf("%+v came back as %+v, %v", got, again, err)
 		}
 	})
 }
@@ -152,20 +158,49 @@ func FuzzPacket(f *testing.F) {
 	f.Add(shorten(lengthenForTest(self, self)))
 	f.Add(joinCompound([][]byte{{msgPing, 1}, {8, 1}, {msgDead, 2}}))
 	f.Add([]byte{shortAck, 0, 0, 0, 1})
+	f.Add(append([]byte{msgCRC, 1, 2, 3, 4}, lengthenForTest(self, self)...))
+	f.Add(encodeList(msgAck, listAck{9, []byte("12345678")}))
+	f.Add(joinCompound([][]byte{alive(self, 1, []byte("tag")), {msgCompound, 1, 0, 2, 8, 1}, {msgSuspect, 0x80}}))
 	f.Fuzz(func(t *testing.T, packet []byte) {
 		long, ok := lengthen(packet, self, origin)
 		if !ok {
 			return
 		}
+		if len(long) > len(packet)+200 {
+			t.Fatalf("%d bytes are made of %d", len(long), len(packet))
+		}
 		msg, ok := admit(long)
 		if !ok {
 			return
 		}
-		if again, ok := admit(msg); !ok || !bytes.Equal(again, msg) {
+		if again, ok := admit(msg); !ok || !bytes.Equal(again, msg) || len(msg) > len(long) {
 			t.Fatalf("%q is admitted as %q, then as %q", packet, msg, again)
 		}
-		shorten(msg)
+		for _, part := range partsOf(msg) { // a second reading of compounds
+			switch part[0] {
+			case msgPing, msgIndirect, msgAck, msgSuspect, msgAlive, msgDead, msgNack:
+			default:
+				t.Fatalf("%q lets a message of type %d in", packet, part[0])
+			}
+		}
+		if short := shorten(msg); len(short) > max(len(msg), 5) { // an ack of nothing has 5
+			t.Fatalf("%q grows to %q", msg, short)
+		}
 	})
+}
+
+// partsOf lists the messages of an admitted packet.
+func partsOf(packet []byte) (out [][]byte) {
+	if packet[0] != msgCompound {
+		return [][]byte{packet}
+	}
+	at := 2 + 2*int(packet[1])
+	for i := range int(packet[1]) {
+		n := int(packet[2+2*i])<<8 | int(packet[3+2*i])
+		out = append(out, packet[at:at+n])
+		at += n
+	}
+	return out
 }
 
 func state(t testing.TB, nodes, user int) []byte {

@@ -154,10 +154,12 @@ func FuzzExamine(f *testing.F) {
 	f.Add(uint32(0), []byte{})
 	f.Add(uint32(os.Getpagesize()+pageHead), []byte{0xff, 0xff})
 	f.Add(uint32(4*os.Getpagesize()+12), []byte{0, 0, 0, 0x80}) // a page that claims 2^31 more
+	f.Add(uint32(3*os.Getpagesize()+8), []byte{2, 0, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, at uint32, patch []byte) {
 		data := bytes.Clone(good)
 		copy(data[int(at)%len(data):], patch)
-		file, err := os.Create(filepath.Join(t.TempDir(), FileName))
+		dir := t.TempDir()
+		file, err := os.Create(filepath.Join(dir, FileName))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -168,6 +170,21 @@ func FuzzExamine(f *testing.F) {
 		err = examine(file)
 		if _, is := errors.AsType[damaged](err); err != nil && !is {
 			wantKind(t, err, fleet.Invalid) // of another format
+		}
+		if err != nil {
+			return
+		}
+		s, err := Open(dir, Options{}) // what passes can be used, whatever bbolt finds in it
+		if err != nil {
+			return
+		}
+		defer s.Close()
+		_, ofErr := s.Of(command(1))
+		_, pruneErr := s.Prune()
+		for _, err := range []error{ofErr, pruneErr} {
+			if _, is := errors.AsType[*fleet.Error](err); err != nil && !is {
+				t.Fatalf("an error not for people: %v", err)
+			}
 		}
 	})
 }
@@ -327,4 +344,32 @@ func onFullDisk(t *testing.T, dir string) {
 		t.Fatalf("pruning on a full disk: %d, %v", removed, err)
 	}
 	put(t, s, m)
+}
+
+// An entry of the index that damage made up does not keep the store from being pruned for good.
+func TestPruneGoesOnOverAMadeUpEntry(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	put(t, s, rep(command(1), 1, 1, exec.Success))
+	if err := s.db.Update(func(tx *bbolt.Tx) error {
+		nobody := command(9)
+		return tx.Bucket(bucketAge).Put(ageKey(1, nobody[:]), nil)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if removed, err := s.Prune(); err != nil || removed != 0 {
+		t.Fatalf("%d reports removed, %v", removed, err)
+	}
+	if err := s.db.View(func(tx *bbolt.Tx) error {
+		if k, _ := tx.Bucket(bucketAge).Cursor().First(); openedMs(k) == 1 {
+			t.Error("the entry is still there")
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func openedMs(k []byte) int64 {
+	ms, _ := openAgeKey(k)
+	return ms
 }

@@ -1,7 +1,10 @@
 package report
 
 import (
+	"errors"
+
 	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
 )
 
 // sweepMost bounds how many commands one transaction looks at, so that puts need not wait long.
@@ -113,8 +116,8 @@ func sweep(tx *bbolt.Tx, gone func(heard int64, so swept) bool) (out swept, err 
 			}
 			continue
 		}
-		if err := reports.DeleteBucket(id); err != nil {
-			return out, err
+		if err := reports.DeleteBucket(id); err != nil && !errors.Is(err, bbolterrors.ErrBucketNotFound) {
+			return out, err // an index entry that damage made up goes, and nothing with it
 		}
 		out.reports += count
 		out.bytes += bytes

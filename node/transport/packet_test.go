@@ -184,26 +184,6 @@ func TestReplayWindow(t *testing.T) {
 	}
 }
 
-func FuzzOpen(f *testing.F) {
-	s := newSealer(1, testKeys(1))
-	good := mustSeal(f, s, "payload")
-	f.Add(good)
-	f.Add(good[:headerSize])
-	f.Add([]byte{})
-	f.Add(make([]byte, MaxPacket+1))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		o := newOpener(testFleet)
-		o.use(testKeys(1))
-		_, _, ok := o.open(data)
-		if ok != bytes.Equal(data, good) {
-			t.Fatalf("opened: %v", ok)
-		}
-		if !ok && len(o.senders.byID) != 0 {
-			t.Fatal("a forgery is remembered")
-		}
-	})
-}
-
 func TestPacketsOnTheNetwork(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		w := newNetwork(t, fabric.Options{Latency: time.Millisecond, Duplicate: 1})

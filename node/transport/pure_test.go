@@ -2,7 +2,6 @@ package transport
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"net/netip"
 	"runtime"
@@ -261,39 +260,6 @@ func TestFrameHeaderCostsNothing(t *testing.T) {
 	if per > 2*firstChunk {
 		t.Fatalf("a header alone allocates %d bytes", per)
 	}
-}
-
-func FuzzFrame(f *testing.F) {
-	f.Add(appendFrame(nil, 1, []byte("body")))
-	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 1})
-	f.Fuzz(func(t *testing.T, data []byte) {
-		kind, body, err := readFrame(bytes.NewReader(data), 1<<16)
-		if err == nil && !bytes.HasPrefix(data, appendFrame(nil, kind, body)) {
-			t.Fatal("a frame is read as something else")
-		}
-	})
-}
-
-func FuzzHello(f *testing.F) {
-	f.Add(hello{Fleet: testFleet, Proof: []byte("p"), Seen: "10.0.0.1:1"}.encode())
-	f.Add([]byte{1, 0xdd, 0xff, 0xff, 0xff, 0xff})
-	f.Fuzz(func(t *testing.T, data []byte) {
-		h, err := decodeHello(data)
-		if err == nil && !bytes.Equal(h.encode(), data) {
-			t.Fatal("two spellings of one hello")
-		}
-	})
-}
-
-func FuzzErrorFrame(f *testing.F) {
-	f.Add(encodeError(fleet.Errorf(fleet.Denied, "no")))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		err := decodeError(data)
-		e, ok := errors.AsType[*fleet.Error](err)
-		if !ok || strings.ContainsAny(e.What+e.Hint, "\x1b\n\r\x00") || len(e.What) > 2*maxReason {
-			t.Fatalf("%#v", err)
-		}
-	})
 }
 
 func TestPrintable(t *testing.T) {

@@ -1,0 +1,319 @@
+package auth
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"testing"
+
+	"github.com/muster-fleet/muster/node/fleet"
+	"github.com/muster-fleet/muster/node/fleet/wire"
+	"github.com/muster-fleet/muster/testnet/hostile"
+)
+
+// These targets sign what the fuzzer makes up, with keys that count: behind a good signature, too, a body means one thing
+// or nothing, and the record's own rules hold whatever an operator, a root or a server signs.
+
+// signRaw signs bytes as they are.
+func signRaw(s Signer, purpose Purpose, fleetID fleet.ID, body []byte) Envelope {
+	return Envelope{
+		Format: EnvelopeFormat, Algorithm: Ed25519, Key: s.ID(), Body: body, Signature: ed25519.Sign(s.key, signedBytes(purpose, fleetID, body)),
+	}
+}
+
+// opensAs opens a signed body as T. What opens is what T encodes to; one bit more or less, and it does not.
+func opensAs[T any](t *testing.T, purpose Purpose, body []byte, flip uint32) {
+	t.Helper()
+	id, signer := fleet.Sum([]byte("fleet")), key("a")
+	e := signRaw(signer, purpose, id, body)
+	got, err := Open[T](e, purpose, id, signer.Public())
+	if peeked, peek := Peek[T](e); (peek == nil) != (err == nil) || !bytes.Equal(wire.Marshal(peeked), wire.Marshal(got)) && err == nil {
+		t.Fatalf("Peek says %v, Open %v", peek, err)
+	}
+	if err != nil {
+		return
+	}
+	if !bytes.Equal(wire.Marshal(got), body) {
+		t.Fatalf("%T means what it does not say: %x", got, body)
+	}
+	raw := wire.Marshal(e)
+	raw[flip/8%uint32(len(raw))] ^= 1 << (flip % 8)
+	var bent Envelope
+	if wire.Unmarshal(raw, &bent) != nil {
+		return
+	}
+	if _, err := Open[T](bent, purpose, id, signer.Public()); err == nil {
+		t.Fatalf("bit %d of %x may change", flip, wire.Marshal(e))
+	}
+	if _, err := Open[T](e, purpose+"x", id, signer.Public()); err == nil {
+		t.Fatal("it opens for another purpose")
+	}
+	if _, err := Open[T](e, purpose, fleet.ID{}, signer.Public()); err == nil {
+		t.Fatal("it opens in another fleet")
+	}
+}
+
+func FuzzStatement(f *testing.F) {
+	w := fuzzTown(f)
+	head := w.header()
+	for i, body := range []any{
+		CharterBody{Header: head, Seq: 1, Kind: CharterEpoch, Content: []byte{1}}, w.token("second", nil), DeleteToken{Header: head, Token: uuid("t")},
+		EnrolRequest{Header: head, Token: uuid("t"), Key: key("n9").Public(), Name: "n9"}, Countersign{Header: head, Node: key("n9").ID()},
+		NodeTags{Header: head, Node: key("n2").ID(), Seq: 2, Tags: map[string]string{"role": "web", "a": ""}}, NodeRemove{Header: head, Node: key("n2").ID(), Seq: 2},
+		Beacon{Time: start, Voters: []fleet.ID{key("n1").ID()}, Spares: []fleet.ID{{}}}, Enrolment{}, GossipEpoch{Epoch: 1},
+	} {
+		f.Add(uint8(i), wire.Marshal(body), uint32(i*100))
+	}
+	f.Fuzz(func(t *testing.T, which uint8, body []byte, flip uint32) {
+		switch which % 10 {
+		case 0:
+			opensAs[CharterBody](t, ForCharter, body, flip)
+		case 1:
+			opensAs[Token](t, ForToken, body, flip)
+		case 2:
+			opensAs[DeleteToken](t, ForTokenDelete, body, flip)
+		case 3:
+			opensAs[EnrolRequest](t, ForEnrol, body, flip)
+		case 4:
+			opensAs[Countersign](t, ForCountersign, body, flip)
+		case 5:
+			opensAs[NodeTags](t, ForNodeTags, body, flip)
+		case 6:
+			opensAs[NodeRemove](t, ForNodeRemove, body, flip)
+		case 7:
+			opensAs[Beacon](t, ForBeacon, body, flip)
+		case 8:
+			opensAs[Enrolment](t, ForReport, body, flip)
+		case 9:
+			opensAs[GossipEpoch](t, ForRequest, body, flip)
+		}
+	})
+}
+
+// rawCharter is an entry on top of c, signed by roots, with content as it is.
+func rawCharter(c *Charter, body CharterBody, roots ...Signer) CharterEntry {
+	entry := CharterEntry{Format: EnvelopeFormat, Body: wire.Marshal(body)}
+	for _, root := range roots {
+		e := signRaw(root, ForCharter, c.fleetID, entry.Body)
+		entry.Signatures = append(entry.Signatures, RootSignature{Algorithm: Ed25519, Key: e.Key, Signature: e.Signature})
+	}
+	return entry
+}
+
+// Whatever roots sign, a charter keeps to its limits, and can be grown on.
+func FuzzCharterContent(f *testing.F) {
+	c, roots := found(f, 1, 2)
+	c = grow(f, c, CharterPutOperator, operator("alice", RootTeam), roots[0])
+	c = grow(f, c, CharterPutOperator, operator("bob", "web"), roots[0])
+	for kind, content := range map[CharterKind]any{
+		CharterPutOperator: operator("carol", "web", "db"), CharterDeleteOperator: DeleteOperator{Name: "bob", Key: key("bob").ID(), Compromised: true},
+		CharterPutPolicy: PutPolicy{FirstPolicy}, CharterPutRoots: PutRoots{Roots: publics(key("r1"), key("r2"), key("r3")), Threshold: 2},
+		CharterEpoch: Epoch{Epoch: 7, Reason: "lost"}, CharterGenesis: Genesis{Name: "x", Roots: publics(roots...), Threshold: 1},
+	} {
+		f.Add(uint8(kind), wire.Marshal(content), start)
+	}
+	f.Add(uint8(CharterPutOperator), wire.Marshal(operator("alice", "other")), int64(-1))
+	before := picture(Record{Charter: c, Roster: emptyRoster()})
+	f.Fuzz(func(t *testing.T, kind uint8, content []byte, ms int64) {
+		entry := rawCharter(c, CharterBody{Header: Header{Issued: ms, Charter: c.head}, Seq: c.seq, Kind: CharterKind(kind), Content: content}, roots...)
+		next, err := c.Append(entry)
+		if picture(Record{Charter: c, Roster: emptyRoster()}) != before {
+			t.Fatal("an entry changed the charter it was put on")
+		}
+		if err != nil {
+			return
+		}
+		k, n := next.Threshold()
+		if k < 1 || k > n || n > MaxRoots || len(next.policy.text) > MaxPolicy || next.Len() != c.Len()+1 || !next.Knows(next.Head()) {
+			t.Fatalf("threshold %d of %d, policy of %d bytes, length %d", k, n, len(next.policy.text), next.Len())
+		}
+		operators := next.Operators()
+		if len(operators) != next.standing || len(operators) > MaxOperators {
+			t.Fatalf("%d operators, counted as %d", len(operators), next.standing)
+		}
+		for i, op := range operators {
+			if op.check() != nil || i > 0 && operators[i-1].Name == op.Name {
+				t.Fatalf("operator %+v", op)
+			}
+		}
+		if _, err := next.Append(entry); err == nil {
+			t.Fatal("an entry was taken twice")
+		}
+	})
+}
+
+// Whatever an operator, a joiner or a server signs: roster entries are sound, and nobody is made a server but by an
+// operator's word.
+func FuzzRosterEntry(f *testing.F) {
+	w := fuzzTown(f)
+	token := w.token("second", func(t *Token) { t.Server = false })
+	request := EnrolRequest{Header: w.header(), Token: token.Header.ID, Key: key("n4").Public(), HPKE: fleet.Sum([]byte("h")), Name: "n4"}
+	replace := w.token("second", func(t *Token) { t.Replace, t.Uses = "n2", 1 })
+	forReplace := request
+	forReplace.Token, forReplace.Name = replace.Header.ID, "n2"
+	ask := func(kind uint8, first, second any) { f.Add(kind, wire.Marshal(first), wire.Marshal(second)) }
+	ask(0, token, request)
+	ask(0, replace, forReplace)
+	ask(0, w.token("second", func(t *Token) { t.Pattern = "n*" }), request)
+	ask(1, NodeTags{Header: w.header(), Node: key("n2").ID(), Seq: 2, Tags: map[string]string{"role": "web", "zone": "a"}, Server: true}, "")
+	ask(2, NodeRemove{Header: w.header(), Node: key("n2").ID(), Seq: 2}, "")
+	ask(3, GossipEpoch{Epoch: 2, Hash: fleet.Sum([]byte("key"))}, "")
+	ask(3, GossipEpoch{Epoch: 1, Hash: fleet.Sum([]byte("key")), Send: true}, "")
+	id, before := w.fleetID(), picture(w.record)
+	f.Fuzz(func(t *testing.T, kind uint8, first, second []byte) {
+		act := Act{Index: w.record.Act + 1, Time: w.now + 1000}
+		server := false
+		switch kind % 4 {
+		case 0:
+			e := Enrolment{Token: signRaw(key("alice"), ForToken, id, first), Request: signRaw(key("join second"), ForEnrol, id, second)}
+			peeked, _ := Peek[EnrolRequest](e.Request)
+			e.Countersign = key("n1").Sign(ForCountersign, id, Countersign{Request: e.Request.Digest(ForEnrol, id), Node: fleet.Sum(peeked.Key)})
+			act.Kind, act.Data = ActEnrol, e.Encode()
+			if granted, err := Peek[Token](e.Token); err == nil {
+				server = granted.Server || granted.Replace != ""
+			}
+		case 1:
+			act.Kind, act.Data = ActNodeTags, wire.Marshal(signRaw(key("alice"), ForNodeTags, id, first))
+			if set, err := Peek[NodeTags](Envelope{Body: first}); err == nil {
+				server = set.Server
+			}
+		case 2:
+			act.Kind, act.Data = ActNodeRemove, wire.Marshal(signRaw(key("alice"), ForNodeRemove, id, first))
+		case 3:
+			act.Kind, act.Data = ActGossipEpoch, first
+		}
+		next, err := w.record.Apply(act, fleet.ID{})
+		if picture(w.record) != before || err != nil && picture(next) != before {
+			t.Fatalf("an act changed what it must not: %v", err)
+		}
+		if err != nil {
+			return
+		}
+		count := 0
+		for n := range next.Roster.All() {
+			count++
+			old, had := w.record.Roster.Node(n.ID)
+			named, _ := next.Roster.ByName(n.Name)
+			byID, _ := next.Roster.Node(n.ID)
+			if fleet.CheckName(n.Name) != nil || fleet.CheckTags(n.Tags) != nil || n.Removed != 0 || named != n || byID != n || fleet.Sum(n.Key) != n.ID {
+				t.Fatalf("entry %+v", n)
+			}
+			if n.Server && !server && (!had || !old.Server) {
+				t.Fatalf("%s became a server by nobody's word", n.Name)
+			}
+		}
+		if count != next.Roster.Len() || count > MaxNodes {
+			t.Fatalf("%d nodes, counted as %d", count, next.Roster.Len())
+		}
+		act.Index, act.Time = act.Index+1, act.Time+1
+		if _, err := next.Apply(act, fleet.ID{}); err == nil && act.Kind != ActEnrol && act.Kind != ActNodeTags {
+			t.Fatalf("an act of kind %d was taken twice", act.Kind)
+		} else if err == nil {
+			t.Fatal("a node was enrolled or tagged twice by one statement")
+		}
+	})
+}
+
+// Whatever a server signs, a beacon is bounded; what others sign is none.
+func FuzzBeacon(f *testing.F) {
+	w := fuzzTown(f)
+	full := Beacon{Time: start, Epoch: 1, CharterHead: w.record.Charter.Head(), CharterLen: 2, RecordHead: w.record.Head, RecordLen: w.record.Length, Act: 9, Term: 3,
+		Leader: key("n1").ID(), Voters: make([]fleet.ID, MaxVoters), Spares: make([]fleet.ID, MaxSpares), FleetVersion: 1}
+	f.Add(wire.Marshal(full))
+	f.Add(wire.Marshal(Beacon{}))
+	f.Add(wire.Marshal(Beacon{Time: -1, Voters: make([]fleet.ID, MaxVoters+1)}))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		b, err := OpenBeacon(w.record, signRaw(key("n1"), ForBeacon, w.fleetID(), body))
+		if err == nil && (!bytes.Equal(wire.Marshal(b), body) || len(b.Voters) > MaxVoters || len(b.Spares) > MaxSpares || !isTime(b.Time)) {
+			t.Fatalf("beacon %+v", b)
+		}
+		for _, other := range []string{"n2", "n3", "alice", "stranger"} { // no server, removed, no node, nobody
+			if _, err := OpenBeacon(w.record, signRaw(key(other), ForBeacon, w.fleetID(), body)); err == nil {
+				t.Fatalf("a beacon by %s was taken", other)
+			}
+		}
+		if err != nil {
+			return
+		}
+		for _, old := range []Beacon{full, {}} {
+			if b.Newer(old) && old.Newer(b) {
+				t.Fatal("two beacons are each newer than the other")
+			}
+		}
+		at := instant(start, 1000)
+		c := Clock{Floor: start}.Hear(b.Time, at).Overhear(b.Time, at)
+		if c.Floor < start || c.Now(at).UnixMilli() < start {
+			t.Fatalf("time goes back to %d", c.Floor)
+		}
+	})
+}
+
+// TestMemory: what is refused costs no more than its bytes, and what is accepted what its kind may.
+func TestMemory(t *testing.T) {
+	w := newTown(t)
+	w.enrol("n2")
+	decode := func(data []byte) {
+		var e Envelope
+		if wire.Unmarshal(data, &e) == nil {
+			_, _ = Peek[Token](e)
+			_, _ = Peek[Beacon](e)
+			_, _ = OpenBeacon(w.record, e)
+		}
+		var shown Enrolment
+		if wire.Unmarshal(data, &shown) == nil {
+			_, _ = w.record.VerifyEnrolment(shown)
+		}
+	}
+	enrolment := w.enrolment("n4", "n4", w.token("second", nil))
+	hostile.Check(t, hostile.Bound{Base: 64 << 10, PerByte: 64}, decode, hostile.Join(
+		hostile.Some(3, hostile.Inputs(32<<10, wire.Marshal(enrolment.Token), enrolment.Encode(), wire.Marshal(key("n1").Sign(ForBeacon, w.fleetID(), Beacon{Voters: make([]fleet.ID, 2)})))),
+		hostile.Corpus(t, "FuzzEnvelope"), hostile.Corpus(t, "FuzzStatement"), hostile.Corpus(t, "FuzzBeacon")))
+
+	for kind, sample := range map[ActKind][]byte{
+		ActCharter: wire.Marshal(SignCharter(w.record.Charter, w.header(), CharterPutOperator, operator("bob", "a", "b"), w.roots...)), ActEnrol: enrolment.Encode(),
+		ActNodeTags: w.tags("alice", "n2", 1, false, map[string]string{"role": "db"}), ActNodeRemove: w.removal("alice", "n2"),
+		ActGossipEpoch: wire.Marshal(GossipEpoch{Epoch: 1}),
+	} {
+		apply := func(data []byte) {
+			_, _ = w.record.Apply(Act{Index: w.record.Act + 1, Time: w.now, Kind: kind, Data: data}, fleet.ID{})
+		}
+		hostile.Check(t, hostile.Bound{Base: 128 << 10, PerByte: 64}, apply, hostile.Join(
+			hostile.Some(3, hostile.Inputs(2*maxData[kind], sample)), hostile.Corpus(t, "FuzzRecordApply"), hostile.Corpus(t, "FuzzCharterEntry")))
+	}
+
+	// Behind a good signature.
+	for _, c := range []struct {
+		sample []byte
+		as     func(body []byte) []byte
+		kind   ActKind
+	}{
+		{wire.Marshal(w.token("second", nil)), func(body []byte) []byte {
+			return Enrolment{Token: signRaw(key("alice"), ForToken, w.fleetID(), body), Request: enrolment.Request, Countersign: enrolment.Countersign}.Encode()
+		}, ActEnrol},
+		{wire.Marshal(NodeTags{Header: w.header(), Node: key("n2").ID(), Seq: 1, Tags: map[string]string{"a": "b"}}), func(body []byte) []byte {
+			return wire.Marshal(signRaw(key("alice"), ForNodeTags, w.fleetID(), body))
+		}, ActNodeTags},
+		{wire.Marshal(PutRoots{Roots: publics(w.roots...), Threshold: 1}), func(body []byte) []byte {
+			c := w.record.Charter
+			return wire.Marshal(rawCharter(c, CharterBody{Header: Header{Issued: start, Charter: c.head}, Seq: c.seq, Kind: CharterPutRoots, Content: body}, w.roots...))
+		}, ActCharter},
+		{wire.Marshal(operator("bob", "a", "b")), func(body []byte) []byte {
+			c := w.record.Charter
+			return wire.Marshal(rawCharter(c, CharterBody{Header: Header{Issued: start, Charter: c.head}, Seq: c.seq, Kind: CharterPutOperator, Content: body}, w.roots...))
+		}, ActCharter},
+	} {
+		signed := func(yield func(string, []byte) bool) {
+			for name, in := range hostile.Inputs(maxData[c.kind]-2048, c.sample) {
+				if len(in)%7 == 0 || len(in) > 1000 { // signing takes its time
+					if !yield(name, c.as(in)) {
+						return
+					}
+				}
+			}
+		}
+		hostile.Check(t, hostile.Bound{Base: 256 << 10, PerByte: 128}, func(data []byte) {
+			_, _ = w.record.Apply(Act{Index: w.record.Act + 1, Time: w.now, Kind: c.kind, Data: data}, fleet.ID{})
+		}, signed)
+	}
+	hostile.Check(t, hostile.Bound{Base: 64 << 10, PerByte: 32}, func(in []byte) { _, _ = ParseJoinString(string(in)) },
+		hostile.Join(hostile.Inputs(2*joinLength, []byte(joinString("10.1.2.3:7980").String())), hostile.Corpus(t, "FuzzJoinString")))
+}
