@@ -125,7 +125,7 @@ func (l *liar) meet(n *Node) {
 	l.fleet.Until(n.Name+" speaks with the member that lies", func() bool {
 		ctx, cancel := context.WithTimeout(l.t.Context(), 5*time.Second)
 		defer cancel()
-		_, _, err := l.end.Request(ctx, l.idOf(n), transport.Peer, askBeacon, []byte{0x91, 0x90}) // no beacon of its own
+		_, _, err := l.end.Request(ctx, l.idOf(n), transport.Peer, askBeacon, []byte{0x92, 0x00, 0x90}) // no order and no beacon of its own
 		return err == nil
 	})
 }

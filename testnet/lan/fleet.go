@@ -86,11 +86,14 @@ func (l *Lan) Settled(ctx context.Context) error {
 		if !h.Running() {
 			return nil
 		}
-		saw := ""
+		saw := "no answer"
 		err := h.until(ctx, "it sees the fleet", func() (bool, error) {
 			s, err := h.Status(ctx)
-			saw = fmt.Sprintf("%d of %d nodes, %d of %d voters (%v)", s.Online, running, len(s.Quorum.Voters), want, err)
-			return err == nil && s.Online == running && len(s.Quorum.Voters) >= want, nil
+			if err != nil {
+				return false, nil
+			}
+			saw = fmt.Sprintf("%d of %d nodes, %d of %d voters", s.Online, running, len(s.Quorum.Voters), want)
+			return s.Online == running && len(s.Quorum.Voters) >= want, nil
 		})
 		if err != nil {
 			return fmt.Errorf("it saw %s: %w", saw, err)

@@ -174,22 +174,22 @@ func TestItStays(t *testing.T) {
 	defer func() { must(t, l.Down()) }()
 	p := newPost(t, l)
 	n1, n2 := l.Host("n1"), l.Host("n2")
-	if !sleeper(t, n1, "1000000") || p.passes(n1, n2, n1) != 10 {
+	if !sleeper(t, n1, "1000000") || p.passes(n1, n2, n2, 10) != 10 {
 		t.Error("its hosts do not live on")
 	}
 	must(t, n1.Slow(slowlink.Params{Duplicate: 100})) // a process does it: this one may end
-	if got := p.passes(n1, n2, n1); got != 20 {
+	if got := p.passes(n1, n2, n2, 20); got != 20 {
 		t.Errorf("%d of 10 came over a cable that doubles", got)
 	}
 	again, err := Open(FolderOf(name))
 	must(t, err)
 	must(t, again.Host("n1").Slow(slowlink.Params{}))
-	if got := p.passes(n1, n2, n1); got != 10 {
+	if got := p.passes(n1, n2, n2, 10); got != 10 {
 		t.Errorf("%d of 10 came", got)
 	}
 	must(t, again.Host("n1").Slow(slowlink.Params{Duplicate: 100}))
 	must(t, again.Heal())
-	if got := p.passes(n1, n2, n1); got != 10 {
+	if got := p.passes(n1, n2, n2, 10); got != 10 {
 		t.Errorf("%d of 10 came after healing", got)
 	}
 	swept(t, name)

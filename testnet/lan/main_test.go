@@ -1,10 +1,13 @@
 package lan
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -15,7 +18,9 @@ const role = "LAN_TEST_ROLE"
 func TestMain(m *testing.M) {
 	switch os.Getenv(role) {
 	case "":
-		os.Exit(m.Run())
+		code := m.Run()
+		_ = os.RemoveAll(binDir())
+		os.Exit(code)
 	case "box":
 		if err := RunBox(context.Background(), os.Args[1:]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -46,6 +51,42 @@ func make1(what string) int {
 		<-time.After(Patience) // it is killed before
 	}
 	return 0
+}
+
+// binDir is where this test process builds to.
+func binDir() string {
+	return filepath.Join(os.TempDir(), fmt.Sprintf("muster-lan-test-%d", os.Getpid()))
+}
+
+// built builds the agent once, for all tests, with a clock that can be set.
+var built = sync.OnceValues(func() (string, error) {
+	if err := os.MkdirAll(binDir(), 0o755); err != nil {
+		return "", err
+	}
+	bin := filepath.Join(binDir(), "muster")
+	return bin, Build(context.Background(), bin, "testclock")
+})
+
+func testBin(t *testing.T) string {
+	t.Helper()
+	needRoot(t)
+	bin, err := built()
+	must(t, err)
+	return bin
+}
+
+// TestTheClockIsForTests looks into binaries: the one that ships must not even know the name of the variable.
+func TestTheClockIsForTests(t *testing.T) {
+	t.Parallel()
+	shipped := filepath.Join(t.TempDir(), "muster")
+	must(t, Build(t.Context(), shipped))
+	for bin, want := range map[string]bool{shipped: false, testBin(t): true} {
+		raw, err := os.ReadFile(bin)
+		must(t, err)
+		if bytes.Contains(raw, []byte("MUSTER_TEST_CLOCK")) != want {
+			t.Errorf("%s: a clock that can be set: %v", filepath.Base(bin), !want)
+		}
+	}
 }
 
 // needRoot skips a test of namespaces where they cannot be made.

@@ -87,6 +87,7 @@ func (h *Host) startBoxHere() error {
 	params := h.slow
 	go func() {
 		defer close(done)
+		_ = slowlink.Pin()                    // without, the order is not kept as strictly
 		_ = slowlink.Run(ctx, device, params) // it ends when the host or its slowness does
 	}()
 	h.box = func() {
@@ -142,7 +143,7 @@ func RunBox(ctx context.Context, args []string) error {
 		return err
 	}
 	fmt.Println("ready")
-	if err := errors.Join(os.Stdout.Close(), os.Stderr.Close()); err != nil {
+	if err := errors.Join(slowlink.Pin(), os.Stdout.Close(), os.Stderr.Close()); err != nil {
 		return err
 	}
 	return slowlink.Run(ctx, device, p)
