@@ -446,7 +446,9 @@ func TestGossipKeys(t *testing.T) {
 	}
 	h.step(PeerSilent{f.From})
 	one[FetchGossipKey](t, h.pass(retryAfter))
-	h.step(KeyKept{1})
+	h.step(KeyKept{1, fleet.Sum([]byte("made here, and never committed"))})
+	one[FetchGossipKey](t, h.pass(retryAfter))
+	h.step(KeyKept{1, hash})
 	none[FetchGossipKey](t, h.pass(time.Minute))
 	if f := one[FetchGossipKey](t, learn(epoch(auth.GossipEpoch{Epoch: 2, Hash: hash}))); f.Epoch.Epoch != 2 {
 		t.Errorf("asks for %d", f.Epoch.Epoch)
@@ -455,11 +457,17 @@ func TestGossipKeys(t *testing.T) {
 	if f := one[FetchGossipKey](t, fresh.pass(retryAfter)); f.Epoch.Epoch != 1 {
 		t.Errorf("asks for %d first", f.Epoch.Epoch)
 	}
-	if got := AcceptedEpochs(w.Record); !slices.Equal(got, []uint32{1, 2}) {
+	accepted := func() (out []uint32) {
+		for _, g := range AcceptedKeys(w.Record) {
+			out = append(out, g.Epoch)
+		}
+		return out
+	}
+	if got := accepted(); !slices.Equal(got, []uint32{1, 2}) {
 		t.Errorf("accepts %v", got)
 	}
 	epoch(auth.GossipEpoch{Epoch: 2, Hash: hash, Send: true})
-	if got := AcceptedEpochs(w.Record); !slices.Equal(got, []uint32{2}) {
+	if got := accepted(); !slices.Equal(got, []uint32{2}) {
 		t.Errorf("accepts %v", got)
 	}
 	// The only server lacks the key: members have it.
@@ -481,7 +489,7 @@ func TestNextRotation(t *testing.T) {
 		have bool
 		want GossipRotation
 	}{
-		{"a fleet without a key", auth.Record{}, 0, false, MakeGossipKey},
+		{"a fleet that is being founded", auth.Record{}, 0, false, KeepGossipKey},
 		{"nothing to do", auth.Record{Gossip: g(1), Sending: g(1), KeyedAt: 5}, 1e9, true, KeepGossipKey},
 		{"nothing to do, key on its way here", auth.Record{Gossip: g(1), Sending: g(1), KeyedAt: 5}, 1e9, false, KeepGossipKey},
 		{"a node was removed", auth.Record{Gossip: g(1), Sending: g(1), KeyedAt: 5, Removal: 6}, 7, true, MakeGossipKey},

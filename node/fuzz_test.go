@@ -176,6 +176,9 @@ func FuzzRead(f *testing.F) {
 
 // TestMemory: a bell costs what its packet weighs, and an answer what its frame does.
 func TestMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("counts every byte of thousands of inputs")
+	}
 	n := newNewer(t)
 	full := Bell{Kind: BellCommand, Statement: idOf(n.order), Act: 7, Holders: n.ids(0, 2), Rider: []auth.Envelope{n.order.Statement}}
 	hostile.Check(t, hostile.Bound{Base: 64 << 10, PerByte: 32}, func(in []byte) {

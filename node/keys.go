@@ -1,23 +1,24 @@
 package node
 
 import (
+	"maps"
 	"slices"
 	"time"
 
 	"github.com/muster-fleet/muster/node/auth"
+	"github.com/muster-fleet/muster/node/fleet"
 )
 
-// keyWatch knows which gossip keys this host has, by epoch.
+// keyWatch knows the hashes of the gossip keys that this host has, by epoch. A key that a leader made and could not
+// commit has the epoch of the one that came instead, and another hash.
 type keyWatch struct {
-	have    map[uint32]bool
+	have    map[uint32]fleet.ID
 	retryAt time.Duration
 }
 
-func newKeyWatch(epochs []uint32) keyWatch {
-	k := keyWatch{have: map[uint32]bool{}}
-	for _, e := range epochs {
-		k.have[e] = true
-	}
+func newKeyWatch(keys map[uint32]fleet.ID) keyWatch {
+	k := keyWatch{have: map[uint32]fleet.ID{}}
+	maps.Copy(k.have, keys)
 	return k
 }
 
@@ -25,7 +26,7 @@ func newKeyWatch(epochs []uint32) keyWatch {
 // they will send with.
 func (k *keyWatch) missing(r auth.Record) (auth.GossipEpoch, bool) {
 	for _, g := range []auth.GossipEpoch{r.Sending, r.Gossip} {
-		if g.Epoch != 0 && !k.have[g.Epoch] {
+		if g.Epoch != 0 && k.have[g.Epoch] != g.Hash {
 			return g, true
 		}
 	}
@@ -33,7 +34,10 @@ func (k *keyWatch) missing(r auth.Record) (auth.GossipEpoch, bool) {
 }
 
 // KeyKept is the event that a gossip key arrived and is on disk.
-type KeyKept struct{ Epoch uint32 }
+type KeyKept struct {
+	Epoch uint32
+	Hash  fleet.ID
+}
 
 func (KeyKept) event() {}
 
@@ -72,8 +76,8 @@ const acceptFor = 2 * digestEvery
 // server has the newest key.
 func NextRotation(r auth.Record, now int64, have bool) GossipRotation {
 	switch {
-	case r.Gossip.Epoch == 0:
-		return MakeGossipKey
+	case r.Gossip.Epoch == 0: // the fleet is being founded: its founder has made the first
+		return KeepGossipKey
 	case r.Sending.Epoch != r.Gossip.Epoch && !have && now-r.KeyedAt > acceptFor.Milliseconds():
 		return MakeGossipKey // whoever made it is gone with it
 	case r.Sending.Epoch != r.Gossip.Epoch && now-r.KeyedAt > acceptFor.Milliseconds():
@@ -84,7 +88,7 @@ func NextRotation(r auth.Record, now int64, have bool) GossipRotation {
 	return KeepGossipKey
 }
 
-// AcceptedEpochs lists the gossip epochs whose packets this host opens.
-func AcceptedEpochs(r auth.Record) []uint32 {
-	return slices.Compact([]uint32{r.Sending.Epoch, r.Gossip.Epoch})
+// AcceptedKeys lists the gossip keys by which this host opens packets.
+func AcceptedKeys(r auth.Record) []auth.GossipEpoch {
+	return slices.CompactFunc([]auth.GossipEpoch{r.Sending, r.Gossip}, func(a, b auth.GossipEpoch) bool { return a.Epoch == b.Epoch })
 }

@@ -45,7 +45,7 @@ type Config struct {
 	Seed   uint64 // of every random choice
 	Record auth.Record
 	Clock  auth.Clock
-	Epochs []uint32 // gossip keys that the host has
+	Keys   map[uint32]fleet.ID // hashes of the gossip keys that the host has, by epoch
 }
 
 // New makes a Node. The first Step should be a Tick.
@@ -53,7 +53,7 @@ func New(c Config) *Node {
 	return &Node{
 		self: c.Self, facts: c.Facts, random: rand.New(rand.NewPCG(c.Seed, 0x6d7573746572)),
 		record: c.Record, clock: c.Clock, seen: map[fleet.ID]Sighting{},
-		floorKept: c.Clock.Floor, orders: newOrders(), outbox: newOutbox(), keys: newKeyWatch(c.Epochs),
+		floorKept: c.Clock.Floor, orders: newOrders(), outbox: newOutbox(), keys: newKeyWatch(c.Keys),
 	}
 }
 
@@ -100,7 +100,7 @@ func (n *Node) Step(at auth.Instant, ev Event) []Effect {
 	case RunEnded:
 		out = n.runEnded(at, ev)
 	case KeyKept:
-		n.keys.have[ev.Epoch] = true
+		n.keys.have[ev.Epoch] = ev.Hash
 	case ReportTaken:
 		n.outbox.taken(ev)
 	case ReportLost:

@@ -222,7 +222,7 @@ func TestStrayAnswers(t *testing.T) {
 	h := w.settled(t, 3)
 	for _, ev := range []Event{
 		ReportTaken{Command: uuid(1), Seq: 7, Server: w.Nodes[0].ID}, ReportLost{Command: uuid(1), Seq: 7, Server: w.Nodes[0].ID},
-		OrderFetched{Command: uuid(1)}, RunWrote{Command: uuid(1)}, PeerSilent{w.Nodes[0].ID}, KeyKept{9},
+		OrderFetched{Command: uuid(1)}, RunWrote{Command: uuid(1)}, PeerSilent{w.Nodes[0].ID}, KeyKept{Epoch: 9},
 	} {
 		if out := h.step(ev); len(out) != 0 {
 			t.Errorf("%T causes %s", ev, kinds(out))

@@ -141,7 +141,7 @@ func (a *Agent) Run(ctx context.Context) error {
 
 	core := node.New(node.Config{
 		Self: a.self, Facts: a.cfg.Facts, Seed: a.cfg.Seed, Record: a.cfg.Record,
-		Clock: auth.Clock{Floor: a.cfg.Floor}, Epochs: a.epochs(),
+		Clock: auth.Clock{Floor: a.cfg.Floor}, Keys: a.hashes(),
 	})
 	work.Go(func() { a.watchGossip(ctx) })
 	work.Go(func() { a.tellFacts(ctx) })

@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
-	"sync"
 	"testing"
 	"time"
 
@@ -155,7 +154,6 @@ func joined(all []frame) (out []byte) {
 
 // stubPeers answers every request with the same, and every stream with the same frames.
 type stubPeers struct {
-	mu     sync.Mutex
 	kind   byte
 	body   []byte
 	stream []frame

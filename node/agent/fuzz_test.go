@@ -414,6 +414,9 @@ func (d *desk) enrolled(id fleet.ID) bool {
 
 // TestMemory: what members ask and answer costs what its frames weigh.
 func TestMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("counts every byte of thousands of inputs")
+	}
 	d := newDesk(t)
 	before := d.replica.State()
 	for kind, seed := range requestSeeds(d) {

@@ -3,17 +3,21 @@ package agent
 import (
 	"context"
 	"maps"
-	"slices"
 
 	"github.com/muster-fleet/muster/node"
 	"github.com/muster-fleet/muster/node/fleet"
 	"github.com/muster-fleet/muster/node/fleet/wire"
 )
 
-func (a *Agent) epochs() []uint32 {
+// hashes names the gossip keys of this host, by epoch.
+func (a *Agent) hashes() map[uint32]fleet.ID {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return slices.Collect(maps.Keys(a.keys))
+	out := map[uint32]fleet.ID{}
+	for epoch, key := range a.keys {
+		out[epoch] = fleet.Sum(key[:])
+	}
+	return out
 }
 
 // useKeys tells the transport which gossip keys count now.
@@ -21,9 +25,9 @@ func (a *Agent) useKeys() {
 	record := a.record()
 	a.mu.Lock()
 	accept := map[uint32][32]byte{}
-	for _, epoch := range node.AcceptedEpochs(record) {
-		if key, ok := a.keys[epoch]; ok {
-			accept[epoch] = key
+	for _, g := range node.AcceptedKeys(record) {
+		if key, ok := a.keys[g.Epoch]; ok && fleet.Sum(key[:]) == g.Hash {
+			accept[g.Epoch] = key
 		}
 	}
 	if len(accept) == 0 { // before the first act: whatever the join brought
@@ -57,7 +61,7 @@ func (a *Agent) keepKey(epoch uint32, key [32]byte) error {
 		return err
 	}
 	a.useKeys()
-	a.Post(node.KeyKept{Epoch: epoch})
+	a.Post(node.KeyKept{Epoch: epoch, Hash: fleet.Sum(key[:])})
 	return nil
 }
 

@@ -212,9 +212,7 @@ func (a *Agent) rotate(ctx context.Context) error {
 	if r.Charter == nil {
 		return nil
 	}
-	a.mu.Lock()
-	_, have := a.keys[r.Gossip.Epoch]
-	a.mu.Unlock()
+	have := a.hashes()[r.Gossip.Epoch] == r.Gossip.Hash
 	switch node.NextRotation(r, a.cfg.Clock().Wall.UnixMilli(), have) {
 	case node.KeepGossipKey:
 		return nil

@@ -194,6 +194,9 @@ func FuzzSocket(f *testing.F) {
 
 // TestMemory: a request costs no more than its path allows, from the first byte down the socket to the agent.
 func TestMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("counts every byte of thousands of inputs")
+	}
 	routes := newDesk(&stub{}, Options{}).routes()
 	for path, most := range map[string]int{"/v1/entries": maxEntryBody, "/v1/read": maxStatementBody, "/v1/watch": maxStatementBody, "/v1/leave": 1 << 10} {
 		sample := asked()[path]

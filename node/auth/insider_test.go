@@ -249,6 +249,9 @@ func FuzzBeacon(f *testing.F) {
 
 // TestMemory: what is refused costs no more than its bytes, and what is accepted what its kind may.
 func TestMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("counts every byte of thousands of inputs")
+	}
 	w := newTown(t)
 	w.enrol("n2")
 	decode := func(data []byte) {

@@ -154,6 +154,9 @@ func FuzzRecordFile(f *testing.F) {
 
 // TestMemory: a file costs what it weighs.
 func TestMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("counts every byte of thousands of inputs")
+	}
 	dir := t.TempDir()
 	for _, seed := range smallSeeds(t) {
 		name := string(bytes.TrimPrefix(seed[:bytes.IndexByte(seed, '\n')], []byte(magic+"1 ")))

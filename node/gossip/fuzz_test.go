@@ -129,6 +129,9 @@ func FuzzMembers(f *testing.F) {
 
 // TestMemory: what members send costs what it weighs, in our hands and in memberlist's.
 func TestMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("counts every byte of thousands of inputs")
+	}
 	id, key := testKey()
 	public, fleetID := key.Public().(ed25519.PublicKey), fleet.Sum([]byte("f"))
 	raw := tag{seq: 1, addrs: nil}

@@ -10,6 +10,9 @@ import (
 
 // TestMemory: a value of the store costs what it weighs, also behind its sum.
 func TestMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("counts every byte of thousands of inputs")
+	}
 	m := rep(command(1), 1, 1, exec.Success)
 	value := sealEntry([]byte("s"), []byte("k"), 7, m.signed)
 	summed := func(yield func(string, []byte) bool) {

@@ -158,6 +158,9 @@ func FuzzErrorFrame(f *testing.F) {
 
 // TestMemory: what comes from strangers costs what it weighs.
 func TestMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("counts every byte of thousands of inputs")
+	}
 	packet := mustSeal(t, newSealer(1, testKeys(1)), "payload")
 	o := newOpener(testFleet)
 	o.use(testKeys(1))

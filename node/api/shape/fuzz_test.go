@@ -121,6 +121,9 @@ func FuzzAnswers(f *testing.F) {
 
 // TestMemory: an answer costs what it weighs.
 func TestMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("counts every byte of thousands of inputs")
+	}
 	hostile.Check(t, hostile.Bound{Base: 64 << 10, PerByte: 512}, func(in []byte) {
 		var s Status
 		var a Answer

@@ -70,6 +70,9 @@ func FuzzUnmarshal(f *testing.F) {
 
 // TestMemory: a message costs what it weighs, whatever it claims and whatever it is full of.
 func TestMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("counts every byte of thousands of inputs")
+	}
 	inputs := hostile.Join(hostile.Inputs(64<<10, Marshal(example()), Marshal(fullEvery())), hostile.Corpus(t, "FuzzUnmarshal"))
 	for _, c := range []struct {
 		make  func() any
