@@ -81,6 +81,9 @@ func FuzzEntryContent(f *testing.F) {
 
 // TestMemory: an entry costs what it weighs, a snapshot no more than its largest record before anything of it is there.
 func TestMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("counts every byte of thousands of inputs")
+	}
 	q := busy(t)
 	var samples [][]byte
 	for _, e := range oneOfEach(q) {

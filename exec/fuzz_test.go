@@ -67,6 +67,9 @@ func FuzzReport(f *testing.F) {
 
 // TestMemory: an order, a report or a record costs what it weighs.
 func TestMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("counts every byte of thousands of inputs")
+	}
 	fl := authtest.Found("memory")
 	self := fl.Member(fl.Nodes[0].ID)
 	good, report := order(fl, fl.Operator, []fleet.ID{self.ID}, nil), fullReport(fl)

@@ -370,6 +370,9 @@ func (n *Node) judge(at auth.Instant, x *order) []Effect {
 	return n.decide(at, x, verdict)
 }
 
+// ledgerWait is how long an order waits for a ledger that could not be written before it is tried again.
+const ledgerWait = 5 * time.Second
+
 // clockWait is how long an order that seems to be from another time waits for a server's word on this host's clock.
 const clockWait = time.Minute
 
@@ -436,7 +439,7 @@ func (n *Node) refusalLost(at auth.Instant, ev RefusalLost) []Effect {
 	if x == nil || !x.refusing {
 		return nil
 	}
-	x.refusing, x.retryAt = false, at.Boot+retryAfter
+	x.refusing, x.retryAt = false, at.Boot+ledgerWait
 	if x.warned {
 		return nil
 	}

@@ -117,7 +117,7 @@ func TestNotStartedIsRemembered(t *testing.T) {
 		if got := h.node.outbox.byID[idOf(o)].report; got.Status != exec.Pending || got.Detail != "waits: read-only" {
 			t.Errorf("%+v", got)
 		}
-		one[StartRun](t, h.pass(2*retryAfter))
+		one[StartRun](t, h.pass(ledgerWait))
 	}
 	one[RefuseRun](t, h.step(RunNotStarted{Command: idOf(o), Why: "no room"}))
 	h.step(RefusalKept{idOf(o)})
@@ -138,7 +138,7 @@ func TestRefusalIsKeptFirst(t *testing.T) {
 	one[RefuseRun](t, out)
 	wantSays(t, out)
 	h.step(RefusalLost{Command: idOf(o), Why: "read-only"})
-	one[RefuseRun](t, h.pass(2*retryAfter))
+	one[RefuseRun](t, h.pass(ledgerWait+retryAfter))
 	h.step(RefusalKept{idOf(o)})
 	if got := h.node.outbox.byID[idOf(o)].report.Status; got != exec.Refused {
 		t.Errorf("it says %s", got)

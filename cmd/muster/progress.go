@@ -31,6 +31,11 @@ func (a *app) newProgress(s *sight) *progress {
 
 func (v *progress) show(outcomes []exec.Outcome, t exec.Tally) {
 	for _, o := range outcomes {
+		if o.Status == exec.Pending && o.Report.Detail != "" && v.said[o.Node] == "" && v.a.forPeople() {
+			v.said[o.Node] = exec.Pending
+			v.clear()
+			fmt.Fprintln(v.a.stderr, cut(oneLine(v.s.roll.name(o.Node)+": "+o.Report.Detail), 200)) // why it waits
+		}
 		if v.said[o.Node] == o.Status || !(o.Status.Final() || o.Status == exec.Unknown) {
 			continue
 		}

@@ -321,6 +321,9 @@ func TestRequestsShareABudget(t *testing.T) {
 
 // TestMemory: a server that turned bad costs the others no more than the bytes it sends, on whatever plane.
 func TestMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("counts every byte of thousands of inputs")
+	}
 	r := newReceiver()
 	defer r.close()
 	entries := func(item string) []byte {

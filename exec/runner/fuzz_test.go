@@ -285,6 +285,9 @@ func FuzzAccount(f *testing.F) {
 
 // TestMemory: what lies on the disk costs no more than the room it takes there.
 func TestMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("counts every byte of thousands of inputs")
+	}
 	var inputs []func(func(string, []byte) bool)
 	ledgerSeeds(func(head, firstMark, secondMark, page, nextPage []byte, mend uint8) {
 		inputs = append(inputs, func(yield func(string, []byte) bool) {
