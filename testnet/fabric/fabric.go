@@ -15,13 +15,14 @@ const DefaultQueue = 1024
 
 // Options are the network's faults. The zero value is a perfect network without delay.
 type Options struct {
-	Latency   time.Duration                              // every packet waits this long
-	Jitter    time.Duration                              // and up to this much more, evenly spread; it reorders
-	Loss      float64                                    // probability that a packet vanishes, 0 to 1
-	Duplicate float64                                    // probability that a packet comes twice, 0 to 1
-	Partition func(from, to netip.AddrPort) bool         // true: nothing passes that way; nil: all passes
-	Queue     int                                        // packets that wait at one Conn; further ones are dropped
-	Tap       func(from, to netip.AddrPort, data []byte) // sees every packet that is sent; it must not keep data; nil: nobody
+	Latency   time.Duration                                   // every packet waits this long
+	Jitter    time.Duration                                   // and up to this much more, evenly spread; it reorders
+	Loss      float64                                         // probability that a packet vanishes, 0 to 1
+	Duplicate float64                                         // probability that a packet comes twice, 0 to 1
+	Partition func(from, to netip.AddrPort) bool              // true: nothing passes that way; nil: all passes
+	Lose      func(from, to netip.AddrPort, data []byte) bool // true: this packet vanishes; it must not keep data; nil: none does
+	Queue     int                                             // packets that wait at one Conn; further ones are dropped
+	Tap       func(from, to netip.AddrPort, data []byte)      // sees every packet that is sent; it must not keep data; nil: nobody
 }
 
 // Counts tell what became of packets since New.
@@ -116,7 +117,7 @@ func (f *Fabric) fate(from, to netip.AddrPort, data []byte) []time.Duration {
 	if o.Tap != nil {
 		o.Tap(from, to, data)
 	}
-	if f.closed || o.Partition != nil && o.Partition(from, to) || f.chance(o.Loss) {
+	if f.closed || o.Partition != nil && o.Partition(from, to) || o.Lose != nil && o.Lose(from, to, data) || f.chance(o.Loss) {
 		f.counts.Dropped++
 		return nil
 	}

@@ -68,6 +68,8 @@ func TestFaults(t *testing.T) {
 		"duplicates": {Options{Duplicate: 0.5}, 1450, 1550},
 		"partition":  {Options{Partition: func(from, to netip.AddrPort) bool { return from == addrA && to == addrB }}, 0, 0},
 		"one way":    {Options{Partition: func(from, to netip.AddrPort) bool { return from == addrB }}, 1000, 1000},
+		"chosen":     {Options{Lose: func(from, to netip.AddrPort, data []byte) bool { return from == addrA && to == addrB && data[0] == 'x' }}, 0, 0},
+		"not chosen": {Options{Lose: func(from, to netip.AddrPort, data []byte) bool { return data[0] != 'x' }}, 1000, 1000},
 		"full queue": {Options{Queue: 10}, 10, 10},
 	} {
 		t.Run(name, func(t *testing.T) {
