@@ -71,13 +71,7 @@ func (h *Host) roleChanged() bool {
 	case h.quorum == nil:
 		return self.Server
 	}
-	return !self.Server && !h.counted()
-}
-
-// counted reports whether this host's replica is one of the quorum's, as far as it knows.
-func (h *Host) counted() bool {
-	s := h.quorum.Status()
-	return slices.Contains(ids(s.Voters), h.ID) || slices.Contains(ids(s.Spares), h.ID)
+	return !self.Server && !h.Agent.CountedOn()
 }
 
 func (r *replicas) Read(ctx context.Context) error { return r.said(r.quorum.Read(ctx)) }

@@ -212,6 +212,7 @@ func (r *Runner) Close() {
 	r.wg.Wait()
 	r.journal.close()
 	r.events.close()
+	_ = unix.Flock(int(r.runs.Fd()), unix.LOCK_UN) // a process that is just being forked may have it open as well
 	r.runs.Close()
 }
 

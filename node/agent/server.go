@@ -87,7 +87,8 @@ func (a *Agent) serve(ctx context.Context) {
 // sendBeacon makes this server's summary of the newest state, for the loop to pass on.
 func (a *Agent) sendBeacon() bool {
 	s, state := a.quorum.Status(), a.replica.State()
-	if _, enrolled := state.Record.Roster.Node(a.self); !s.Member || !enrolled || !a.maySayTheTime(s) {
+	self, enrolled := state.Record.Roster.Node(a.self)
+	if !s.Member || !enrolled || !self.Server || !a.maySayTheTime(s) { // nobody believes a beacon of who is no server
 		return false
 	}
 	r := state.Record

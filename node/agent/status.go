@@ -92,6 +92,13 @@ func (a *Agent) newest(p *picture) auth.Beacon {
 	return b
 }
 
+// CountedOn reports whether the servers count on this host's replica, by what they say: who is removed from the quorum is
+// not told so by raft. True while nobody has said anything.
+func (a *Agent) CountedOn() bool {
+	b := a.picture.Load()
+	return b.envelope.Format == 0 || slices.Contains(b.beacon.Voters, a.self) || slices.Contains(b.beacon.Spares, a.self)
+}
+
 func (a *Agent) serverStatus(id fleet.ID) node.ServerStatus {
 	return node.ServerStatus{ID: id, Name: a.nameOf(id), Online: a.alive(id)}
 }

@@ -105,7 +105,7 @@ func (f *Folder) Close() error {
 	if f.record != nil {
 		err = f.record.Close()
 	}
-	return errors.Join(err, f.lock.Close())
+	return errors.Join(err, unlock(f.lock))
 }
 
 // Identity reads who this host is.

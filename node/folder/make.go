@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/muster-fleet/muster/node/fleet"
 )
@@ -149,7 +150,7 @@ func lockFolder(dir string) (*Folder, error) {
 	if err != nil {
 		return nil, diskError("open", path, err)
 	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := takeLock(lock); err != nil {
 		lock.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, fleet.Errorf(fleet.Conflict, "another agent runs in %s", dir).
@@ -158,6 +159,27 @@ func lockFolder(dir string) (*Folder, error) {
 		return nil, diskError("lock", path, err)
 	}
 	return &Folder{dir: dir, lock: lock}, nil
+}
+
+// A lock belongs to the open file, which a process that is just being forked has as well until it runs its program. So it
+// is given back in so many words, and taken in several tries: an agent that was killed may have left such a process.
+const (
+	lockTries = 10
+	lockPause = 20 * time.Millisecond
+)
+
+func takeLock(f *os.File) (err error) {
+	for range lockTries {
+		if err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); !errors.Is(err, syscall.EWOULDBLOCK) {
+			return err
+		}
+		time.Sleep(lockPause)
+	}
+	return err
+}
+
+func unlock(f *os.File) error {
+	return errors.Join(syscall.Flock(int(f.Fd()), syscall.LOCK_UN), f.Close())
 }
 
 // clear removes files of those names, and files that were never finished.
