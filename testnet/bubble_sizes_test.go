@@ -100,6 +100,9 @@ func townTable(rows []*measured) string {
 	w := tabwriter.NewWriter(&out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "town\tformed\tservers known\tagreed\tbell p50\tlast\tall reported\tby digest\tpackets/s\tdoubts\tlongest\tlost known\tback\tran missed\thealed\tcaught up\twall\tMB\t")
 	for _, m := range rows {
+		if m.wall == 0 {
+			continue // not asked for
+		}
 		fmt.Fprintf(w, "%s", m.size)
 		for _, d := range []time.Duration{m.formed, m.told, m.taken, m.median, m.last, m.reported, m.digest} {
 			fmt.Fprintf(w, "\t%s", short(d))
