@@ -28,6 +28,44 @@ type Command struct {
 	Count  uint32
 	Set    fleet.ID // SetDigest of the nodes' IDs
 	Run    Run
+	// Documents are what Run.Values are for: the first is run, the others are those that it runs in turn. Empty: a plain
+	// command.
+	Documents []DocumentRef
+	Pace      Pace
+	After     After
+	Comment   string
+	OutputTo  string // where the full output goes besides: "", "syslog", an absolute folder, "s3://BUCKET/PREFIX"
+}
+
+// DocumentRef pins a document: the version that was shown to the operator, by the digest of its text.
+type DocumentRef struct {
+	Name    string
+	Version uint32
+	Digest  fleet.ID // SHA-256 of the text
+}
+
+// Argument is a value for a document's parameter.
+type Argument struct {
+	Name  string
+	Value string // JSON
+}
+
+// Pace is how a command spreads over its set. The zero Pace: every node starts at once.
+type Pace struct {
+	Limited     bool         // nodes start with a grant only
+	Concurrency uint32       // nodes at a time; 0: no limit
+	Errors      uint32       // failures that are borne; the one after stops the command
+	Strict      bool         // failed + running never exceeds Errors + 1
+	Waves       []uint32     // how many nodes may have been granted up to the end of each wave; the last is Count. Empty: one wave
+	Gates       []fleet.UUID // Gates[i] must succeed before wave i+2 begins: commands with After{this, i+1}. Empty or len(Waves)-1
+	OnStop      fleet.UUID   // the command with After{this, 0}; zero: none
+}
+
+// After makes a command wait for another: nodes get it only by grants that follow from what became of that one. The zero
+// After: it waits for nothing.
+type After struct {
+	Command fleet.UUID
+	Wave    uint32 // the gate behind this wave, from 1; 0: what is run when the command was stopped
 }
 
 // Run is what a node shall run.
@@ -38,7 +76,8 @@ type Run struct {
 	Dir     string   // empty: the account's home
 	User    string   // empty: the agent's own account
 	Stdin   []byte
-	Timeout int64 // milliseconds from start
+	Timeout int64      // milliseconds from start
+	Values  []Argument // for the parameters of the first document, sorted by name
 }
 
 // Shell reports whether the run goes through a shell.

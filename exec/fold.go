@@ -81,7 +81,7 @@ func rank(s Status) int {
 		return 0
 	case Failed, TimedOut, Cancelled, Terminated:
 		return 1
-	case Refused, Undeliverable, DeliveryTimedOut, Unknown, InProgress, Pending:
+	case Refused, InvalidPlatform, Undeliverable, DeliveryTimedOut, Unknown, InProgress, Pending, Skipped:
 		return 2
 	}
 	return 2

@@ -28,12 +28,14 @@ const (
 	Unknown          Status = "Unknown"          // started, and nobody can say how it ended; may later become the truth
 	Refused          Status = "Refused"          // the node will not run it, and says why
 	Terminated       Status = "Terminated"       // never started because the order as a whole was stopped
+	InvalidPlatform  Status = "InvalidPlatform"  // this host cannot do what was ordered
+	Skipped          Status = "Skipped"          // of a step: not meant for this host, or the run ended before it
 )
 
 // Final reports whether the status can never change again. Unknown is not final: it alone may later become the truth.
 func (s Status) Final() bool {
 	switch s {
-	case Success, Failed, TimedOut, Cancelled, DeliveryTimedOut, Undeliverable, Refused, Terminated:
+	case Success, Failed, TimedOut, Cancelled, DeliveryTimedOut, Undeliverable, Refused, Terminated, InvalidPlatform, Skipped:
 		return true
 	case Pending, InProgress, Unknown:
 		return false

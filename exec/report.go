@@ -1,19 +1,23 @@
 package exec
 
 import (
+	"slices"
 	"time"
 
+	"github.com/muster-fleet/muster/exec/steps"
 	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/fleet"
 )
 
 // Limits of what a report carries of each stream. The whole output stays on the node.
 const (
-	ReportHead = 16 << 10 // bytes from the beginning
-	ReportTail = 8 << 10  // bytes from the end
-	MaxDetail  = 1 << 10  // bytes of Detail, and of Rule
-	MaxSignal  = 32       // bytes of a signal's name
-	MaxReport  = 2*(ReportHead+ReportTail) + 4<<10
+	ReportHead    = 16 << 10 // bytes from the beginning
+	ReportTail    = 8 << 10  // bytes from the end
+	MaxDetail     = 1 << 10  // bytes of Detail, and of Rule
+	MaxSignal     = 32       // bytes of a signal's name
+	MaxStepDetail = 200      // bytes of a step's Detail
+	MaxStepName   = 128      // bytes of a step's name, and of its action
+	MaxReport     = 2*(ReportHead+ReportTail) + 4<<10 + steps.MaxSteps*(2*MaxStepName+MaxStepDetail+100)
 )
 
 // Report is what a node says of its run of a command. A later Seq replaces an earlier one.
@@ -32,8 +36,26 @@ type Report struct {
 	Detail   string   // why, for people
 	Charter  fleet.ID // what it was judged by
 	Act      uint64
-	Rule     string // the policy that permitted it
+	Rule     string       // the policy that permitted it
+	Steps    []StepReport // of a document, in order; those not reached are missing
 }
+
+// StepReport is what became of one step of a document. Its output is a range of the run's.
+type StepReport struct {
+	Name     string
+	Action   string
+	Status   Status // InProgress, or a final one
+	ExitCode int    // -1: none
+	Attempts uint32
+	Started  int64
+	Ended    int64 // 0: not ended
+	Stdout   Span
+	Stderr   Span
+	Detail   string // at most MaxStepDetail bytes
+}
+
+// Span is a range of a stream, in bytes.
+type Span struct{ From, To int64 }
 
 // Stream is one output stream as a report has it.
 type Stream struct {
@@ -60,10 +82,17 @@ func (r Report) Check() error {
 	switch {
 	case !r.Status.known():
 		return fleet.Errorf(fleet.Invalid, "report of a status that is not understood by this version")
+	case len(r.Steps) > steps.MaxSteps || slices.ContainsFunc(r.Steps, StepReport.malformed):
+		return fleet.Errorf(fleet.Invalid, "report with malformed steps")
 	case len(r.Detail) > MaxDetail || len(r.Rule) > MaxDetail || len(r.Signal) > MaxSignal || r.Seq == 0:
 		return fleet.Errorf(fleet.Invalid, "malformed report")
 	}
 	return nil
+}
+
+func (s StepReport) malformed() bool {
+	return len(s.Name) > MaxStepName || len(s.Action) > MaxStepName || len(s.Detail) > MaxStepDetail || !s.Status.known() ||
+		s.Stdout.From < 0 || s.Stdout.To < s.Stdout.From || s.Stderr.From < 0 || s.Stderr.To < s.Stderr.From
 }
 
 func (s Status) known() bool {

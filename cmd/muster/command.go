@@ -51,7 +51,7 @@ func commandListing(now time.Time) listing[shape.Command] {
 			{head: "NODES", cell: func(c shape.Command) string { return fmt.Sprint(c.Count) }},
 			{head: "TARGET", cell: func(c shape.Command) string { return cut(c.Target, 40) }},
 			{head: "STATE", wide: true, cell: commandState(now)},
-			{head: "COMMAND", cell: func(c shape.Command) string { return cut(oneLine(exec.Run(c.Run).Text()), 60) }},
+			{head: "COMMAND", cell: func(c shape.Command) string { return cut(oneLine(c.Run.Run().Text()), 60) }},
 		},
 		name: func(c shape.Command) string { return c.ID.String() },
 		none: "no commands",
@@ -141,7 +141,7 @@ func (a *app) showCommand(p *pen, s *sight) error {
 	}
 	c := shape.OfCommand(*s.info)
 	err := a.showOne(nil, "", []fact{
-		{"command", c.ID.String()}, {"runs", exec.Run(c.Run).Text()}, {"as", c.Run.User}, {"in", c.Run.Dir},
+		{"command", c.ID.String()}, {"runs", c.Run.Run().Text()}, {"as", c.Run.User}, {"in", c.Run.Dir},
 		{"by", c.Operator}, {"target", c.Target}, {"nodes", fmt.Sprint(c.Count)}, {"committed", when(c.Committed)},
 		{"expires", when(c.Expires)}, {"cancelled", strings.TrimPrefix(when(c.Cancelled), "-")}, {"act", fmt.Sprint(c.Act)},
 	})

@@ -32,17 +32,40 @@ type Run struct {
 	User    string   `json:"user,omitempty"`
 	Stdin   []byte   `json:"stdin,omitempty"`
 	Timeout int64    `json:"timeout_ms"`
+	Values  []Value  `json:"values,omitempty"`
+}
+
+// Value is a value for a document's parameter, as JSON text.
+type Value struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+func ofRun(r exec.Run) Run {
+	out := Run{Argv: r.Argv, Script: r.Script, Env: r.Env, Dir: r.Dir, User: r.User, Stdin: r.Stdin, Timeout: r.Timeout}
+	if out.Argv == nil {
+		out.Argv = []string{}
+	}
+	for _, v := range r.Values {
+		out.Values = append(out.Values, Value(v))
+	}
+	return out
+}
+
+// Run returns what ofRun was given.
+func (r Run) Run() exec.Run {
+	out := exec.Run{Argv: r.Argv, Script: r.Script, Env: r.Env, Dir: r.Dir, User: r.User, Stdin: r.Stdin, Timeout: r.Timeout}
+	for _, v := range r.Values {
+		out.Values = append(out.Values, exec.Argument(v))
+	}
+	return out
 }
 
 // OfCommand returns the shape of c.
 func OfCommand(c node.CommandInfo) Command {
-	run := Run(c.Body.Run)
-	if run.Argv == nil {
-		run.Argv = []string{}
-	}
 	return Command{
 		ID: c.ID, Operator: c.Operator, Act: c.Act, Committed: At(c.Committed), Cancelled: At(c.Cancelled),
-		Target: c.Body.Target, Count: c.Body.Count, Set: c.Body.Set, Run: run, Signed: ofHeader(c.Body.Header), Nodes: c.Nodes,
+		Target: c.Body.Target, Count: c.Body.Count, Set: c.Body.Set, Run: ofRun(c.Body.Run), Signed: ofHeader(c.Body.Header), Nodes: c.Nodes,
 	}
 }
 
@@ -50,6 +73,6 @@ func OfCommand(c node.CommandInfo) Command {
 func (c Command) Command() node.CommandInfo {
 	return node.CommandInfo{
 		ID: c.ID, Operator: c.Operator, Act: c.Act, Committed: Milli(c.Committed), Cancelled: Milli(c.Cancelled), Nodes: c.Nodes,
-		Body: exec.Command{Header: c.header(c.ID), Target: c.Target, Count: c.Count, Set: c.Set, Run: exec.Run(c.Run)},
+		Body: exec.Command{Header: c.header(c.ID), Target: c.Target, Count: c.Count, Set: c.Set, Run: c.Run.Run()},
 	}
 }
