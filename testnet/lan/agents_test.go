@@ -95,6 +95,7 @@ func TestAgents(t *testing.T) {
 		{"clock", func(t *testing.T) { clock(t, l, a) }},
 		{"limits", func(t *testing.T) { limits(t, l, a) }},
 		{"power cut", func(t *testing.T) { powerCut(t, l, a) }},
+		{"reboot", func(t *testing.T) { reboot(t, l, a) }},
 		{"power cut of all", func(t *testing.T) {
 			must(t, l.each(l.Hosts(), (*Host).PowerCut))
 			must(t, l.each(l.Hosts(), func(h *Host) error { return h.Launch() }))
@@ -318,6 +319,25 @@ func powerCut(t *testing.T, l *Lan, h *Host) {
 		t.Errorf("its disk has %q, %v", out, err)
 	}
 	must(t, os.Remove(filepath.Join(h.root(), "var/lib/muster/note")))
+	works(t, l, h)
+}
+
+func reboot(t *testing.T, l *Lan, h *Host) {
+	boot := func() string {
+		out, err := h.Command(t.Context(), "cat", "/proc/sys/kernel/random/boot_id").Output()
+		must(t, err)
+		return string(out)
+	}
+	before := boot()
+	if again := boot(); again != before {
+		t.Errorf("one boot has two names: %s, %s", before, again)
+	}
+	agent := h.PID()
+	_ = h.Command(t.Context(), "shutdown", "-r", "now").Run() // it ends with all others
+	must(t, h.Rebooted(t.Context()))
+	if boot() == before || h.PID() == agent {
+		t.Error("it is the same boot")
+	}
 	works(t, l, h)
 }
 

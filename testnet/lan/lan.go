@@ -227,6 +227,11 @@ func (l *Lan) makeShared() error {
 	if err := os.WriteFile(filepath.Join(l.opts.Dir, scriptName), []byte(hostScript), 0o755); err != nil {
 		return err
 	}
+	for _, name := range []string{"reboot", "shutdown"} {
+		if err := os.WriteFile(filepath.Join(l.shared(), "bin", name), []byte(rebootScript), 0o755); err != nil {
+			return err
+		}
+	}
 	if err := l.makeDisks(); err != nil || l.opts.Bin == "" {
 		return err
 	}

@@ -4,7 +4,7 @@ package lan
 const scriptName = "host.sh"
 
 // hostScript is the first process of a host. It makes the host's files: an overlay over the root that it is told, its own
-// /proc, /sys, /run, /tmp and terminals, and the data disk. Then it waits for whatever is orphaned on the host, for ever:
+// /proc, /sys, /run, /tmp and terminals, the data disk, and a name for this boot. Then it waits for whatever is orphaned on the host, for ever:
 // supervisors of runs outlive their agent and become its children.
 //
 // Arguments: name, the host's folder, the root below, the folder that all hosts share, the disk's image. The hub is told
@@ -27,6 +27,8 @@ const hostScript = `main() {
 		mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts dev/pts
 		mount -t tmpfs -o mode=0755 tmpfs run
 		mount -t tmpfs -o mode=1777 tmpfs tmp
+		cat /proc/sys/kernel/random/uuid > run/boot_id
+		mount --bind run/boot_id proc/sys/kernel/random/boot_id
 		mkdir -p disk var/lib/muster run/lan
 		mount --bind "$shared" run/lan
 		mount -o loop,noatime,errors=remount-ro "$disk" disk
@@ -44,4 +46,11 @@ const hostScript = `main() {
 	done
 }
 main "$@"
+`
+
+// rebootScript is what a host has as shutdown and reboot: every process but the first ends at once, and whoever waits in
+// Rebooted switches the host off and on.
+const rebootScript = `#!/bin/sh
+: > /run/rebooting
+kill -KILL -1
 `

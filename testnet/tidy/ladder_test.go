@@ -27,14 +27,15 @@ type rung struct {
 var ladder = []rung{
 	{pure, []string{"node/fleet"}},
 	{pure, []string{"node/fleet/wire"}},
-	{pure, []string{"node/auth", "exec/schedule"}},
+	{pure, []string{"node/auth", "exec/schedule", "exec/steps"}},
+	{pure, []string{"exec/document"}},
 	{pure, []string{"exec", "inventory", "params"}},
 	{pure, []string{"patch"}},
 	{pure, []string{"consensus"}},
 	{pure, []string{"node"}},
 	{shell, []string{
-		"consensus/quorum", "exec/runner", "inventory/collect", "node/agent", "node/api", "node/folder", "node/gossip",
-		"node/report", "node/session", "node/transport", "patch/apt", "patch/dnf", "patch/zypper",
+		"consensus/quorum", "exec/action", "exec/outlet", "exec/runner", "inventory/collect", "node/agent", "node/api",
+		"node/decisions", "node/folder", "node/gossip", "node/report", "node/session", "node/transport", "patch/apt", "patch/dnf", "patch/zypper",
 	}},
 	{top, []string{"cmd/host"}},
 	{top, []string{"cmd/muster"}},
@@ -62,6 +63,10 @@ var libraries = []struct {
 	{"github.com/go-json-experiment/json", []string{"node/api/shape"}, "the one place where JSON has its shape"},
 	{"github.com/spf13/cobra", []string{"cmd/muster"}, "the command line"},
 	{"golang.org/x/term", []string{"cmd/muster"}, "asking for secrets"},
+	{"go.yaml.in/yaml/v4", []string{"exec/document"}, "documents are YAML"},
+	{"go.yaml.in/yaml/v4", []string{"cmd/muster"}, "-o yaml"},
+	{"mvdan.cc/sh/v3", []string{"exec/document"}, "where in a shell script a value stands"},
+	{"github.com/aws/aws-sdk-go-v2", []string{"exec/action", "exec/outlet"}, "signatures of S3's requests"},
 	{"golang.org/x/sys", []string{"cmd", "exec/runner", "node/api", "node/report"}, "the kernel, in shells only"},
 }
 
