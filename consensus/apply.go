@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/muster-fleet/muster/exec"
 	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/fleet"
 	"github.com/muster-fleet/muster/node/fleet/wire"
@@ -23,7 +22,10 @@ func (s State) Apply(e Entry, now int64) (State, Result) {
 		return s, first
 	}
 	next := s
-	next.Act++
+	next.Taken++
+	if !unnumbered(e) {
+		next.Act++
+	}
 	result := Result{Act: next.Act, Time: next.Time}
 	if err := next.take(e); err != nil {
 		return s, refusal(err, s.Time) // a refused entry leaves nothing but its time
@@ -32,6 +34,15 @@ func (s State) Apply(e Entry, now int64) (State, Result) {
 		next.remember(id, result)
 	}
 	return next, result
+}
+
+// unnumbered reports whether an entry takes no act index: every node would ask for what is new.
+func unnumbered(e Entry) bool {
+	switch e.(type) {
+	case PutGrants, PutEndings:
+		return true
+	}
+	return false
 }
 
 func refusal(err error, at int64) Result {
@@ -69,6 +80,12 @@ func statementKey(e Entry) (fleet.UUID, bool) {
 		return envelopeKey(e.kind(), e.Statement)
 	case PutRequest:
 		return keyOf(e.kind(), wire.Marshal(e.Request))
+	case PutDocument:
+		return envelopeKey(e.kind(), e.Statement)
+	case ChangeDocument:
+		return envelopeKey(e.kind(), e.Statement)
+	case PutGrants, PutEndings: // nobody signed them; what they repeat is refused
+		return fleet.UUID{}, false
 	}
 	return fleet.UUID{}, false
 }
@@ -109,6 +126,14 @@ func (s *State) take(e Entry) error {
 		return s.putCancel(e)
 	case PutRequest:
 		return s.putRequest(e)
+	case PutDocument:
+		return s.putDocument(e)
+	case ChangeDocument:
+		return s.changeDocument(e)
+	case PutGrants:
+		return s.putGrants(e)
+	case PutEndings:
+		return s.putEndings(e)
 	}
 	return fleet.Errorf(fleet.Internal, "entry of type %T has no rule", e)
 }
@@ -225,95 +250,6 @@ func (s *State) permit(op auth.Operator, ask auth.Ask) error {
 	ask.Resource = auth.Resource{Type: "Fleet", Name: s.Record.Charter.Name()}
 	_, err := s.Record.Charter.Policy().Decide(ask)
 	return err
-}
-
-func (s *State) putCommand(e PutCommand) error {
-	order := exec.Order{Statement: e.Statement, Nodes: e.Nodes}
-	body, op, err := order.Verify(s.Record.Charter, s.clock())
-	if err != nil {
-		return err
-	}
-	if body.Header.Act > s.Record.Act { // every node would wait for it
-		return fleet.Errorf(fleet.Conflict, "the command was signed at act %d, but the fleet's record ends at act %d", body.Header.Act, s.Record.Act).
-			Hinted("repeat the command; if the fleet was restored from a backup, on a host that has caught up")
-	}
-	for _, id := range order.Nodes {
-		if _, err := s.Record.Roster.Enrolled(id); err != nil {
-			return err
-		}
-	}
-	if _, ok := s.Command(body.Header.ID); ok {
-		return fleet.Errorf(fleet.Conflict, "command %s is there already", body.Header.ID)
-	}
-	if err := s.makeRoom(); err != nil {
-		return err
-	}
-	c := &Command{Order: order, Body: body, Operator: op.Name, Act: s.Act, Committed: s.Time}
-	s.commands, _, _ = s.commands.Insert(key64(s.Act), c)
-	s.byID, _, _ = s.byID.Insert(body.Header.ID[:], s.Act)
-	return nil
-}
-
-// makeRoom forgets commands that are over and old, and, at the bound, the oldest that is over.
-func (s *State) makeRoom() error {
-	var gone []*Command
-	full := s.commands.Len() >= MaxCommands
-	s.commands.Root().Walk(func(_ []byte, c *Command) bool {
-		old := c.Committed+KeepCommands.Milliseconds() < s.Time
-		if c.over(s.Time) && (old || full && len(gone) == 0) {
-			gone = append(gone, c)
-		}
-		return !old && (!full || len(gone) > 0)
-	})
-	if full && len(gone) == 0 {
-		return fleet.Errorf(fleet.Exhausted, "%d commands are kept, and all of them may still run", MaxCommands).
-			Hinted("muster command list; shorter --expires and --timeout")
-	}
-	for _, c := range gone {
-		id := c.ID()
-		s.commands, _, _ = s.commands.Delete(key64(c.Act))
-		s.byID, _, _ = s.byID.Delete(id[:])
-	}
-	return nil
-}
-
-func (s *State) putCancel(e PutCancel) error {
-	body, op, err := auth.OpenOrder(s.Record.Charter, e.Statement, auth.ForCancel, s.clock(), func(c exec.Cancel) auth.Header { return c.Header })
-	if err != nil {
-		return err
-	}
-	c, ok := s.Command(body.Command)
-	if !ok {
-		return fleet.Errorf(fleet.NotFound, "no command %s", body.Command).Hinted("muster command list")
-	}
-	if c.Cancel != nil {
-		return nil // cancelled is cancelled
-	}
-	if err := s.mayCancel(op, c); err != nil {
-		return err
-	}
-	// It moves behind everything that nodes have caught up on, so that they learn of it by the same cursor.
-	cancelled := *c
-	cancelled.Cancel, cancelled.Cancelled, cancelled.Act = &e.Statement, s.Time, s.Act
-	s.commands, _, _ = s.commands.Delete(key64(c.Act))
-	s.commands, _, _ = s.commands.Insert(key64(s.Act), &cancelled)
-	s.byID, _, _ = s.byID.Insert(body.Command[:], s.Act)
-	return nil
-}
-
-// mayCancel asks policy about every node of the command. The first cancel stands for all: one that some node would not
-// obey must not take the place of one that it would.
-func (s *State) mayCancel(op auth.Operator, c *Command) error {
-	for _, id := range c.Order.Nodes {
-		n, err := s.Record.Roster.Enrolled(id)
-		if err != nil {
-			continue // removed since: nothing is left to cancel there
-		}
-		if err := exec.MayCancel(s.Record.Charter, op, n.Name, n.Tags); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (s *State) putRequest(e PutRequest) error {

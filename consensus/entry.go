@@ -1,6 +1,7 @@
 package consensus
 
 import (
+	"github.com/muster-fleet/muster/exec"
 	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/fleet"
 	"github.com/muster-fleet/muster/node/fleet/wire"
@@ -9,7 +10,8 @@ import (
 // Entry is one thing to agree on. The set is closed.
 type Entry interface{ kind() uint8 }
 
-// The entries. Each carries what was signed, never a decision of the proposer's.
+// The entries. Each carries what was signed, never a decision of the proposer's; PutGrants and PutEndings, which pace a
+// command, are the exceptions: whatever they say, Apply keeps the bounds that the operator signed.
 type (
 	// PutAct takes one act into the record that every node keeps.
 	PutAct struct {
@@ -29,6 +31,20 @@ type (
 	PutCancel struct{ Statement auth.Envelope }
 	// PutRequest keeps a person's wish to become an operator until a root decides. It carries no right.
 	PutRequest struct{ Request OperatorRequest }
+	// PutDocument makes a text the next version of a document.
+	PutDocument struct{ Statement auth.Envelope }
+	// ChangeDocument sets a document's default version, or deletes versions.
+	ChangeDocument struct{ Statement auth.Envelope }
+	// PutGrants gives nodes of a paced command leave to start: all of them or none.
+	PutGrants struct {
+		Command fleet.UUID
+		Nodes   []uint32 // places in the frozen set
+	}
+	// PutEndings notes what became of nodes of a paced command.
+	PutEndings struct {
+		Command fleet.UUID
+		Ends    []exec.Ending
+	}
 )
 
 // OperatorRequest is what a person on another host asks for. Its hash is the code that is read out to the approver.
@@ -51,14 +67,23 @@ const (
 	kindPutCommand
 	kindPutCancel
 	kindPutRequest
+	kindPutDocument
+	kindChangeDocument
+	kindPutGrants
+	kindPutEndings
+	kindsEnd
 )
 
-func (PutAct) kind() uint8      { return kindPutAct }
-func (PutToken) kind() uint8    { return kindPutToken }
-func (DeleteToken) kind() uint8 { return kindDeleteToken }
-func (PutCommand) kind() uint8  { return kindPutCommand }
-func (PutCancel) kind() uint8   { return kindPutCancel }
-func (PutRequest) kind() uint8  { return kindPutRequest }
+func (PutAct) kind() uint8         { return kindPutAct }
+func (PutToken) kind() uint8       { return kindPutToken }
+func (DeleteToken) kind() uint8    { return kindDeleteToken }
+func (PutCommand) kind() uint8     { return kindPutCommand }
+func (PutCancel) kind() uint8      { return kindPutCancel }
+func (PutRequest) kind() uint8     { return kindPutRequest }
+func (PutDocument) kind() uint8    { return kindPutDocument }
+func (ChangeDocument) kind() uint8 { return kindChangeDocument }
+func (PutGrants) kind() uint8      { return kindPutGrants }
+func (PutEndings) kind() uint8     { return kindPutEndings }
 
 // EntryVersion is the version that this code writes, the same for all kinds until one changes.
 const EntryVersion uint8 = 1
@@ -96,6 +121,14 @@ func Decode(data []byte) (e Entry, now int64, err error) {
 		return decode[PutCancel](data[2:])
 	case kindPutRequest:
 		return decode[PutRequest](data[2:])
+	case kindPutDocument:
+		return decode[PutDocument](data[2:])
+	case kindChangeDocument:
+		return decode[ChangeDocument](data[2:])
+	case kindPutGrants:
+		return decode[PutGrants](data[2:])
+	case kindPutEndings:
+		return decode[PutEndings](data[2:])
 	}
 	return nil, 0, fleet.Errorf(fleet.Invalid, "entry of kind %d is not understood by this version", data[0])
 }

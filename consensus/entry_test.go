@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"testing"
 
+	"github.com/muster-fleet/muster/exec"
 	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/fleet"
 )
@@ -13,6 +14,7 @@ import (
 func oneOfEach(q *quorum) []Entry {
 	token := q.NewToken(1, nil)
 	command := q.command(ids(q.Nodes...), nil)
+	paced := q.command(ids(q.Nodes...), limited(exec.Pace{Concurrency: 1}))
 	return []Entry{
 		putAct(q.TagNode(q.Nodes[0].ID, map[string]string{"a": "b"}, true)),
 		PutToken{token.Statement},
@@ -20,6 +22,14 @@ func oneOfEach(q *quorum) []Entry {
 		command,
 		q.cancel(commandID(command)),
 		q.request("eve"),
+		paced,
+		PutGrants{commandID(paced), []uint32{0}},
+		PutEndings{commandID(paced), []exec.Ending{{Node: 0, As: exec.EndedOK}}},
+		q.document("greet", "one"),
+		q.document("greet", "two"),
+		q.changeDocument("greet", func(c *exec.DocumentChange) { c.Default = 2 }),
+		q.group("canary", "web-1"),
+		q.setting(auth.SettingRecordsKeep, "10d"),
 	}
 }
 
@@ -36,7 +46,7 @@ func TestEncodeDecode(t *testing.T) {
 		}
 		seen[e.kind()] = true
 	}
-	for kind := kindPutAct; kind <= kindPutRequest; kind++ {
+	for kind := kindPutAct; kind < kindsEnd; kind++ {
 		if !seen[kind] {
 			t.Errorf("kind %d has no test", kind)
 		}
@@ -54,7 +64,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"nothing":         nil,
 		"one byte":        good[:1],
 		"kind 0":          change(0, 0),
-		"kind to come":    change(0, kindPutRequest+1),
+		"kind to come":    change(0, kindsEnd),
 		"another kind":    change(0, kindPutCommand),
 		"version 0":       change(1, 0),
 		"version to come": change(1, EntryVersion+1),
@@ -74,7 +84,14 @@ func TestLargestCommandFits(t *testing.T) {
 		Statement: auth.Envelope{Format: 1, Algorithm: 1, Body: make([]byte, 64<<10), Signature: make([]byte, 64)},
 		Nodes:     make([]fleet.ID, 10_000),
 	}
-	if _, _, err := Decode(Encode(e, 1)); err != nil {
-		t.Error(err)
+	grants := PutGrants{Nodes: make([]uint32, exec.MaxTargets)}
+	ends := PutEndings{Ends: make([]exec.Ending, exec.MaxTargets)}
+	for i := range exec.MaxTargets {
+		grants.Nodes[i], ends.Ends[i].Node = 1<<32-1, 1<<32-1
+	}
+	for _, e := range []Entry{e, grants, ends} {
+		if _, _, err := Decode(Encode(e, 1)); err != nil {
+			t.Errorf("%T: %v", e, err)
+		}
 	}
 }

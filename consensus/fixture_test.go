@@ -100,6 +100,47 @@ func (q *quorum) cancel(command fleet.UUID) PutCancel {
 	return PutCancel{q.Sign(auth.ForCancel, exec.Cancel{Header: q.Header(48 * time.Hour), Command: command})}
 }
 
+// cancelOn makes a cancel by the operator for single nodes.
+func (q *quorum) cancelOn(command fleet.UUID, nodes ...fleet.ID) PutCancel {
+	return PutCancel{q.Sign(auth.ForCancel, exec.Cancel{Header: q.Header(48 * time.Hour), Command: command, Nodes: exec.SortIDs(nodes)})}
+}
+
+// document makes a publication by the operator.
+func (q *quorum) document(name, text string) PutDocument {
+	return PutDocument{q.Sign(auth.ForDocument, exec.Publication{Header: q.Header(exec.PublishLife), Name: name, Text: []byte(text)})}
+}
+
+// changeDocument makes a change of a document by the operator.
+func (q *quorum) changeDocument(name string, change func(*exec.DocumentChange)) ChangeDocument {
+	body := exec.DocumentChange{Header: q.Header(exec.PublishLife), Name: name}
+	change(&body)
+	return ChangeDocument{q.Sign(auth.ForDocumentChange, body)}
+}
+
+// group makes the act that saves a group.
+func (q *quorum) group(name, target string) PutAct {
+	return PutAct{auth.ActGroup, wireOf(q.Sign(auth.ForGroup, auth.GroupChange{Header: q.Header(0), Name: name, Target: target}))}
+}
+
+// setting makes the act that changes a setting.
+func (q *quorum) setting(name, value string) PutAct {
+	return PutAct{auth.ActSetting, wireOf(q.Sign(auth.ForSetting, auth.SettingChange{Header: q.Header(0), Name: name, Value: value}))}
+}
+
+func limited(p exec.Pace) func(*exec.Command) {
+	p.Limited = true
+	return func(c *exec.Command) { c.Pace = p }
+}
+
+func (q *quorum) rollout(t testing.TB, e PutCommand) exec.Rollout {
+	t.Helper()
+	c, ok := q.s.Command(commandID(e))
+	if !ok {
+		t.Fatal("the command is not there")
+	}
+	return c.Rollout
+}
+
 func (q *quorum) request(name string) PutRequest {
 	return PutRequest{OperatorRequest{
 		Nonce: q.NewID(), Name: name, Key: authtest.Signer(q.Seed + name).Public(), Node: q.Nodes[0].ID, Issued: q.Now.UnixMilli(),

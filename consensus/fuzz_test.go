@@ -3,6 +3,8 @@ package consensus
 import (
 	"bytes"
 	"testing"
+
+	"github.com/muster-fleet/muster/exec"
 )
 
 func FuzzDecodeEntry(f *testing.F) {
@@ -56,6 +58,16 @@ func FuzzSnapshot(f *testing.F) {
 			s.Tokens()
 			s.Commands(1)
 			s.Requests()
+			for _, c := range s.Paced() {
+				if err := c.Rollout.Check(c.Body); err != nil {
+					t.Fatal(err)
+				}
+				s.Apply(PutGrants{c.ID(), []uint32{0}}, s.Time)
+				s.Apply(PutEndings{c.ID(), []exec.Ending{{Node: 0, As: exec.EndedFailed}}}, s.Time)
+			}
+			for _, d := range s.Documents() {
+				d.Latest()
+			}
 		}
 	})
 }

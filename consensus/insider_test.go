@@ -9,6 +9,7 @@ import (
 
 	"github.com/muster-fleet/muster/exec"
 	"github.com/muster-fleet/muster/node/auth"
+	"github.com/muster-fleet/muster/node/fleet"
 	"github.com/muster-fleet/muster/node/fleet/wire"
 	"github.com/muster-fleet/muster/testnet/hostile"
 )
@@ -16,7 +17,7 @@ import (
 // entryOf makes an entry of bytes that an operator signed as they are; nil if there is none.
 func entryOf(q *quorum, which uint8, body []byte) Entry {
 	signed := func(purpose auth.Purpose) auth.Envelope { return q.Sign(purpose, msgpack.RawMessage(body)) }
-	switch which % 6 {
+	switch which % 10 {
 	case 0:
 		return PutToken{signed(auth.ForToken)}
 	case 1:
@@ -32,6 +33,14 @@ func entryOf(q *quorum, which uint8, body []byte) Entry {
 			return nil
 		}
 		return PutRequest{r}
+	case 5:
+		return PutDocument{signed(auth.ForDocument)}
+	case 6:
+		return ChangeDocument{signed(auth.ForDocumentChange)}
+	case 7:
+		return PutAct{Kind: auth.ActGroup, Data: wire.Marshal(signed(auth.ForGroup))}
+	case 8:
+		return PutAct{Kind: auth.ActSetting, Data: wire.Marshal(signed(auth.ForSetting))}
 	}
 	return PutAct{Kind: auth.ActNodeTags, Data: wire.Marshal(signed(auth.ForNodeTags))}
 }
@@ -48,7 +57,17 @@ func FuzzEntryContent(f *testing.F) {
 	f.Add(uint8(2), put.Statement.Body)
 	f.Add(uint8(3), wire.Marshal(exec.Cancel{Header: q.Header(exec.MaxExpires), Command: standing}))
 	f.Add(uint8(4), wire.Marshal(q.request("eve").Request))
-	f.Add(uint8(5), wire.Marshal(auth.NodeTags{Header: q.Header(0), Node: q.Nodes[0].ID, Seq: 1, Tags: map[string]string{"a": "b"}, Server: true}))
+	paced := q.command(ids(q.Nodes...), limited(exec.Pace{Concurrency: 1, Errors: 1, Waves: []uint32{uint32(len(q.Nodes))}}))
+	f.Add(uint8(2), paced.Statement.Body)
+	f.Add(uint8(2), q.command(ids(q.Nodes...), func(c *exec.Command) {
+		c.Pace.Limited, c.After = true, exec.After{Command: fleet.UUID{9}, Wave: 1}
+	}).Statement.Body)
+	f.Add(uint8(3), q.cancelOn(standing, q.Nodes[0].ID).Statement.Body)
+	f.Add(uint8(5), q.document("third", "text").Statement.Body)
+	f.Add(uint8(6), q.changeDocument("greet", func(c *exec.DocumentChange) { c.Delete, c.Version = true, 1 }).Statement.Body)
+	f.Add(uint8(7), wire.Marshal(auth.GroupChange{Header: q.Header(0), Name: "canary", Target: "tag.role=web and not web-1"}))
+	f.Add(uint8(8), wire.Marshal(auth.SettingChange{Header: q.Header(0), Name: auth.SettingOutputTo, Value: "s3://bucket/x"}))
+	f.Add(uint8(9), wire.Marshal(auth.NodeTags{Header: q.Header(0), Node: q.Nodes[0].ID, Seq: 1, Tags: map[string]string{"a": "b"}, Server: true}))
 	digest, now := q.s.Digest(), q.Now.UnixMilli()
 	f.Fuzz(func(t *testing.T, which uint8, body []byte) {
 		e := entryOf(q, which, body)
@@ -102,11 +121,14 @@ func TestMemory(t *testing.T) {
 		if e, now, err := Decode(in); err == nil {
 			q.s.Apply(e, now)
 		}
-	}, hostile.Join(hostile.Some(7, framed), hostile.Corpus(t, "FuzzDecodeEntry")))
+	}, hostile.Join(hostile.Some(17, framed), hostile.Corpus(t, "FuzzDecodeEntry")))
 	signed := func(yield func(string, []byte) bool) {
-		for i, body := range [][]byte{q.NewToken(3, nil).Statement.Body, q.command(ids(q.Nodes...), nil).Statement.Body, wire.Marshal(q.request("eve").Request)} {
+		for which, body := range map[byte][]byte{
+			0: q.NewToken(3, nil).Statement.Body, 2: q.command(ids(q.Nodes...), nil).Statement.Body, 4: wire.Marshal(q.request("eve").Request),
+			5: q.document("third", "text").Statement.Body, 7: wire.Marshal(auth.GroupChange{Header: q.Header(0), Name: "web", Target: "tag.role=web"}),
+		} {
 			for name, in := range hostile.Inputs(1<<14, body) {
-				if !yield(name, append([]byte{byte(2 * i)}, in...)) {
+				if !yield(name, append([]byte{which}, in...)) {
 					return
 				}
 			}
@@ -118,7 +140,7 @@ func TestMemory(t *testing.T) {
 				q.s.Apply(e, q.Now.UnixMilli())
 			}
 		}
-	}, hostile.Some(5, signed))
+	}, hostile.Some(9, signed))
 
 	whole := snapshot(t, q.s)
 	frames, _ := split(whole)
@@ -134,5 +156,5 @@ func TestMemory(t *testing.T) {
 		}
 	}
 	hostile.Check(t, hostile.Bound{Base: 2*MaxEntry + 512<<10, PerByte: 256}, func(in []byte) { _, _ = ReadSnapshot(bytes.NewReader(in)) },
-		hostile.Join(hostile.Some(5, hostile.Inputs(1<<15, whole)), hostile.Some(37, resealed), hostile.Corpus(t, "FuzzSnapshot")))
+		hostile.Join(hostile.Some(5, hostile.Inputs(1<<15, whole)), hostile.Some(67, resealed), hostile.Corpus(t, "FuzzSnapshot")))
 }

@@ -34,6 +34,12 @@ func TestReplicasAgree(t *testing.T) {
 			"cancel":   w.putCancel,
 			"request":  w.putRequest,
 			"gossip":   w.putGossip,
+			"grant":    w.putGrants,
+			"end":      w.putEndings,
+			"document": w.putDocument,
+			"change":   w.changeADocument,
+			"group":    w.putGroup,
+			"setting":  w.putSetting,
 			"garbage":  w.putGarbage,
 			"again":    w.putAgain,
 			"time":     w.passTime,
@@ -83,6 +89,8 @@ func (w *fleetLife) agree(t *rapid.T, e Entry) {
 		t.Fatalf("a refused %T left something: %s", e, r.Why)
 	case r.Err() == nil && r.Act > before.Act+1, r.Err() == nil && w.s.Act != max(before.Act, r.Act):
 		t.Fatalf("%T took act %d after %d", e, r.Act, before.Act)
+	case w.s.Taken > before.Taken+1 || w.s.Taken < before.Taken || w.s.Act > before.Act && w.s.Taken == before.Taken || r.Err() != nil && w.s.Taken != before.Taken:
+		t.Fatalf("%T: taken %d after %d", e, w.s.Taken, before.Taken)
 	}
 }
 
@@ -91,7 +99,7 @@ func (w *fleetLife) check(t *rapid.T) {
 	if here != there {
 		t.Fatal("the replicas differ")
 	}
-	if len(w.held) == 0 || w.held[len(w.held)-1].s.Act != w.s.Act {
+	if len(w.held) == 0 || w.held[len(w.held)-1].s.Taken != w.s.Taken {
 		w.held = append(w.held, held{w.s, here})
 	}
 }
@@ -148,12 +156,60 @@ func (w *fleetLife) putCommand(t *rapid.T) {
 	signer := pick(t, "signer", []auth.Signer{w.Operator, w.bob})
 	e := w.commandBy(signer, set, func(c *exec.Command) {
 		c.Header.Expires = c.Header.Issued + rapid.Int64Range(0, 3).Draw(t, "minutes")*60_000
+		c.Pace.Limited = rapid.Bool().Draw(t, "limited")
+		if c.Pace.Limited && len(w.commands) > 0 && rapid.Bool().Draw(t, "on stop") {
+			c.Pace.OnStop = pick(t, "on-stop command", w.commands)
+		}
+		if c.Pace.Limited && c.Pace.OnStop.IsZero() && rapid.Bool().Draw(t, "waits") {
+			c.After = exec.After{Command: w.NewID()}
+		}
 	})
 	w.commands = append(w.commands, commandID(e))
 	w.agree(t, e)
 }
 
-func (w *fleetLife) putCancel(t *rapid.T) { w.agree(t, w.cancel(pick(t, "command", w.commands))) }
+func (w *fleetLife) putCancel(t *rapid.T) {
+	id := pick(t, "command", w.commands)
+	if rapid.Bool().Draw(t, "on one node") {
+		w.agree(t, w.cancelOn(id, pick(t, "node", w.nodes).ID))
+		return
+	}
+	w.agree(t, w.cancel(id))
+}
+
+func (w *fleetLife) putGrants(t *rapid.T) {
+	w.agree(t, PutGrants{pick(t, "command", w.commands), rapid.SliceOfN(rapid.Uint32Range(0, 2), 0, 2).Draw(t, "places")})
+}
+
+func (w *fleetLife) putEndings(t *rapid.T) {
+	w.agree(t, PutEndings{pick(t, "command", w.commands), []exec.Ending{{
+		Node: rapid.Uint32Range(0, 2).Draw(t, "place"), As: exec.EndKind(rapid.IntRange(0, 5).Draw(t, "as")),
+	}}})
+}
+
+func (w *fleetLife) putDocument(t *rapid.T) {
+	w.agree(t, named(w.quorum, rapid.SampledFrom([]string{"doc-a", "doc-b"}).Draw(t, "name"), rapid.SampledFrom([]string{"", "v1"}).Draw(t, "version"),
+		rapid.SampledFrom([]string{"one", "two", "three"}).Draw(t, "text")))
+}
+
+func (w *fleetLife) changeADocument(t *rapid.T) {
+	w.agree(t, w.changeDocument(rapid.SampledFrom([]string{"doc-a", "doc-b"}).Draw(t, "name"), func(c *exec.DocumentChange) {
+		number := rapid.Uint32Range(0, 4).Draw(t, "number")
+		if c.Delete = rapid.Bool().Draw(t, "delete"); c.Delete {
+			c.Version = number
+		} else {
+			c.Default = number
+		}
+	}))
+}
+
+func (w *fleetLife) putGroup(t *rapid.T) {
+	w.agree(t, w.group(rapid.SampledFrom([]string{"canary", "web"}).Draw(t, "name"), rapid.SampledFrom([]string{"", "web-1", "tag.a=b", "@web", "(("}).Draw(t, "target")))
+}
+
+func (w *fleetLife) putSetting(t *rapid.T) {
+	w.agree(t, w.setting(rapid.SampledFrom(auth.SettingNames).Draw(t, "name"), rapid.SampledFrom([]string{"", "2d", "syslog", "4GiB"}).Draw(t, "value")))
+}
 
 func (w *fleetLife) putRequest(t *rapid.T) {
 	w.made++
@@ -170,7 +226,7 @@ func (w *fleetLife) putGossip(t *rapid.T) {
 }
 
 func (w *fleetLife) putGarbage(t *rapid.T) {
-	w.agree(t, PutAct{auth.ActKind(rapid.IntRange(0, 6).Draw(t, "kind")), rapid.SliceOfN(rapid.Byte(), 0, 8).Draw(t, "data")})
+	w.agree(t, PutAct{auth.ActKind(rapid.IntRange(0, 8).Draw(t, "kind")), rapid.SliceOfN(rapid.Byte(), 0, 8).Draw(t, "data")})
 }
 
 func (w *fleetLife) putAgain(t *rapid.T) { w.agree(t, pick(t, "entry", w.log).e) }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"io"
 
 	"github.com/muster-fleet/muster/exec"
@@ -14,7 +15,7 @@ import (
 )
 
 // A snapshot is a sequence of records {u32 length, u8 kind, canonical msgpack}, in this order: head, acts, tokens by
-// ID, commands by act index, results by act index, requests, end. The same state gives the same bytes on every replica,
+// ID, commands by act index, results by act index, requests, documents by name, their versions by name and number, end. The same state gives the same bytes on every replica,
 // and no other bytes are read.
 const (
 	snapHead uint8 = iota + 1
@@ -23,11 +24,13 @@ const (
 	snapCommand
 	snapResult
 	snapRequest
+	snapDocument
+	snapVersion
 	snapEnd
 )
 
 // SnapshotFormat is the version of that layout.
-const SnapshotFormat = 1
+const SnapshotFormat = 2
 
 const snapPrefix = 5 // bytes of length and kind
 
@@ -35,6 +38,7 @@ type snapshotHead struct {
 	Format uint8
 	Act    uint64
 	Time   int64
+	Taken  uint64
 }
 
 type snapshotToken struct {
@@ -50,6 +54,21 @@ type snapshotCommand struct {
 	Committed int64
 	Cancel    []auth.Envelope // none or one
 	Cancelled int64
+	Cancels   []auth.Envelope
+	Rollout   []exec.Rollout // none or one
+}
+
+type snapshotDocument struct {
+	Name    string
+	Default uint32
+	Last    uint32
+}
+
+type snapshotVersion struct {
+	Number    uint32
+	Publisher string
+	Time      int64
+	Statement auth.Envelope
 }
 
 type snapshotResult struct {
@@ -64,7 +83,7 @@ type snapshotTail struct {
 }
 
 // Digest names the state, by which replicas compare: the SHA-256 of its snapshot with no time. Entries that are refused
-// move the time alone, so that replicas with the same act have the same digest.
+// move the time alone, so that replicas that have Taken as many have the same digest.
 func (s State) Digest() fleet.ID {
 	s.Time = 0
 	h := sha256.New()
@@ -84,7 +103,7 @@ func (s State) WriteSnapshot(w io.Writer) error {
 			failed = err
 		}
 	}
-	put(snapHead, snapshotHead{SnapshotFormat, s.Act, s.Time})
+	put(snapHead, snapshotHead{SnapshotFormat, s.Act, s.Time, s.Taken})
 	s.acts.Root().Walk(func(_ []byte, act auth.Act) bool {
 		put(snapAct, act)
 		return failed != nil
@@ -105,6 +124,15 @@ func (s State) WriteSnapshot(w io.Writer) error {
 	for _, r := range s.requests {
 		put(snapRequest, r)
 	}
+	documents := s.Documents()
+	for _, d := range documents {
+		put(snapDocument, snapshotDocument{d.Name, d.Default, d.Last})
+	}
+	for _, d := range documents {
+		for _, v := range d.Versions {
+			put(snapVersion, snapshotVersion{v.Number, v.Publisher, v.Time, v.Statement})
+		}
+	}
 	put(snapEnd, snapshotTail{s.Record.Head, fleet.ID(sum.Sum(nil))})
 	if failed == nil {
 		failed = buffered.Flush()
@@ -113,9 +141,14 @@ func (s State) WriteSnapshot(w io.Writer) error {
 }
 
 func (c *Command) snapshot() snapshotCommand {
-	out := snapshotCommand{Order: c.Order, Operator: c.Operator, Act: c.Act, Committed: c.Committed, Cancelled: c.Cancelled}
+	out := snapshotCommand{
+		Order: c.Order, Operator: c.Operator, Act: c.Act, Committed: c.Committed, Cancelled: c.Cancelled, Cancels: c.Cancels,
+	}
 	if c.Cancel != nil {
 		out.Cancel = []auth.Envelope{*c.Cancel}
+	}
+	if c.Body.Pace.Limited {
+		out.Rollout = []exec.Rollout{c.Rollout}
 	}
 	return out
 }
@@ -208,6 +241,10 @@ func (r *restoring) take(kind uint8, body []byte) error {
 		return r.takeResult(body)
 	case snapRequest:
 		return r.takeRequest(body)
+	case snapDocument:
+		return r.takeDocument(body)
+	case snapVersion:
+		return r.takeVersion(body)
 	}
 	return fleet.Errorf(fleet.Invalid, "snapshot has a record of kind %d, not understood by this version", kind)
 }
@@ -267,13 +304,99 @@ func (r *restoring) takeCommand(body []byte) error {
 	if _, ok := r.state.Command(cmd.Header.ID); ok || len(sc.Cancel) > 1 {
 		return fleet.Errorf(fleet.Invalid, "snapshot has command %s twice", cmd.Header.ID)
 	}
-	c := &Command{Order: sc.Order, Body: cmd, Operator: sc.Operator, Act: sc.Act, Committed: sc.Committed, Cancelled: sc.Cancelled}
+	c := &Command{Order: sc.Order, Body: cmd, Operator: sc.Operator, Act: sc.Act, Committed: sc.Committed, Cancelled: sc.Cancelled, Cancels: sc.Cancels}
 	if len(sc.Cancel) == 1 {
 		c.Cancel = &sc.Cancel[0]
 	}
-	r.state.commands, _, _ = r.state.commands.Insert(key64(c.Act), c)
-	r.state.byID, _, _ = r.state.byID.Insert(cmd.Header.ID[:], c.Act)
+	if err := c.restore(sc); err != nil {
+		return err
+	}
+	r.state.keep(c)
 	return within(r.state.commands.Len(), MaxCommands, "commands")
+}
+
+// restore takes the parts of a command that must fit what it says itself.
+func (c *Command) restore(sc snapshotCommand) error {
+	if len(sc.Cancels) > MaxNodeCancels || len(sc.Rollout) > 1 {
+		return fleet.Errorf(fleet.Invalid, "snapshot has too much of command %s", c.ID())
+	}
+	for _, e := range sc.Cancels {
+		cancel, err := auth.Peek[exec.Cancel](e)
+		if err == nil {
+			err = cancel.Check()
+		}
+		if err != nil {
+			return err
+		}
+		c.cancelled = append(c.cancelled, cancel.Nodes)
+	}
+	if c.Body.Pace.Limited != (len(sc.Rollout) == 1) {
+		return fleet.Errorf(fleet.Invalid, "snapshot has command %s without its rollout, or with one that it has not", c.ID())
+	}
+	if !c.Body.Pace.Limited {
+		return nil
+	}
+	if err := c.Body.Check(); err != nil { // a rollout is checked against its limits
+		return err
+	}
+	c.Rollout = sc.Rollout[0]
+	return c.Rollout.Check(c.Body)
+}
+
+func (r *restoring) takeDocument(body []byte) error {
+	var sd snapshotDocument
+	if err := wire.Unmarshal(body, &sd); err != nil {
+		return err
+	}
+	if err := r.follows([]byte(sd.Name)); err != nil {
+		return err
+	}
+	if err := exec.CheckDocumentName(sd.Name); err != nil {
+		return err
+	}
+	r.state.keepDocument(&Document{Name: sd.Name, Default: sd.Default, Last: sd.Last})
+	return within(r.state.documents.Len(), MaxDocuments, "documents")
+}
+
+func (r *restoring) takeVersion(body []byte) error {
+	var sv snapshotVersion
+	if err := wire.Unmarshal(body, &sv); err != nil {
+		return err
+	}
+	p, err := auth.Peek[exec.Publication](sv.Statement)
+	if err == nil {
+		err = p.CheckFace()
+	}
+	if err == nil {
+		err = r.follows(versionKey(p.Name, sv.Number))
+	}
+	if err != nil {
+		return err
+	}
+	d, ok := r.state.Document(p.Name)
+	if !ok || sv.Number == 0 || sv.Number > d.Last {
+		return fleet.Errorf(fleet.Invalid, "snapshot has version %d of document %s, which has not", sv.Number, p.Name)
+	}
+	if err := r.state.checkNew(d, p); err != nil {
+		return err
+	}
+	version := Version{sv.Number, p.VersionName, fleet.Sum(p.Text), sv.Publisher, sv.Time, sv.Statement}
+	next := *d
+	next.Versions = append(d.Versions, version) // one reader builds it, front to back
+	r.state.keepDocument(&next)
+	r.state.published(p.Name, version)
+	r.state.texts += len(p.Text)
+	return errors.Join(within(len(next.Versions), MaxVersions, "versions of a document"), within(r.state.texts, MaxDocumentText, "bytes of documents"))
+}
+
+// checkDocuments reports which document has no version, or not the one that it says is the default; or nil.
+func (r *restoring) checkDocuments() error {
+	for _, d := range r.state.Documents() {
+		if _, ok := d.Version(d.Default); !ok {
+			return fleet.Errorf(fleet.Invalid, "snapshot has document %s without its default version %d", d.Name, d.Default)
+		}
+	}
+	return nil
 }
 
 func (r *restoring) takeResult(body []byte) error {
@@ -322,13 +445,15 @@ func (r *restoring) finish(body []byte, sum fleet.ID) error {
 		return fleet.Errorf(fleet.Invalid, "snapshot is damaged: its checksum differs")
 	case tail.Record != s.Record.Head:
 		return fleet.Errorf(fleet.Invalid, "snapshot's record ends at %s, not at %s", s.Record.Head, tail.Record)
-	case s.Record.Charter == nil && s.Record.Length+uint64(s.tokens.Len()+s.commands.Len()+len(s.requests)) > 0:
+	case s.Record.Charter == nil && s.Record.Length+uint64(s.tokens.Len()+s.commands.Len()+len(s.requests)+s.documents.Len()) > 0:
 		return fleet.Errorf(fleet.Invalid, "snapshot of a fleet that was not founded")
 	case newest > r.head.Act || s.Record.Time > r.head.Time:
 		return fleet.Errorf(fleet.Invalid, "snapshot holds act %d, but says that it ends at %d", newest, r.head.Act)
+	case r.head.Taken < r.head.Act:
+		return fleet.Errorf(fleet.Invalid, "snapshot took %d entries, but holds act %d", r.head.Taken, r.head.Act)
 	}
-	s.Act, s.Time = r.head.Act, r.head.Time
-	return nil
+	s.Act, s.Time, s.Taken = r.head.Act, r.head.Time, r.head.Taken
+	return r.checkDocuments()
 }
 
 func lastAct[T any](key []byte, _ T, ok bool) uint64 {

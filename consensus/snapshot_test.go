@@ -10,6 +10,7 @@ import (
 	"testing/iotest"
 	"time"
 
+	"github.com/muster-fleet/muster/exec"
 	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/fleet"
 	"github.com/muster-fleet/muster/node/fleet/wire"
@@ -27,6 +28,11 @@ func busy(t testing.TB) *quorum {
 	q.mustPut(t, PutToken{token.Statement})
 	q.mustPut(t, q.enrol(token, q.NewNode("web-1")))
 	q.mustPut(t, q.command(ids(q.Nodes...), nil))
+	paced := q.command(ids(q.Nodes...), limited(exec.Pace{Errors: 1}))
+	q.mustPut(t, paced)
+	q.mustPut(t, PutGrants{commandID(paced), []uint32{0}})
+	q.mustPut(t, q.cancelOn(commandID(paced), q.Nodes[0].ID))
+	q.mustPut(t, q.document("hello", "one")) // the same text under two names
 	return q
 }
 
@@ -48,8 +54,20 @@ func TestRestoredStateAnswersAlike(t *testing.T) {
 	q := busy(t)
 	got := restore(t, snapshot(t, q.s))
 	if !reflect.DeepEqual(got.Acts(0, 100), q.s.Acts(0, 100)) || !reflect.DeepEqual(got.Tokens(), q.s.Tokens()) ||
-		!reflect.DeepEqual(got.Commands(100), q.s.Commands(100)) || !reflect.DeepEqual(got.Requests(), q.s.Requests()) {
+		!reflect.DeepEqual(got.Commands(100), q.s.Commands(100)) || !reflect.DeepEqual(got.Requests(), q.s.Requests()) ||
+		!reflect.DeepEqual(got.Documents(), q.s.Documents()) || !reflect.DeepEqual(got.Paced(), q.s.Paced()) || len(got.Paced()) != 2 {
 		t.Error("a list differs")
+	}
+	if got.TextBytes() != q.s.TextBytes() || got.Taken != q.s.Taken || got.TextBytes() != len("one"+"two"+"one") {
+		t.Errorf("%d bytes of text, %d taken; were %d, %d", got.TextBytes(), got.Taken, q.s.TextBytes(), q.s.Taken)
+	}
+	for _, d := range q.s.Documents() {
+		for _, v := range d.Versions {
+			key := exec.DocumentRef{Name: d.Name, Version: v.Number, Digest: v.Digest}.Key()
+			if e, ok := got.Publication(key); !ok || !reflect.DeepEqual(e, v.Statement) {
+				t.Errorf("document %s:%d is not found by its key", d.Name, v.Number)
+			}
+		}
 	}
 	for _, c := range q.s.Commands(100) {
 		if other, ok := got.Command(c.ID()); !ok || !reflect.DeepEqual(other, c) {
@@ -58,10 +76,13 @@ func TestRestoredStateAnswersAlike(t *testing.T) {
 	}
 	here, hereNext := q.s.CommandsFor(q.Nodes[0].ID, 0, 10)
 	there, thereNext := got.CommandsFor(q.Nodes[0].ID, 0, 10)
-	if !reflect.DeepEqual(here, there) || hereNext != thereNext || len(here) != 2 {
+	if !reflect.DeepEqual(here, there) || hereNext != thereNext || len(here) != 4 {
 		t.Error("the cursor differs")
 	}
 	for _, l := range q.log { // every statement is known
+		if unnumbered(l.e) {
+			continue
+		}
 		_, want := q.s.Apply(l.e, q.s.Time)
 		if _, r := got.Apply(l.e, q.s.Time); r != want || r.Err() != nil {
 			t.Errorf("%T again: %+v, want %+v", l.e, r, want)
@@ -190,27 +211,90 @@ func TestMadeUpSnapshotIsRefused(t *testing.T) {
 	if err := wire.Unmarshal(frames[0].body, &head); err != nil {
 		t.Fatal(err)
 	}
+	last := func(kind uint8) int { // of the records of a kind
+		i := at(frames, kind)
+		for frames[i+1].kind == kind {
+			i++
+		}
+		return i
+	}
+	alterPaced := func(alter func(*snapshotCommand)) []frame {
+		i := last(snapCommand)
+		var sc snapshotCommand
+		if err := wire.Unmarshal(frames[i].body, &sc); err != nil {
+			t.Fatal(err)
+		}
+		alter(&sc)
+		out := append([]frame(nil), frames...)
+		out[i].body = wire.Marshal(sc)
+		return out
+	}
+	alterDocument := func(alter func(*snapshotDocument)) []frame {
+		var sd snapshotDocument
+		if err := wire.Unmarshal(frames[at(frames, snapDocument)].body, &sd); err != nil {
+			t.Fatal(err)
+		}
+		alter(&sd)
+		return replace(snapDocument, sd)
+	}
+	alterVersion := func(alter func(*snapshotVersion)) []frame {
+		var sv snapshotVersion
+		if err := wire.Unmarshal(frames[at(frames, snapVersion)].body, &sv); err != nil {
+			t.Fatal(err)
+		}
+		alter(&sv)
+		return replace(snapVersion, sv)
+	}
+	other := founded("a")
 	for name, made := range map[string][]frame{
 		"no head":              drop(frames, 0),
 		"two heads":            insert(frames, 0, frames[0]),
-		"another format":       replace(snapHead, snapshotHead{SnapshotFormat + 1, head.Act, head.Time}),
-		"ends before its acts": replace(snapHead, snapshotHead{SnapshotFormat, head.Act - 1, head.Time}),
-		"older than its acts":  replace(snapHead, snapshotHead{SnapshotFormat, head.Act, 1}),
-		"no genesis":           drop(frames, at(frames, snapAct)),
-		"an act less":          drop(frames, at(frames, snapToken)-1),
-		"acts swapped":         swap(frames, at(frames, snapAct)),
-		"tokens swapped":       swap(frames, at(frames, snapToken)),
-		"commands swapped":     swap(frames, at(frames, snapCommand)),
-		"results swapped":      swap(frames, at(frames, snapResult)),
-		"a token twice":        insert(frames, at(frames, snapToken), frames[at(frames, snapToken)]),
-		"a command twice":      insert(frames, at(frames, snapCommand), frame{snapCommand, wire.Marshal(twice)}),
-		"two cancels":          replace(snapCommand, twoCancels),
-		"a result twice":       insert(frames, at(frames, snapResult), frames[at(frames, snapResult)]),
-		"sections swapped":     swap(frames, at(frames, snapCommand)-1),
-		"unknown kind":         insert(frames, len(frames)-1, frame{snapEnd + 1, []byte{0x90}}),
-		"kind 0":               insert(frames, 1, frame{0, []byte{0x90}}),
-		"only an end":          {{snapEnd, nil}},
-		"a request, no fleet":  {frames[0], frames[at(frames, snapRequest)], {snapEnd, nil}},
+		"another format":       replace(snapHead, snapshotHead{SnapshotFormat + 1, head.Act, head.Time, head.Taken}),
+		"ends before its acts": replace(snapHead, snapshotHead{SnapshotFormat, head.Act - 1, head.Time, head.Taken}),
+		"older than its acts":  replace(snapHead, snapshotHead{SnapshotFormat, head.Act, 1, head.Taken}),
+		"took less":            replace(snapHead, snapshotHead{SnapshotFormat, head.Act, head.Time, head.Act - 1}),
+		"no rollout":           alterPaced(func(c *snapshotCommand) { c.Rollout = nil }),
+		"two rollouts":         alterPaced(func(c *snapshotCommand) { c.Rollout = append(c.Rollout, c.Rollout[0]) }),
+		"rollout miscounted":   alterPaced(func(c *snapshotCommand) { c.Rollout[0].Running-- }),
+		"rollout of a set":     alterPaced(func(c *snapshotCommand) { c.Rollout[0].Nodes = c.Rollout[0].Nodes[1:] }),
+		"too many cancels": alterPaced(func(c *snapshotCommand) {
+			for range MaxNodeCancels {
+				c.Cancels = append(c.Cancels, c.Cancels[0])
+			}
+		}),
+		"a cancel that is none": alterPaced(func(c *snapshotCommand) { c.Cancels[0].Body = []byte{1} }),
+		"rollout without limits": replace(snapCommand, func() snapshotCommand {
+			unlimited := command
+			unlimited.Rollout = []exec.Rollout{{}}
+			return unlimited
+		}()),
+		"document without versions": drop(frames, last(snapVersion)),
+		"versions of no document":   drop(frames, at(frames, snapDocument)),
+		"documents swapped":         swap(frames, at(frames, snapDocument)),
+		"versions swapped":          swap(frames, at(frames, snapVersion)),
+		"a version twice":           insert(frames, at(frames, snapVersion), frames[at(frames, snapVersion)]),
+		"default not there":         alterDocument(func(d *snapshotDocument) { d.Default = 3 }),
+		"version above the last":    alterDocument(func(d *snapshotDocument) { d.Last = 1 }),
+		"a reserved document":       alterDocument(func(d *snapshotDocument) { d.Name = "AWS-X" }),
+		"version 0":                 alterVersion(func(v *snapshotVersion) { v.Number = 0 }),
+		"the text of another":       alterVersion(func(v *snapshotVersion) { v.Statement = other.document("greet", "two").Statement }),
+		"a version that is none":    alterVersion(func(v *snapshotVersion) { v.Statement.Body = []byte{1} }),
+
+		"no genesis":          drop(frames, at(frames, snapAct)),
+		"an act less":         drop(frames, at(frames, snapToken)-1),
+		"acts swapped":        swap(frames, at(frames, snapAct)),
+		"tokens swapped":      swap(frames, at(frames, snapToken)),
+		"commands swapped":    swap(frames, at(frames, snapCommand)),
+		"results swapped":     swap(frames, at(frames, snapResult)),
+		"a token twice":       insert(frames, at(frames, snapToken), frames[at(frames, snapToken)]),
+		"a command twice":     insert(frames, at(frames, snapCommand), frame{snapCommand, wire.Marshal(twice)}),
+		"two cancels":         replace(snapCommand, twoCancels),
+		"a result twice":      insert(frames, at(frames, snapResult), frames[at(frames, snapResult)]),
+		"sections swapped":    swap(frames, at(frames, snapCommand)-1),
+		"unknown kind":        insert(frames, len(frames)-1, frame{snapEnd + 1, []byte{0x90}}),
+		"kind 0":              insert(frames, 1, frame{0, []byte{0x90}}),
+		"only an end":         {{snapEnd, nil}},
+		"a request, no fleet": {frames[0], frames[at(frames, snapRequest)], {snapEnd, nil}},
 	} {
 		if _, err := ReadSnapshot(bytes.NewReader(sealed(made))); err == nil {
 			t.Errorf("%s: read", name)

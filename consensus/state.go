@@ -15,10 +15,11 @@ import (
 
 // Bounds of the replicated lists.
 const (
-	MaxCommands  = 5_000               // kept; the oldest that no node can start any more goes first
-	KeepCommands = 30 * 24 * time.Hour // how long an ended command stays: SSM's
-	MaxResults   = 20_000              // statements whose repetition is answered with the first result
-	MaxRequests  = 64
+	MaxCommands    = 5_000                   // kept; the oldest that no node can start any more goes first
+	KeepCommands   = auth.DefaultRecordsKeep // how long an ended command stays unless the setting records.keep says otherwise
+	MaxNodeCancels = 16                      // cancels of single nodes, of one command
+	MaxResults     = 20_000                  // statements whose repetition is answered with the first result
+	MaxRequests    = 64
 	// MaxTokensKept bounds tokens that can be used (auth.MaxTokens) together with those that cannot and are remembered
 	// until they expire.
 	MaxTokensKept = 10 * auth.MaxTokens
@@ -31,14 +32,21 @@ type State struct {
 	Record auth.Record
 	Act    uint64 // act index of the newest committed statement
 	Time   int64  // Unix milliseconds: the newest leader's stamp, never going back
+	// Taken counts the entries that changed anything, also those without an act index: grants and endings are no
+	// statements, and nodes need not catch up on them. Replicas that have taken the same number are equal.
+	Taken uint64
 
-	acts     *iradix.Tree[auth.Act] // the record's acts by position
-	tokens   *iradix.Tree[*Token]
-	commands *iradix.Tree[*Command] // by act index
-	byID     *iradix.Tree[uint64]   // command ID → act index
-	results  *iradix.Tree[Result]   // statement ID → first result
-	order    *iradix.Tree[fleet.UUID]
-	requests []OperatorRequest
+	acts         *iradix.Tree[auth.Act] // the record's acts by position
+	tokens       *iradix.Tree[*Token]
+	commands     *iradix.Tree[*Command]    // by act index
+	byID         *iradix.Tree[uint64]      // command ID → act index
+	paced        *iradix.Tree[fleet.UUID]  // IDs of commands with a rollout, by ID
+	documents    *iradix.Tree[*Document]   // by name
+	publications *iradix.Tree[publication] // by exec.DocumentRef.Key
+	texts        int                       // bytes of all documents
+	results      *iradix.Tree[Result]      // statement ID → first result
+	order        *iradix.Tree[fleet.UUID]
+	requests     []OperatorRequest
 }
 
 // Token is a token with its count.
@@ -57,7 +65,11 @@ type Command struct {
 	Act       uint64
 	Committed int64 // Unix milliseconds
 	Cancel    *auth.Envelope
-	Cancelled int64 // Unix milliseconds; 0: not
+	Cancelled int64           // Unix milliseconds; 0: not
+	Cancels   []auth.Envelope // of single nodes, oldest first; at most MaxNodeCancels
+	Rollout   exec.Rollout    // zero where Body.Pace is not Limited
+
+	cancelled [][]fleet.ID // by Cancels
 }
 
 // ID returns the command's ID.
@@ -68,12 +80,26 @@ func (c *Command) over(now int64) bool {
 	return c.Body.Header.Expires+c.Body.Run.Timeout+auth.MaxSkew.Milliseconds() < now
 }
 
-// concerns reports whether a node that catches up at now has something to do about the command: start it, or stop it.
-func (c *Command) concerns(now int64) bool {
+// CancelFor returns the cancel that is meant for a node: that of the whole command, else one that names the node.
+func (c *Command) CancelFor(node fleet.ID) (auth.Envelope, bool) {
 	if c.Cancel != nil {
+		return *c.Cancel, true
+	}
+	for i, nodes := range c.cancelled {
+		if _, ok := slices.BinarySearchFunc(nodes, node, fleet.ID.Compare); ok {
+			return c.Cancels[i], true
+		}
+	}
+	return auth.Envelope{}, false
+}
+
+// concerns reports whether a node of the set that catches up at now has something to do about the command: start it, or
+// stop it. A command that waits for another is brought by the bell that gives its turn; until then nobody has to know it.
+func (c *Command) concerns(node fleet.ID, now int64) bool {
+	if _, cancelled := c.CancelFor(node); cancelled {
 		return !c.over(now)
 	}
-	return c.Body.Header.Expires+auth.MaxSkew.Milliseconds() > now
+	return c.Body.After.IsZero() && c.Body.Header.Expires+auth.MaxSkew.Milliseconds() > now
 }
 
 // Result is what an entry came to. A refusal is a value, the same on every replica.
@@ -97,7 +123,8 @@ func (r Result) Err() error {
 func NewState() State {
 	return State{
 		Record: auth.NewRecord(), acts: iradix.New[auth.Act](), tokens: iradix.New[*Token](), commands: iradix.New[*Command](),
-		byID: iradix.New[uint64](), results: iradix.New[Result](), order: iradix.New[fleet.UUID](),
+		byID: iradix.New[uint64](), paced: iradix.New[fleet.UUID](), documents: iradix.New[*Document](),
+		publications: iradix.New[publication](), results: iradix.New[Result](), order: iradix.New[fleet.UUID](),
 	}
 }
 
@@ -149,9 +176,21 @@ func (s State) Commands(n int) []*Command {
 	return out
 }
 
+// Paced lists the commands with a rollout that nodes may still be running, by ID.
+func (s State) Paced() []*Command {
+	var out []*Command
+	s.paced.Root().Walk(func(_ []byte, id fleet.UUID) bool {
+		if c, ok := s.Command(id); ok && !c.over(s.Time) {
+			out = append(out, c)
+		}
+		return false
+	})
+	return out
+}
+
 // CommandsFor lists up to n commands (at least 1) after act index since whose set holds node, that can still start, or
-// that were cancelled and may still run; next is where to go on. A command comes at most twice: as committed, and as
-// cancelled.
+// that were cancelled there and may still run; next is where to go on. A command comes once as committed, and once more
+// with each cancel that was taken since, whichever node that was for.
 func (s State) CommandsFor(node fleet.ID, since uint64, n int) (out []*Command, next uint64) {
 	if since >= s.Act { // nothing, also for a cursor of another history
 		return nil, since
@@ -163,7 +202,7 @@ func (s State) CommandsFor(node fleet.ID, since uint64, n int) (out []*Command, 
 			return out, since
 		}
 		since = c.Act
-		if c.concerns(s.Time) && c.Order.Has(node) {
+		if c.Order.Has(node) && c.concerns(node, s.Time) {
 			out = append(out, c)
 		}
 	}

@@ -3,6 +3,7 @@ package exec
 import (
 	"crypto/sha256"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,6 +20,15 @@ const (
 	DefaultTimeout = 3600 * time.Second  // SSM's executionTimeout
 	MaxExpires     = 30 * 24 * time.Hour // SSM's
 	DefaultExpires = time.Hour           // SSM's
+	MaxDirect      = 15 * time.Minute    // validity of a command that the quorum does not order
+	MaxDocuments   = 16                  // of one command, those that its document runs in turn included
+	MaxValues      = 200                 // for the parameters of a document: SSM's
+	MaxValueName   = 128                 // bytes
+	MaxComment     = 1 << 10             // bytes
+	MaxWaves       = 64
+	MaxCancelNodes = 1_000 // nodes that one cancel names
+	// DefaultConcurrency is how many nodes run at a time where only the failures are limited: SSM's.
+	DefaultConcurrency = 50
 )
 
 // Command is the body that an operator signs. The set of nodes is frozen: Count and Set say which.
@@ -80,10 +90,13 @@ type Run struct {
 	Values  []Argument // for the parameters of the first document, sorted by name
 }
 
+// IsZero reports whether the command waits for no other.
+func (a After) IsZero() bool { return a == After{} }
+
 // Shell reports whether the run goes through a shell.
 func (r Run) Shell() bool { return len(r.Script) > 0 || len(r.Argv) == 1 }
 
-// Text returns one line that shows what runs, for lists.
+// Text returns one line that shows what runs without a document, for lists.
 func (r Run) Text() string {
 	if len(r.Script) > 0 {
 		return strings.TrimSpace("script (" + fleet.Sum(r.Script).String()[:8] + ") " + strings.Join(r.Argv, " "))
@@ -91,40 +104,54 @@ func (r Run) Text() string {
 	return strings.Join(r.Argv, " ")
 }
 
-// Check reports what is wrong with a command on the face of it, or nil.
-func (c Command) Check() error {
-	life := c.Header.Expires - c.Header.Issued // in milliseconds: as a Duration, five centuries wrap to an instant
-	switch {
-	case c.Header.ID.IsZero():
-		return fleet.Errorf(fleet.Invalid, "command without an ID")
-	case len(c.Run.Script) == 0 && (len(c.Run.Argv) == 0 || strings.TrimSpace(c.Run.Argv[0]) == ""):
-		return fleet.Errorf(fleet.Invalid, "nothing to run").Hinted("muster run --target … -- COMMAND")
-	case c.Header.Issued < 0 || c.Header.Expires > auth.MaxTime || life <= 0 || life > MaxExpires.Milliseconds():
-		return fleet.Errorf(fleet.Invalid, "--expires must be above 0 and at most %s, not %d s", MaxExpires, life/1000)
-	case c.Run.Timeout <= 0 || c.Run.Timeout > MaxTimeout.Milliseconds():
-		return fleet.Errorf(fleet.Invalid, "--timeout must be above 0 and at most %s, not %d s", MaxTimeout, c.Run.Timeout/1000)
-	case c.Count == 0 || c.Count > MaxTargets:
-		return fleet.Errorf(fleet.Invalid, "a command is for 1 to %d nodes, not %d", MaxTargets, c.Count)
-	case c.Header.Mode != auth.ByQuorum:
-		return fleet.Errorf(fleet.Invalid, "commands of mode %d are not understood by this version", c.Header.Mode)
+// Text returns one line that shows what the command runs, for lists.
+func (c Command) Text() string {
+	if len(c.Documents) == 0 {
+		return c.Run.Text()
 	}
-	for _, kv := range c.Run.Env {
-		if k, _, ok := strings.Cut(kv, "="); !ok || k == "" || strings.ContainsAny(k, "\x00\n") {
-			return fleet.Errorf(fleet.Invalid, "--env %q is not K=V", kv)
-		}
+	words := []string{c.Documents[0].Name + ":" + strconv.FormatUint(uint64(c.Documents[0].Version), 10)}
+	for _, v := range c.Run.Values {
+		words = append(words, v.Name+"="+v.Value)
 	}
-	for _, arg := range slices.Concat(c.Run.Argv, c.Run.Env, []string{c.Run.Dir, c.Run.User}) {
-		if strings.ContainsRune(arg, 0) {
-			return fleet.Errorf(fleet.Invalid, "arguments cannot hold a zero byte")
-		}
+	return strings.Join(words, " ")
+}
+
+// Document returns the name of the document that the command runs; empty for a plain command.
+func (c Command) Document() string {
+	if len(c.Documents) == 0 {
+		return ""
 	}
-	return nil
+	return c.Documents[0].Name
 }
 
 // Cancel stops a command: nodes that have not started never will, running ones are killed.
 type Cancel struct {
 	Header  auth.Header
 	Command fleet.UUID
+	Nodes   []fleet.ID // sorted; only these are meant. Empty: all
+}
+
+// Concerns reports whether the cancel is meant for a node.
+func (c Cancel) Concerns(id fleet.ID) bool {
+	if len(c.Nodes) == 0 {
+		return true
+	}
+	_, ok := slices.BinarySearchFunc(c.Nodes, id, fleet.ID.Compare)
+	return ok
+}
+
+// Check reports what is wrong with a cancel on the face of it, or nil.
+func (c Cancel) Check() error {
+	if len(c.Nodes) > MaxCancelNodes {
+		return fleet.Errorf(fleet.Invalid, "a cancel names at most %d nodes, not %d", MaxCancelNodes, len(c.Nodes)).
+			Hinted("cancel the whole command: muster command cancel %s", c.Command)
+	}
+	for i := 1; i < len(c.Nodes); i++ {
+		if c.Nodes[i-1].Compare(c.Nodes[i]) >= 0 {
+			return fleet.Errorf(fleet.Invalid, "the nodes of the cancel are not sorted")
+		}
+	}
+	return nil
 }
 
 // Order is a command as it travels: the signed statement, and the set of nodes that it names by digest.
@@ -162,7 +189,7 @@ func (o Order) Encode() []byte { return wire.Marshal(o) }
 func (o Order) Verify(c *auth.Charter, now time.Time) (Command, auth.Operator, error) {
 	if len(o.Statement.Body) > MaxCommand {
 		return Command{}, auth.Operator{}, fleet.Errorf(fleet.Exhausted, "command of %d bytes; at most %d", len(o.Statement.Body), MaxCommand).
-			Hinted("put a long script into a file on the hosts, or fetch it from there")
+			Hinted("put a long script into a document: muster doc put FILE")
 	}
 	cmd, op, err := auth.OpenOrder(c, o.Statement, auth.ForCommand, now, func(c Command) auth.Header { return c.Header })
 	if err == nil {

@@ -17,7 +17,8 @@ type Group struct {
 	Reachable bool   // gossip sees them, or they have ended and it does not matter
 	Stdout    Stream // the same on all; Kept is the least of them
 	Stderr    Stream
-	Names     []string // sorted
+	Steps     []StepReport // of a document, as on one of the nodes; without times, which differ
+	Names     []string     // sorted
 }
 
 // Fold groups outcomes that read the same, so that a thousand equal answers are shown once. Successes come first, then
@@ -52,7 +53,33 @@ func newGroup(o Outcome) *Group {
 	return &Group{
 		Status: o.Status, ExitCode: o.Report.ExitCode, Signal: o.Report.Signal, Detail: o.Report.Detail,
 		Reachable: o.Status.Final() || o.Reachable, Stdout: o.Report.Stdout, Stderr: o.Report.Stderr,
+		Steps: timeless(o.Report.Steps),
 	}
+}
+
+func timeless(steps []StepReport) []StepReport {
+	out := slices.Clone(steps)
+	for i := range out {
+		out[i].Started, out[i].Ended = 0, 0
+	}
+	return out
+}
+
+// stepLook is all that tells two nodes' steps apart. Where in the output a step's part begins follows from the rest.
+type stepLook struct {
+	Name, Action string
+	Status       Status
+	ExitCode     int
+	Attempts     uint32
+	Detail       string
+}
+
+func stepLooks(steps []StepReport) []stepLook {
+	out := make([]stepLook, 0, len(steps)) // nil and empty are the same
+	for _, s := range steps {
+		out = append(out, stepLook{s.Name, s.Action, s.Status, s.ExitCode, s.Attempts, s.Detail})
+	}
+	return out
 }
 
 // lookOf returns all that tells two outcomes apart for a reader. It is an encoding, in which no two looks run together.
@@ -69,9 +96,10 @@ func lookOf(o Outcome) string {
 		Signal, Detail string
 		Away           bool
 		Stdout, Stderr text
+		Steps          []stepLook
 	}{
 		o.Status, o.Report.ExitCode, o.Report.Signal, o.Report.Detail, !o.Status.Final() && !o.Reachable,
-		textOf(o.Report.Stdout), textOf(o.Report.Stderr),
+		textOf(o.Report.Stdout), textOf(o.Report.Stderr), stepLooks(o.Report.Steps),
 	}))
 }
 

@@ -59,10 +59,15 @@ func TestFoldTellsApart(t *testing.T) {
 	base := func() exec.Outcome {
 		o := outcome(1, exec.Failed, "out")
 		o.Report.Stderr = exec.Stream{Size: 3, Head: []byte("err")}
+		o.Report.Steps = []exec.StepReport{{Name: "a", Status: exec.Success, Started: 1, Ended: 2}, {Name: "b", Status: exec.Failed, ExitCode: 1, Started: 2}}
 		return o
 	}
 	for name, alter := range map[string]func(*exec.Outcome){
 		"status":        func(o *exec.Outcome) { o.Status = exec.TimedOut },
+		"a step less":   func(o *exec.Outcome) { o.Report.Steps = o.Report.Steps[:1] },
+		"step status":   func(o *exec.Outcome) { o.Report.Steps[1].Status = exec.Skipped },
+		"step code":     func(o *exec.Outcome) { o.Report.Steps[1].ExitCode = 3 },
+		"step detail":   func(o *exec.Outcome) { o.Report.Steps[1].Detail = "not for this host" },
 		"exit code":     func(o *exec.Outcome) { o.Report.ExitCode = 1 },
 		"signal":        func(o *exec.Outcome) { o.Report.Signal = "killed" },
 		"detail":        func(o *exec.Outcome) { o.Report.Detail = "policy" },

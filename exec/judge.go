@@ -10,10 +10,14 @@ import (
 // Verdict is what a node decides about an order.
 type Verdict struct {
 	Command Command
-	Status  Status // Pending: run it; else a final status
-	Reason  string // why not; for people; at most MaxReason bytes
-	Rule    string // the policy that permitted; at most MaxReason bytes
-	Genuine bool   // an operator signed exactly this order; if not, it is no word about the command: throw it away
+	Signer  fleet.ID // the operator's key, of a Genuine order
+	Status  Status   // Pending: run it; else a final status
+	Reason  string   // why not; for people; at most MaxReason bytes
+	Rule    string   // the policy that permitted; at most MaxReason bytes
+	Genuine bool     // an operator signed exactly this order; if not, it is no word about the command: throw it away
+	// Documents are the keys (DocumentRef.Key) of the texts that a Pending command needs and that are not built in, in
+	// the order of Command.Documents.
+	Documents []fleet.ID
 }
 
 // Judge decides whether the node self runs order now. record is the newest that self has; it must reach the charter
@@ -24,7 +28,7 @@ func Judge(order Order, record auth.Record, self fleet.Member, now time.Time) (V
 		return Verdict{}, err
 	}
 	cmd, op, err := order.Verify(record.Charter, now)
-	v := Verdict{Command: cmd, Genuine: err == nil || order.genuine(record.Charter)}
+	v := Verdict{Command: cmd, Signer: order.Statement.Key, Genuine: err == nil || order.genuine(record.Charter)}
 	if err != nil {
 		return v.no(refusalStatus(cmd, err), err), nil
 	}
@@ -39,15 +43,12 @@ func Judge(order Order, record auth.Record, self fleet.Member, now time.Time) (V
 	if err := stillMeant(cmd.Target, &self); err != nil {
 		return v.no(Refused, err), nil
 	}
-	rule, err := record.Charter.Policy().Decide(auth.Ask{
-		Principal: op.AsPrincipal(), Action: auth.ActRun, User: cmd.Run.User, Shell: cmd.Run.Shell(),
-		Resource: auth.Resource{Type: "Node", Name: n.Name, Tags: n.Tags},
-	})
+	rule, err := record.Charter.Policy().Decide(askRun(cmd, op, n))
 	if err != nil {
 		return v.no(Refused, err), nil
 	}
 	v.Status, v.Rule = Pending, clip(rule)
-	return v, nil
+	return v.needDocuments(), nil
 }
 
 // refusalStatus tells an order whose own time is over, as everybody will see, from one that this node refuses.
@@ -97,8 +98,8 @@ func reaches(record auth.Record, h auth.Header) error {
 	return nil
 }
 
-// JudgeCancel reports why the node does not obey a cancel, or nil. An operator who may not cancel here is refused; an
-// Unavailable error says that this node must catch up first.
+// JudgeCancel reports why the node does not obey a cancel, or nil. An operator who may not cancel here is refused, and so
+// is a cancel that is for other nodes; an Unavailable error says that this node must catch up first.
 func JudgeCancel(statement auth.Envelope, record auth.Record, self fleet.Member, now time.Time) (Cancel, error) {
 	if record.Charter == nil {
 		return Cancel{}, fleet.Errorf(fleet.Unavailable, "this node has no charter yet")
@@ -114,6 +115,12 @@ func JudgeCancel(statement auth.Envelope, record auth.Record, self fleet.Member,
 	cancel, op, err := auth.OpenOrder(record.Charter, statement, auth.ForCancel, now, func(c Cancel) auth.Header { return c.Header })
 	if err != nil {
 		return cancel, err
+	}
+	if err := cancel.Check(); err != nil {
+		return cancel, err
+	}
+	if !cancel.Concerns(self.ID) {
+		return cancel, fleet.Errorf(fleet.Denied, "the cancel is for other nodes")
 	}
 	if n, ok := record.Roster.Node(self.ID); ok {
 		self.Name, self.Tags = n.Name, n.Tags
@@ -148,11 +155,7 @@ func MayRun(order Order, record auth.Record, now time.Time) error {
 		if err != nil {
 			continue
 		}
-		_, err = record.Charter.Policy().Decide(auth.Ask{
-			Principal: op.AsPrincipal(), Action: auth.ActRun, User: cmd.Run.User, Shell: cmd.Run.Shell(),
-			Resource: auth.Resource{Type: "Node", Name: entry.Name, Tags: entry.Tags},
-		})
-		if err != nil {
+		if _, err = record.Charter.Policy().Decide(askRun(cmd, op, entry)); err != nil {
 			return err
 		}
 	}

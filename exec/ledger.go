@@ -29,7 +29,7 @@ const (
 	Refused          Status = "Refused"          // the node will not run it, and says why
 	Terminated       Status = "Terminated"       // never started because the order as a whole was stopped
 	InvalidPlatform  Status = "InvalidPlatform"  // this host cannot do what was ordered
-	Skipped          Status = "Skipped"          // of a step: not meant for this host, or the run ended before it
+	Skipped          Status = "Skipped"          // of a step: not meant for this host, or the run ended before it; of a gate: not needed there
 )
 
 // Final reports whether the status can never change again. Unknown is not final: it alone may later become the truth.

@@ -2,6 +2,7 @@ package exec_test
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -40,26 +41,111 @@ func TestCommandCheck(t *testing.T) {
 		ok    bool
 		alter func(*exec.Command)
 	}{
-		"plain":                   {true, func(*exec.Command) {}},
-		"script without argv":     {true, func(c *exec.Command) { c.Run.Argv, c.Run.Script = nil, []byte("true") }},
-		"longest":                 {true, func(c *exec.Command) { c.Header.Expires, c.Run.Timeout = 1000+30*day, 2*day }},
-		"most nodes":              {true, func(c *exec.Command) { c.Count = exec.MaxTargets }},
-		"environment":             {true, func(c *exec.Command) { c.Run.Env = []string{"A=", "B=x=y", "C=a\nb"} }},
-		"no ID":                   {false, func(c *exec.Command) { c.Header.ID = fleet.UUID{} }},
-		"nothing to run":          {false, func(c *exec.Command) { c.Run.Argv = nil }},
-		"a blank line to run":     {false, func(c *exec.Command) { c.Run.Argv = []string{" "} }},
-		"no end":                  {false, func(c *exec.Command) { c.Header.Expires = 0 }},
-		"ends as it begins":       {false, func(c *exec.Command) { c.Header.Expires = 1000 }},
-		"31 days":                 {false, func(c *exec.Command) { c.Header.Expires = 1000 + 31*day }},
-		"centuries, as 0.4 ms":    {false, func(c *exec.Command) { c.Header.Expires = 1000 + 18446744073710 }}, // 2^64 ns
-		"from before all times":   {false, func(c *exec.Command) { c.Header.Issued = -1 << 63 }},
-		"no timeout":              {false, func(c *exec.Command) { c.Run.Timeout = 0 }},
-		"timeout below 0":         {false, func(c *exec.Command) { c.Run.Timeout = -1 }},
-		"3 days":                  {false, func(c *exec.Command) { c.Run.Timeout = 3 * day }},
-		"timeout of centuries":    {false, func(c *exec.Command) { c.Run.Timeout = 18446744073710 }},
-		"no nodes":                {false, func(c *exec.Command) { c.Count = 0 }},
-		"too many nodes":          {false, func(c *exec.Command) { c.Count = exec.MaxTargets + 1 }},
-		"direct":                  {false, func(c *exec.Command) { c.Header.Mode = auth.Direct }},
+		"plain":                 {true, func(*exec.Command) {}},
+		"script without argv":   {true, func(c *exec.Command) { c.Run.Argv, c.Run.Script = nil, []byte("true") }},
+		"longest":               {true, func(c *exec.Command) { c.Header.Expires, c.Run.Timeout = 1000+30*day, 2*day }},
+		"most nodes":            {true, func(c *exec.Command) { c.Count = exec.MaxTargets }},
+		"environment":           {true, func(c *exec.Command) { c.Run.Env = []string{"A=", "B=x=y", "C=a\nb"} }},
+		"no ID":                 {false, func(c *exec.Command) { c.Header.ID = fleet.UUID{} }},
+		"nothing to run":        {false, func(c *exec.Command) { c.Run.Argv = nil }},
+		"a blank line to run":   {false, func(c *exec.Command) { c.Run.Argv = []string{" "} }},
+		"no end":                {false, func(c *exec.Command) { c.Header.Expires = 0 }},
+		"ends as it begins":     {false, func(c *exec.Command) { c.Header.Expires = 1000 }},
+		"31 days":               {false, func(c *exec.Command) { c.Header.Expires = 1000 + 31*day }},
+		"centuries, as 0.4 ms":  {false, func(c *exec.Command) { c.Header.Expires = 1000 + 18446744073710 }}, // 2^64 ns
+		"from before all times": {false, func(c *exec.Command) { c.Header.Issued = -1 << 63 }},
+		"no timeout":            {false, func(c *exec.Command) { c.Run.Timeout = 0 }},
+		"timeout below 0":       {false, func(c *exec.Command) { c.Run.Timeout = -1 }},
+		"3 days":                {false, func(c *exec.Command) { c.Run.Timeout = 3 * day }},
+		"timeout of centuries":  {false, func(c *exec.Command) { c.Run.Timeout = 18446744073710 }},
+		"no nodes":              {false, func(c *exec.Command) { c.Count = 0 }},
+		"too many nodes":        {false, func(c *exec.Command) { c.Count = exec.MaxTargets + 1 }},
+		"direct":                {true, func(c *exec.Command) { c.Header.Mode = auth.Direct }},
+		"direct, 15 minutes":    {true, func(c *exec.Command) { c.Header.Mode, c.Header.Expires = auth.Direct, 1000+15*60_000 }},
+		"direct, longer":        {false, func(c *exec.Command) { c.Header.Mode, c.Header.Expires = auth.Direct, 1001+15*60_000 }},
+		"direct, paced":         {false, func(c *exec.Command) { c.Header.Mode, c.Pace.Limited = auth.Direct, true }},
+		"direct, after another": {false, func(c *exec.Command) {
+			c.Header.Mode, c.Pace.Limited, c.After = auth.Direct, true, exec.After{Command: fleet.UUID{2}}
+		}},
+		"no mode":   {false, func(c *exec.Command) { c.Header.Mode = 0 }},
+		"odd mode":  {false, func(c *exec.Command) { c.Header.Mode = 3 }},
+		"document":  {true, func(c *exec.Command) { pinned(c, 1) }},
+		"documents": {true, func(c *exec.Command) { pinned(c, exec.MaxDocuments) }},
+		"values": {true, func(c *exec.Command) {
+			pinned(c, 1)
+			c.Run.Values = []exec.Argument{{Name: "a", Value: `"x"`}, {Name: "b", Value: "[]"}}
+		}},
+		"document and a program":   {false, func(c *exec.Command) { pinned(c, 1); c.Run.Argv = []string{"true"} }},
+		"document and a script":    {false, func(c *exec.Command) { pinned(c, 1); c.Run.Script = []byte("true") }},
+		"too many documents":       {false, func(c *exec.Command) { pinned(c, exec.MaxDocuments+1) }},
+		"a document twice":         {false, func(c *exec.Command) { pinned(c, 2); c.Documents[1].Name = c.Documents[0].Name }},
+		"a document without name":  {false, func(c *exec.Command) { pinned(c, 1); c.Documents[0].Name = "" }},
+		"a document of no version": {false, func(c *exec.Command) { pinned(c, 1); c.Documents[0].Version = 0 }},
+		"a document of no text":    {false, func(c *exec.Command) { pinned(c, 1); c.Documents[0].Digest = fleet.ID{} }},
+		"values without document":  {false, func(c *exec.Command) { c.Run.Values = []exec.Argument{{Name: "a"}} }},
+		"too many values": {false, func(c *exec.Command) {
+			pinned(c, 1)
+			for i := range exec.MaxValues + 1 {
+				c.Run.Values = append(c.Run.Values, exec.Argument{Name: fmt.Sprintf("%04d", i)})
+			}
+		}},
+		"values not sorted": {false, func(c *exec.Command) { pinned(c, 1); c.Run.Values = []exec.Argument{{Name: "b"}, {Name: "a"}} }},
+		"a value twice":     {false, func(c *exec.Command) { pinned(c, 1); c.Run.Values = []exec.Argument{{Name: "a"}, {Name: "a"}} }},
+		"a nameless value":  {false, func(c *exec.Command) { pinned(c, 1); c.Run.Values = []exec.Argument{{}} }},
+		"a long name": {false, func(c *exec.Command) {
+			pinned(c, 1)
+			c.Run.Values = []exec.Argument{{Name: strings.Repeat("x", exec.MaxValueName+1)}}
+		}},
+		"limits": {true, func(c *exec.Command) {
+			c.Pace = exec.Pace{Limited: true, Concurrency: 10_000, Errors: 10_000, Strict: true}
+		}},
+		"limits, unset": {false, func(c *exec.Command) { c.Pace = exec.Pace{Concurrency: 1} }},
+		"strict, unset": {false, func(c *exec.Command) { c.Pace = exec.Pace{Strict: true} }},
+		"concurrency":   {false, func(c *exec.Command) { c.Pace = exec.Pace{Limited: true, Concurrency: 10_001} }},
+		"errors":        {false, func(c *exec.Command) { c.Pace = exec.Pace{Limited: true, Errors: 10_001} }},
+		"waves":         {true, func(c *exec.Command) { waves(c, 1, 2, 5) }},
+		"gates": {true, func(c *exec.Command) {
+			waves(c, 1, 2, 5)
+			c.Pace.Gates = []fleet.UUID{{2}, {3}}
+			c.Pace.OnStop = fleet.UUID{4}
+		}},
+		"most waves":        {true, func(c *exec.Command) { waves(c, upTo(exec.MaxWaves)...) }},
+		"too many waves":    {false, func(c *exec.Command) { waves(c, upTo(exec.MaxWaves+1)...) }},
+		"waves, unset":      {false, func(c *exec.Command) { waves(c, 1, 2); c.Pace.Limited = false }},
+		"waves go down":     {false, func(c *exec.Command) { waves(c, 2, 1, 5) }},
+		"an empty wave":     {false, func(c *exec.Command) { waves(c, 0, 5) }},
+		"waves stand":       {false, func(c *exec.Command) { waves(c, 2, 2, 5) }},
+		"waves end early":   {false, func(c *exec.Command) { waves(c, 1, 2); c.Count = 3 }},
+		"waves end late":    {false, func(c *exec.Command) { waves(c, 1, 3); c.Count = 2 }},
+		"too few gates":     {false, func(c *exec.Command) { waves(c, 1, 2, 5); c.Pace.Gates = []fleet.UUID{{2}} }},
+		"too many gates":    {false, func(c *exec.Command) { waves(c, 1, 5); c.Pace.Gates = []fleet.UUID{{2}, {3}} }},
+		"gates, no waves":   {false, func(c *exec.Command) { c.Pace = exec.Pace{Limited: true, Gates: []fleet.UUID{{2}}} }},
+		"one gate twice":    {false, func(c *exec.Command) { waves(c, 1, 2, 5); c.Pace.Gates = []fleet.UUID{{2}, {2}} }},
+		"its own gate":      {false, func(c *exec.Command) { waves(c, 1, 5); c.Pace.Gates = []fleet.UUID{{1}} }},
+		"no gate":           {false, func(c *exec.Command) { waves(c, 1, 5); c.Pace.Gates = []fleet.UUID{{}} }},
+		"its own roll-back": {false, func(c *exec.Command) { waves(c, 1, 5); c.Pace.OnStop = fleet.UUID{1} }},
+		"a gate as roll-back": {false, func(c *exec.Command) {
+			waves(c, 1, 5)
+			c.Pace.Gates, c.Pace.OnStop = []fleet.UUID{{2}}, fleet.UUID{2}
+		}},
+		"after another":        {true, func(c *exec.Command) { c.After, c.Pace.Limited = exec.After{Command: fleet.UUID{2}, Wave: 63}, true }},
+		"after, unlimited":     {false, func(c *exec.Command) { c.After = exec.After{Command: fleet.UUID{2}} }},
+		"after nothing":        {false, func(c *exec.Command) { c.After, c.Pace.Limited = exec.After{Wave: 1}, true }},
+		"after itself":         {false, func(c *exec.Command) { c.After, c.Pace.Limited = exec.After{Command: fleet.UUID{1}}, true }},
+		"after a wave too far": {false, func(c *exec.Command) { c.After, c.Pace.Limited = exec.After{Command: fleet.UUID{2}, Wave: 64}, true }},
+		"after, in waves":      {false, func(c *exec.Command) { waves(c, 1, 5); c.After = exec.After{Command: fleet.UUID{2}} }},
+		"after, with a roll-back": {false, func(c *exec.Command) {
+			c.After, c.Pace = exec.After{Command: fleet.UUID{2}}, exec.Pace{Limited: true, OnStop: fleet.UUID{3}}
+		}},
+		"comment":                 {true, func(c *exec.Command) { c.Comment = "CHG-1: größer, 更大" }},
+		"longest comment":         {true, func(c *exec.Command) { c.Comment = strings.Repeat("x", exec.MaxComment) }},
+		"comment too long":        {false, func(c *exec.Command) { c.Comment = strings.Repeat("x", exec.MaxComment+1) }},
+		"comment of two lines":    {false, func(c *exec.Command) { c.Comment = "a\nb" }},
+		"comment with colours":    {false, func(c *exec.Command) { c.Comment = "\x1b[31m" }},
+		"comment of C1":           {false, func(c *exec.Command) { c.Comment = "\u009b31m" }},
+		"comment not of text":     {false, func(c *exec.Command) { c.Comment = "\xff" }},
+		"output to a folder":      {true, func(c *exec.Command) { c.OutputTo = "/var/log/muster" }},
+		"output to nowhere":       {false, func(c *exec.Command) { c.OutputTo = "there" }},
 		"environment without =":   {false, func(c *exec.Command) { c.Run.Env = []string{"A"} }},
 		"environment without key": {false, func(c *exec.Command) { c.Run.Env = []string{"=x"} }},
 		"environment, odd key":    {false, func(c *exec.Command) { c.Run.Env = []string{"A\nB=x"} }},
@@ -73,6 +159,59 @@ func TestCommandCheck(t *testing.T) {
 		if err := cmd.Check(); (err == nil) != c.ok || err != nil && fleet.KindOf(err) != fleet.Invalid {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+func pinned(c *exec.Command, n int) {
+	c.Run.Argv = nil
+	for i := range n {
+		c.Documents = append(c.Documents, exec.DocumentRef{Name: fmt.Sprintf("doc-%d", i), Version: 1, Digest: fleet.ID{1}})
+	}
+}
+
+func waves(c *exec.Command, ends ...uint32) {
+	c.Pace = exec.Pace{Limited: true, Waves: ends}
+	c.Count = ends[len(ends)-1]
+}
+
+func upTo(n uint32) (out []uint32) {
+	for i := range n {
+		out = append(out, i+1)
+	}
+	return out
+}
+
+func TestCancelCheck(t *testing.T) {
+	many := make([]fleet.ID, exec.MaxCancelNodes+1)
+	for i := range many {
+		many[i] = fleet.ID{byte(i >> 8), byte(i)}
+	}
+	for name, c := range map[string]struct {
+		ok    bool
+		nodes []fleet.ID
+	}{
+		"all": {true, nil}, "some": {true, []fleet.ID{{1}, {2}}}, "most": {true, many[1:]}, "too many": {false, many},
+		"not sorted": {false, []fleet.ID{{2}, {1}}}, "twice": {false, []fleet.ID{{1}, {1}}},
+	} {
+		if err := (exec.Cancel{Nodes: c.nodes}).Check(); (err == nil) != c.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	some := exec.Cancel{Nodes: []fleet.ID{{1}, {3}}}
+	if !some.Concerns(fleet.ID{1}) || some.Concerns(fleet.ID{2}) || !(exec.Cancel{}).Concerns(fleet.ID{2}) {
+		t.Error("Concerns is wrong")
+	}
+}
+
+func TestCommandText(t *testing.T) {
+	c := exec.Command{Run: exec.Run{Argv: []string{"uptime", "-p"}}}
+	if c.Text() != "uptime -p" || c.Document() != "" {
+		t.Errorf("%q", c.Text())
+	}
+	c.Documents = []exec.DocumentRef{{Name: "greet", Version: 3}, {Name: "other", Version: 1}}
+	c.Run = exec.Run{Values: []exec.Argument{{Name: "who", Value: `"you"`}}}
+	if c.Text() != `greet:3 who="you"` || c.Document() != "greet" {
+		t.Errorf("%q", c.Text())
 	}
 }
 
@@ -124,6 +263,10 @@ func FuzzOrderVerify(f *testing.F) {
 	f.Add(good.Statement.Body, true)
 	f.Add(order(fl, authtest.Signer("stranger"), []fleet.ID{self.ID}, nil).Encode(), false)
 	f.Add(wire.Marshal(exec.Command{}), true)
+	f.Add(order(fl, fl.Operator, []fleet.ID{self.ID}, everything).Statement.Body, true)
+	f.Add(order(fl, fl.Operator, []fleet.ID{self.ID}, func(c *exec.Command) {
+		c.Pace, c.After = exec.Pace{Limited: true, Errors: 1}, exec.After{Command: fleet.UUID{8}, Wave: 1}
+	}).Statement.Body, true)
 	f.Fuzz(func(t *testing.T, data []byte, sign bool) {
 		o := exec.Order{Nodes: []fleet.ID{self.ID}}
 		if sign { // an operator who signs what they please
@@ -148,6 +291,14 @@ func FuzzOrderVerify(f *testing.F) {
 			t.Fatal("a reason without bound")
 		}
 	})
+}
+
+// everything sets all that a command may carry.
+func everything(c *exec.Command) {
+	pinned(c, 2)
+	c.Run.Values = []exec.Argument{{Name: "who", Value: `"you"`}}
+	c.Pace = exec.Pace{Limited: true, Concurrency: 1, Errors: 1, Strict: true, Waves: []uint32{c.Count}, OnStop: fleet.UUID{7}}
+	c.Comment, c.OutputTo = "CHG-1", "s3://bucket/prefix"
 }
 
 // signRaw signs bytes as they are as the operator's command.

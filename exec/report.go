@@ -141,31 +141,90 @@ func OpenReport(record auth.Record, e auth.Envelope) (Report, error) {
 // Tally counts where the nodes of a command stand.
 type Tally struct {
 	Targets, Success, Failed, Running, Pending, Unreachable, Refused, Unknown int
+
+	Terminated int    // never started because the order as a whole was stopped
+	Stopped    string // why the rollout gave no more grants: StoppedByErrors, …; empty: it was not stopped
 }
 
 // Outcome is what a command came to on one node, as far as this view of the fleet knows.
 type Outcome struct {
 	Node      fleet.ID
-	Report    Report // zero when none came
+	Report    Report // zero when none came, but for Detail where the rollout explains that
 	Status    Status
 	Reachable bool // gossip says the node is there
 }
 
+// WaitsForTurn is the detail of an outcome that is Pending because the rollout has not come to the node.
+const WaitsForTurn = "waits for its turn"
+
 // Outcomes joins the frozen set with the reports that came. online tells whom gossip sees; now and expires tell what
 // can no longer start.
 func Outcomes(nodes []fleet.ID, reports map[fleet.ID]Report, online func(fleet.ID) bool, expires, now time.Time) []Outcome {
+	return Rollout{}.Outcomes(nodes, reports, online, expires, now)
+}
+
+// Outcomes is the Outcomes of a command with this rollout: a node that was never granted cannot have started. nodes is
+// the frozen set, in its order.
+func (r Rollout) Outcomes(nodes []fleet.ID, reports map[fleet.ID]Report, online func(fleet.ID) bool, expires, now time.Time) []Outcome {
 	out := make([]Outcome, 0, len(nodes))
-	for _, id := range nodes {
+	over := now.After(expires.Add(auth.MaxSkew))
+	for i, id := range nodes {
 		o := Outcome{Node: id, Status: Pending, Reachable: online(id)}
-		if r, ok := reports[id]; ok {
-			o.Report, o.Status = r, r.Status
-		} else if now.After(expires.Add(auth.MaxSkew)) {
+		if report, ok := reports[id]; ok {
+			o.Report, o.Status = report, report.Status
+		} else if over {
 			// It can no longer start, but it may have started unheard. Only the node itself can say DeliveryTimedOut.
 			o.Status = Unknown
+		}
+		if len(r.Nodes) == len(nodes) && (o.Status == Pending || o.Report.Seq == 0) {
+			o = r.ungranted(uint32(i), o, over)
 		}
 		out = append(out, o)
 	}
 	return out
+}
+
+// ungranted says more of a node of which nothing is known but that it was never granted.
+func (r Rollout) ungranted(i uint32, o Outcome, over bool) Outcome {
+	s := r.State(i)
+	if s != NodeIdle && s != NodeBarred {
+		return o
+	}
+	switch {
+	case s == NodeBarred && !r.Waits && r.Stopped != StoppedUnneeded:
+		o.Status, o.Report.Detail = Skipped, "not needed on this node"
+	case r.Stopped == StoppedByCancel:
+		o.Status, o.Report.Detail = Cancelled, "cancelled before its turn"
+	case r.Stopped != "":
+		o.Status, o.Report.Detail = Terminated, "never started: "+r.why()
+	case over:
+		o.Status, o.Report.Detail = DeliveryTimedOut, "it expired before its turn"
+	default:
+		o.Report.Detail = WaitsForTurn
+	}
+	return o
+}
+
+// why says for people why there are no more grants.
+func (r Rollout) why() string {
+	switch r.Stopped {
+	case StoppedByErrors:
+		return "too many nodes failed"
+	case StoppedByGate:
+		return "a gate failed"
+	case StoppedByCancel:
+		return "the command was cancelled"
+	case StoppedUnneeded:
+		return "it was not needed"
+	}
+	return ""
+}
+
+// Count sums up outcomes of the rollout's command.
+func (r Rollout) Count(outcomes []Outcome) Tally {
+	t := Count(outcomes)
+	t.Stopped = r.Stopped
+	return t
 }
 
 // Count sums outcomes up.
@@ -173,29 +232,30 @@ func Count(outcomes []Outcome) Tally {
 	t := Tally{Targets: len(outcomes)}
 	for _, o := range outcomes {
 		switch o.Status {
-		case Success:
+		case Success, Skipped:
 			t.Success++
-		case Failed, TimedOut, Cancelled, Terminated:
+		case Failed, TimedOut, Cancelled:
 			t.Failed++
-		case InProgress:
-			if o.Reachable {
-				t.Running++
-			} else {
-				t.Unreachable++
-			}
-		case Refused, Undeliverable:
+		case Terminated:
+			t.Terminated++
+		case Refused, Undeliverable, InvalidPlatform:
 			t.Refused++
 		case Unknown, DeliveryTimedOut:
 			t.Unknown++
-		default:
-			if o.Reachable {
-				t.Pending++
-			} else {
-				t.Unreachable++
-			}
+		case InProgress:
+			t.wait(o.Reachable, &t.Running)
+		case Pending:
+			t.wait(o.Reachable, &t.Pending)
 		}
 	}
 	return t
+}
+
+func (t *Tally) wait(reachable bool, n *int) {
+	if !reachable {
+		n = &t.Unreachable
+	}
+	*n++
 }
 
 // Settled reports whether nothing more is to be waited for: every node that can be reached has ended.
@@ -211,14 +271,16 @@ const (
 	ExitUnknown = 5
 )
 
-// ExitCode returns what the command line exits with: 5 outranks 1.
+// ExitCode returns what the command line exits with: 4 outranks 5, which outranks 1.
 func (t Tally) ExitCode() int {
 	switch {
+	case t.Stopped == StoppedByErrors || t.Stopped == StoppedByGate:
+		return ExitBudget
 	case t.Unknown+t.Unreachable+t.Pending+t.Running > 0:
 		return ExitUnknown
 	case t.Refused > 0 && t.Refused == t.Targets:
 		return ExitRefused
-	case t.Failed+t.Refused > 0:
+	case t.Failed+t.Refused > 0 || t.Terminated > 0 && t.Stopped != StoppedUnneeded:
 		return ExitFailed
 	}
 	return ExitOK

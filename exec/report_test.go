@@ -8,6 +8,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/muster-fleet/muster/exec"
+	"github.com/muster-fleet/muster/exec/steps"
 	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/auth/authtest"
 	"github.com/muster-fleet/muster/node/fleet"
@@ -16,7 +17,7 @@ import (
 // statuses lists them all; the test of Final below notices when one is missing.
 var statuses = []exec.Status{
 	exec.Pending, exec.InProgress, exec.Success, exec.Failed, exec.TimedOut, exec.Cancelled, exec.DeliveryTimedOut,
-	exec.Undeliverable, exec.Unknown, exec.Refused, exec.Terminated,
+	exec.Undeliverable, exec.Unknown, exec.Refused, exec.Terminated, exec.InvalidPlatform, exec.Skipped,
 }
 
 func TestOpenReport(t *testing.T) {
@@ -105,6 +106,13 @@ func TestLargestReportFits(t *testing.T) {
 		Command: f.NewID(), Node: f.Nodes[0].ID, Seq: 1 << 31, Status: exec.DeliveryTimedOut, ExitCode: 255, Signal: strings.Repeat("x", exec.MaxSignal),
 		Received: 1 << 60, Started: 1 << 60, Ended: 1 << 60, Stdout: s, Stderr: s, Act: 1 << 60, Charter: f.ID(),
 		Detail: strings.Repeat("x", exec.MaxDetail), Rule: strings.Repeat("x", exec.MaxDetail),
+	}
+	for range steps.MaxSteps {
+		span := exec.Span{From: 1 << 60, To: 1 << 60}
+		r.Steps = append(r.Steps, exec.StepReport{
+			Name: strings.Repeat("x", exec.MaxStepName), Action: strings.Repeat("x", exec.MaxStepName), Status: exec.DeliveryTimedOut, ExitCode: 255, Attempts: 1 << 31,
+			Started: 1 << 60, Ended: 1 << 60, Stdout: span, Stderr: span, Detail: strings.Repeat("x", exec.MaxStepDetail),
+		})
 	}
 	if _, err := exec.OpenReport(f.Record, f.Nodes[0].Signer.Sign(auth.ForReport, f.ID(), r)); err != nil {
 		t.Error(err)
@@ -205,9 +213,9 @@ func TestCountAndExitCode(t *testing.T) {
 		{"success", false, []exec.Status{exec.Success, exec.Success}, exec.Tally{Targets: 2, Success: 2}, exec.ExitOK, true},
 		{
 			"failures", false, []exec.Status{exec.Success, exec.Failed, exec.TimedOut, exec.Cancelled, exec.Terminated},
-			exec.Tally{Targets: 5, Success: 1, Failed: 4}, exec.ExitFailed, true,
+			exec.Tally{Targets: 5, Success: 1, Failed: 3, Terminated: 1}, exec.ExitFailed, true,
 		},
-		{"all refused", false, []exec.Status{exec.Refused, exec.Undeliverable}, exec.Tally{Targets: 2, Refused: 2}, exec.ExitRefused, true},
+		{"all refused", false, []exec.Status{exec.Refused, exec.Undeliverable, exec.InvalidPlatform}, exec.Tally{Targets: 3, Refused: 3}, exec.ExitRefused, true},
 		{"some refused", false, []exec.Status{exec.Refused, exec.Success}, exec.Tally{Targets: 2, Refused: 1, Success: 1}, exec.ExitFailed, true},
 		{"unknown beats failed", false, []exec.Status{exec.Unknown, exec.Failed}, exec.Tally{Targets: 2, Unknown: 1, Failed: 1}, exec.ExitUnknown, true},
 		{"undelivered", false, []exec.Status{exec.DeliveryTimedOut, exec.Refused}, exec.Tally{Targets: 2, Unknown: 1, Refused: 1}, exec.ExitUnknown, true},
@@ -227,12 +235,114 @@ func TestCountAndExitCode(t *testing.T) {
 	for _, s := range statuses { // none is left out
 		for _, reachable := range []bool{true, false} {
 			n := exec.Count([]exec.Outcome{{Status: s, Reachable: reachable}})
-			if sum := n.Success + n.Failed + n.Running + n.Pending + n.Unreachable + n.Refused + n.Unknown; sum != 1 {
+			if sum := n.Success + n.Failed + n.Running + n.Pending + n.Unreachable + n.Refused + n.Unknown + n.Terminated; sum != 1 {
 				t.Errorf("%s is counted %d times", s, sum)
 			}
-			if (n.ExitCode() == exec.ExitOK) != (s == exec.Success) {
+			if (n.ExitCode() == exec.ExitOK) != (s == exec.Success || s == exec.Skipped) {
 				t.Errorf("%s exits with %d", s, n.ExitCode())
 			}
+			for _, why := range []string{exec.StoppedByErrors, exec.StoppedByGate} {
+				if n.Stopped = why; n.ExitCode() != exec.ExitBudget {
+					t.Errorf("%s, stopped (%s), exits with %d", s, why, n.ExitCode())
+				}
+			}
+		}
+	}
+}
+
+// A node that was never granted cannot have started: that is known, whatever is not heard of it.
+func TestOutcomesOfARollout(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	nodes := []fleet.ID{{1}, {2}, {3}, {4}, {5}}
+	cmd := exec.Command{Count: 5, Pace: exec.Pace{Limited: true, Concurrency: 2, Errors: 0}}
+	begun, err := exec.NewRollout(cmd).Grant(cmd.Pace, []uint32{0, 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun = begun.End(cmd.Pace, []exec.Ending{{Node: 3, As: exec.EndedAside}}) // declined; its report is still to come
+	failed := begun.End(cmd.Pace, []exec.Ending{{Node: 0, As: exec.EndedFailed}})
+	reports := map[fleet.ID]exec.Report{{1}: {Seq: 1, Status: exec.Failed}, {5}: {Seq: 1, Status: exec.Pending}}
+	for name, c := range map[string]struct {
+		r    exec.Rollout
+		over bool
+		want []exec.Status
+		tell string // of the third node
+		code int
+	}{
+		"begun":     {begun, false, []exec.Status{exec.Failed, exec.Pending, exec.Pending, exec.Pending, exec.Pending}, exec.WaitsForTurn, exec.ExitUnknown},
+		"stopped":   {failed, false, []exec.Status{exec.Failed, exec.Pending, exec.Terminated, exec.Pending, exec.Terminated}, "never started: too many nodes failed", exec.ExitBudget},
+		"gate":      {begun.Stop(exec.StoppedByGate), false, []exec.Status{exec.Failed, exec.Pending, exec.Terminated, exec.Pending, exec.Terminated}, "never started: a gate failed", exec.ExitBudget},
+		"cancelled": {begun.Stop(exec.StoppedByCancel), false, []exec.Status{exec.Failed, exec.Pending, exec.Cancelled, exec.Pending, exec.Cancelled}, "cancelled before its turn", exec.ExitUnknown},
+		"unneeded":  {begun.Stop(exec.StoppedUnneeded), false, []exec.Status{exec.Failed, exec.Pending, exec.Terminated, exec.Pending, exec.Terminated}, "never started: it was not needed", exec.ExitUnknown},
+		"expired":   {begun, true, []exec.Status{exec.Failed, exec.Unknown, exec.DeliveryTimedOut, exec.Unknown, exec.DeliveryTimedOut}, "it expired before its turn", exec.ExitUnknown},
+		"unlimited": {exec.Rollout{}, false, []exec.Status{exec.Failed, exec.Pending, exec.Pending, exec.Pending, exec.Pending}, "", exec.ExitUnknown},
+	} {
+		expires := now.Add(time.Hour)
+		if c.over {
+			expires = now.Add(-time.Hour)
+		}
+		for _, online := range []bool{true, false} {
+			got := c.r.Outcomes(nodes, reports, func(fleet.ID) bool { return online }, expires, now)
+			for i, o := range got {
+				if o.Status != c.want[i] || o.Node != nodes[i] || o.Reachable != online {
+					t.Errorf("%s: node %d is %s (%s), want %s", name, i, o.Status, o.Report.Detail, c.want[i])
+				}
+			}
+			if got[2].Report.Detail != c.tell {
+				t.Errorf("%s: says %q", name, got[2].Report.Detail)
+			}
+			tally := c.r.Count(got)
+			if tally.ExitCode() != c.code || tally.Stopped != c.r.Stopped {
+				t.Errorf("%s: exit %d, %+v", name, tally.ExitCode(), tally)
+			}
+		}
+	}
+	// A gate that has passed was not for everybody.
+	gate := exec.NewRollout(exec.Command{Count: 5, Pace: cmd.Pace, After: exec.After{Command: fleet.UUID{1}, Wave: 1}})
+	see := func(r exec.Rollout) exec.Outcome {
+		return r.Outcomes(nodes, nil, func(fleet.ID) bool { return true }, now.Add(time.Hour), now)[0]
+	}
+	if o := see(gate); o.Status != exec.Pending || o.Report.Detail != exec.WaitsForTurn {
+		t.Errorf("a gate to come: %+v", o)
+	}
+	gate.Waits = false
+	if o := see(gate); o.Status != exec.Skipped {
+		t.Errorf("a gate that has passed: %+v", o)
+	}
+	if o := see(gate.Stop(exec.StoppedUnneeded)); o.Status != exec.Terminated {
+		t.Errorf("a gate that was not needed: %+v", o)
+	}
+	if (exec.Tally{Targets: 2, Terminated: 2, Stopped: exec.StoppedUnneeded}).ExitCode() != exec.ExitOK {
+		t.Error("what was not needed counts as a failure")
+	}
+}
+
+func TestSSMNames(t *testing.T) {
+	known := map[string]bool{ // of GetCommandInvocation, but for Unknown and Skipped
+		"Pending": true, "InProgress": true, "Success": true, "DeliveryTimedOut": true, "ExecutionTimedOut": true, "Failed": true, "Cancelled": true,
+		"Undeliverable": true, "Terminated": true, "InvalidPlatform": true, "AccessDenied": true,
+	}
+	seen := map[string]exec.Status{}
+	for _, s := range statuses {
+		status, details := s.SSM()
+		if other, twice := seen[details]; twice {
+			t.Errorf("%s and %s are both %s", s, other, details)
+		}
+		seen[details] = s
+		if !known[details] && s != exec.Unknown && s != exec.Skipped {
+			t.Errorf("%s: %s is no detail of SSM's", s, details)
+		}
+		switch status {
+		case "Pending", "InProgress":
+			if s.Final() {
+				t.Errorf("%s is final, %s is not", s, status)
+			}
+		case "Success", "Cancelled", "TimedOut", "Failed":
+			if !s.Final() && s != exec.Unknown {
+				t.Errorf("%s is not final, %s is", s, status)
+			}
+		default:
+			t.Errorf("%s: %s is no status of SSM's", s, status)
 		}
 	}
 }

@@ -1,9 +1,11 @@
 package node
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/muster-fleet/muster/consensus"
@@ -119,11 +121,32 @@ type CommandInfo struct {
 	Committed int64 // Unix milliseconds
 	Cancelled int64 // 0: not
 	Nodes     []fleet.ID
+	Rollout   exec.Rollout // of a paced command; in a list without its nodes
+	Cancels   []fleet.ID   // nodes on which it was cancelled one by one
+}
+
+// DocumentInfo is a document as it is listed: of all its versions, or, among others, of the newest and the default one.
+type DocumentInfo struct {
+	Name     string
+	Default  uint32            // the version that $DEFAULT is
+	Last     uint32            // the highest number ever given
+	Count    uint32            // versions that there are
+	Versions []DocumentVersion // by number
+}
+
+// DocumentVersion is one version of a document without its text.
+type DocumentVersion struct {
+	Number      uint32
+	VersionName string
+	Digest      fleet.ID
+	Publisher   string
+	Time        int64 // Unix milliseconds
+	Size        int64 // bytes of its text
 }
 
 // Update is one piece of news of a command that somebody watches.
 type Update struct {
-	Info    *CommandInfo // first, and again when it was cancelled
+	Info    *CommandInfo // first, and again when it was cancelled or its rollout went on; at most four times a second
 	Report  *exec.Report // a node's newest
 	Servers int          // servers that answer this watch; set in every update
 	Synced  bool         // once: all that the servers had when the watch began has been told
@@ -134,10 +157,19 @@ type ReadWhat string
 
 // What can be read at the servers, with an operator's signature.
 const (
-	ReadCommands ReadWhat = "commands"
-	ReadCommand  ReadWhat = "command" // Arg: its ID
-	ReadTokens   ReadWhat = "tokens"
-	ReadRequests ReadWhat = "requests"
+	ReadCommands  ReadWhat = "commands"
+	ReadCommand   ReadWhat = "command" // Arg: its ID
+	ReadTokens    ReadWhat = "tokens"
+	ReadRequests  ReadWhat = "requests"
+	ReadDocuments ReadWhat = "documents"
+	ReadDocument  ReadWhat = "document" // Name: NAME, NAME:NUMBER, NAME:VERSIONNAME, NAME:$DEFAULT or NAME:$LATEST
+)
+
+// What can be read at a node, with an operator's signature.
+const (
+	ReadOutput ReadWhat = "output" // Arg: the command
+	ReadWhy    ReadWhat = "why"    // Arg: the command
+	ReadReport ReadWhat = "report" // Arg: the command
 )
 
 // Read is the body of a signed request to read. Servers verify it themselves, so that a host that merely passes it on
@@ -146,6 +178,7 @@ type Read struct {
 	Header auth.Header
 	What   ReadWhat
 	Arg    fleet.UUID
+	Name   string // at most 1 KiB
 }
 
 // ReadLife is how long a signed read is good for.
@@ -156,6 +189,9 @@ func OpenRead(record auth.Record, e auth.Envelope, now time.Time) (Read, error) 
 	body, op, err := auth.OpenOrder(record.Charter, e, auth.ForRequest, now, func(r Read) auth.Header { return r.Header })
 	if err != nil {
 		return body, err
+	}
+	if len(body.Name) > 1<<10 {
+		return body, fleet.Errorf(fleet.Invalid, "a name of %d bytes", len(body.Name))
 	}
 	if body.Header.Expires == 0 || body.Header.Expires-body.Header.Issued > ReadLife.Milliseconds() {
 		return body, fleet.Errorf(fleet.Invalid, "a signed read lives %s at most", ReadLife)
@@ -169,9 +205,12 @@ func OpenRead(record auth.Record, e auth.Envelope, now time.Time) (Read, error) 
 
 // Answer is what a server answers to a Read. Only the part that was asked for is set.
 type Answer struct {
-	Commands []CommandInfo
-	Tokens   []TokenInfo
-	Requests []consensus.OperatorRequest
+	Commands  []CommandInfo
+	Tokens    []TokenInfo
+	Requests  []consensus.OperatorRequest
+	Documents []DocumentInfo
+	Version   uint32 // of Text, of the one document
+	Text      []byte
 }
 
 // TokenInfo is a token without its secret, which nobody keeps.
@@ -186,8 +225,92 @@ type TokenInfo struct {
 func InfoOf(c *consensus.Command) CommandInfo {
 	return CommandInfo{
 		ID: c.ID(), Body: c.Body, Operator: c.Operator, Act: c.Act, Committed: c.Committed,
-		Cancelled: c.Cancelled, Nodes: c.Order.Nodes,
+		Cancelled: c.Cancelled, Nodes: c.Order.Nodes, Rollout: c.Rollout, Cancels: CancelledNodes(c.Cancels),
 	}
+}
+
+// CancelledNodes lists the nodes that cancels of single nodes name.
+func CancelledNodes(cancels []auth.Envelope) (out []fleet.ID) {
+	for _, e := range cancels {
+		if c, err := auth.Peek[exec.Cancel](e); err == nil {
+			out = append(out, c.Nodes...)
+		}
+	}
+	return exec.SortIDs(out)
+}
+
+// ListOf returns a committed command as a list has it, without what is large.
+func ListOf(c *consensus.Command) CommandInfo {
+	info := InfoOf(c)
+	info.Body.Run.Stdin, info.Body.Run.Script, info.Body.Run.Values = nil, nil, nil
+	info.Nodes, info.Cancels, info.Rollout.Nodes = nil, nil, nil
+	return info
+}
+
+// DocumentInfoOf returns a document with all its versions.
+func DocumentInfoOf(d *consensus.Document) DocumentInfo {
+	info := DocumentInfo{Name: d.Name, Default: d.Default, Last: d.Last, Count: uint32(len(d.Versions))}
+	for _, v := range d.Versions {
+		info.Versions = append(info.Versions, versionOf(v))
+	}
+	return info
+}
+
+// DocumentLine returns a document with its default and its newest version.
+func DocumentLine(d *consensus.Document) DocumentInfo {
+	info := DocumentInfo{Name: d.Name, Default: d.Default, Last: d.Last, Count: uint32(len(d.Versions))}
+	if v, ok := d.Version(d.Default); ok && v.Number != d.Latest().Number {
+		info.Versions = append(info.Versions, versionOf(v))
+	}
+	info.Versions = append(info.Versions, versionOf(d.Latest()))
+	return info
+}
+
+func versionOf(v consensus.Version) DocumentVersion {
+	out := DocumentVersion{Number: v.Number, VersionName: v.VersionName, Digest: v.Digest, Publisher: v.Publisher, Time: v.Time}
+	if p, err := auth.Peek[exec.Publication](v.Statement); err == nil {
+		out.Size = int64(len(p.Text))
+	}
+	return out
+}
+
+// ReadText finds the version of a document that is named as ReadDocument has it.
+func ReadText(s consensus.State, name string) (d *consensus.Document, number uint32, text []byte, err error) {
+	name, selector, _ := strings.Cut(name, ":")
+	d, ok := s.Document(name)
+	if !ok {
+		return nil, 0, nil, fleet.Errorf(fleet.NotFound, "no document %s", name).Hinted("muster doc list")
+	}
+	v, err := FindVersion(d, selector)
+	if err != nil {
+		return nil, 0, nil, err
+	}
+	p, err := auth.Peek[exec.Publication](v.Statement)
+	return d, v.Number, p.Text, err
+}
+
+// FindVersion returns the version that a selector means: a number, a version's name, $LATEST, $DEFAULT or nothing, which
+// is $DEFAULT too.
+func FindVersion(d *consensus.Document, selector string) (consensus.Version, error) {
+	v, ok := pickVersion(d, selector)
+	if !ok {
+		return v, fleet.Errorf(fleet.NotFound, "document %s has no version %s", d.Name, cmp.Or(selector, "$DEFAULT")).
+			Hinted("muster doc history %s", d.Name)
+	}
+	return v, nil
+}
+
+func pickVersion(d *consensus.Document, selector string) (consensus.Version, bool) {
+	switch selector {
+	case "", "$DEFAULT":
+		return d.Version(d.Default)
+	case "$LATEST":
+		return d.Latest(), true
+	}
+	if number, err := strconv.ParseUint(selector, 10, 32); err == nil {
+		return d.Version(uint32(number))
+	}
+	return d.Named(selector)
 }
 
 // SameAddresses warns of members online that claim one address: every Vagrant box has 10.0.2.15. Such hosts are told

@@ -90,7 +90,7 @@ func TestOpenRead(t *testing.T) {
 		{"too long a life", read(w.Operator, ReadLife+1e6), 0, fleet.Invalid},
 		{"no end", read(w.Operator, 0), 0, fleet.Invalid},
 		{"expired", read(w.Operator, ReadLife), time.Hour, fleet.Expired},
-		{"altered", alter(read(w.Operator, ReadLife)), 0, fleet.Denied},
+		{"altered", alter(read(w.Operator, ReadLife), func(r *Read) { r.What = ReadTokens }), 0, fleet.Denied},
 		{"a command's signature", w.Operator.Sign(auth.ForCommand, w.ID(), Read{Header: w.Header(ReadLife)}), 0, fleet.Denied},
 		{"nobody's", read(authSigner("nobody"), ReadLife), 0, fleet.Denied},
 	} {

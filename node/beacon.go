@@ -195,6 +195,9 @@ func (n *Node) takeBeacon(at auth.Instant, b auth.Beacon, e auth.Envelope) []Eff
 	if !slices.Equal(old.Voters, b.Voters) || !slices.Equal(old.Spares, b.Spares) {
 		n.outbox.serversChanged()
 	}
+	if b.Leader != old.Leader && !b.Leader.IsZero() {
+		n.newLeader(at)
+	}
 	n.beacon, n.envelope = b, e
 	out := []Effect{KeepBeacon{Beacon: b, Envelope: e, Clock: n.clock}}
 	out = append(out, n.warnOfFork(b)...)

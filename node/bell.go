@@ -14,6 +14,7 @@ const (
 	BellCommand BellKind = 1 // a command was committed
 	BellCancel  BellKind = 2 // a command was cancelled
 	BellRecord  BellKind = 3 // the record grew
+	BellTurn    BellKind = 4 // of a paced command: ask now for leave to start
 )
 
 // MaxBell bounds a bell with what rides along: one sealed packet's payload. Without a rider a bell has about 150 bytes.
@@ -51,7 +52,7 @@ func DecodeBell(data []byte) (Bell, error) {
 	if err := wire.Unmarshal(data, &b); err != nil {
 		return Bell{}, err
 	}
-	if len(b.Holders) > maxHolders || len(b.Rider) > 1 || b.Kind < BellCommand || b.Kind > BellRecord ||
+	if len(b.Holders) > maxHolders || len(b.Rider) > 1 || b.Kind < BellCommand || b.Kind > BellTurn ||
 		b.Statement.IsZero() != (b.Kind == BellRecord) {
 		return Bell{}, fleet.Errorf(fleet.Invalid, "malformed bell")
 	}

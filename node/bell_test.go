@@ -22,7 +22,7 @@ func TestBellBrings(t *testing.T) {
 	crossed := bell(plain, 9, true, holder)
 	crossed.Bell.Statement = idOf(facts)
 	altered := bell(plain, 9, true, holder)
-	altered.Bell.Rider = []auth.Envelope{alter(plain.Statement)}
+	altered.Bell.Rider = []auth.Envelope{alter(plain.Statement, longer)}
 	for _, c := range []struct {
 		name  string
 		bell  BellHeard
@@ -100,7 +100,7 @@ func TestLyingHolder(t *testing.T) {
 	other := w.command("tag.role=web", w.ids(3, 5), nil)
 	lies := map[string]exec.Order{
 		"another command": other,
-		"altered":         {Statement: alter(o.Statement), Nodes: o.Nodes},
+		"altered":         {Statement: alter(o.Statement, longer), Nodes: o.Nodes},
 		"other nodes":     {Statement: o.Statement, Nodes: w.ids(0, 2)},
 		"nobody's": w.commandBy(authSigner("nobody"), "tag.role=web", w.ids(3, 5), func(c *exec.Command) {
 			c.Header.ID = idOf(o)
@@ -204,7 +204,7 @@ func TestRingingOn(t *testing.T) {
 	})
 	t.Run("what is not verified is not passed on", func(t *testing.T) {
 		h := w.settled(t, 3)
-		none[Ring](t, h.step(bell(exec.Order{Statement: alter(many.Statement)}, 9, true, all[0])))
+		none[Ring](t, h.step(bell(exec.Order{Statement: alter(many.Statement, longer)}, 9, true, all[0])))
 		none[Ring](t, h.step(BellHeard{Bell{Kind: BellRecord, Act: 1 << 50, Holders: all[9:10]}}))
 	})
 	t.Run("a cancel is passed on once", func(t *testing.T) {
@@ -276,7 +276,7 @@ func TestBellOnTheWire(t *testing.T) {
 	}
 	for name, b := range map[string]Bell{
 		"kind 0":           {Statement: uuid(1)},
-		"kind 4":           {Kind: 4, Statement: uuid(1)},
+		"kind 5":           {Kind: 5, Statement: uuid(1)},
 		"three holders":    {Kind: BellCommand, Statement: uuid(1), Holders: w.ids(0, 3)},
 		"two riders":       {Kind: BellCommand, Statement: uuid(1), Rider: []auth.Envelope{{}, {}}},
 		"no statement":     {Kind: BellCommand},

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"slices"
 	"time"
 
 	"github.com/muster-fleet/muster/exec"
@@ -13,11 +14,11 @@ func (n *Node) cancelRung(at auth.Instant, b Bell) []Effect {
 	if len(b.Rider) != 1 {
 		return nil // a cancel always fits; the cursor brings it otherwise
 	}
-	cancel, worth := open[exec.Cancel](n.record, b.Rider[0], auth.ForCancel, func(c exec.Cancel) auth.Header { return c.Header })
+	cancel, worth := open(n.record, b.Rider[0], auth.ForCancel, exec.MaxCommand, func(c exec.Cancel) auth.Header { return c.Header })
 	switch {
 	case worth == unsure && len(b.Holders) > 0:
 		return n.hintedActs(at, b.Holders[0]) // the cursor brings it once more
-	case worth != genuine || cancel.Command != b.Statement:
+	case worth != genuine || cancel.Command != b.Statement || !cancel.Concerns(n.self):
 		return nil
 	}
 	x := n.orders.hint(b.Statement)
@@ -46,17 +47,48 @@ func (n *Node) takeCancel(at auth.Instant, x *order, statement auth.Envelope) ([
 	switch {
 	case fleet.KindOf(err) == fleet.Unavailable:
 		return nil, false
+	case cancel.Command == x.id && !cancel.Concerns(n.self): // for others: no refusal
+		return nil, true
 	case err != nil || cancel.Command != x.id:
-		return n.cancelRefused(x, err), true
+		return n.cancelRefused(at, x, err), true
 	}
 	x.obeyed = true
 	if x.status.Final() {
 		return nil, true
 	}
-	return append([]Effect{KillRun{Command: x.id}}, n.judge(at, x)...), true
+	out := append(n.note(at, x, exec.DecidedCancel, "cancelled by "+n.signer(statement.Key)), KillRun{Command: x.id})
+	return append(out, n.judge(at, x)...), true
 }
 
-func (n *Node) cancelRefused(x *order, err error) []Effect {
+// takeCancels obeys those of several cancels that are for this node. It is false when the record is too old to judge
+// one of them.
+func (n *Node) takeCancels(at auth.Instant, x *order, all []auth.Envelope) (out []Effect, judged bool) {
+	for _, statement := range all {
+		effects, ok := n.takeCancel(at, x, statement)
+		if !ok {
+			return nil, false
+		}
+		out = append(out, effects...)
+	}
+	return out, true
+}
+
+// meant lists those of a set for whom a cancel is.
+func meant(cancel auth.Envelope, set []fleet.ID) []fleet.ID {
+	c, err := auth.Peek[exec.Cancel](cancel)
+	if err != nil || len(c.Nodes) == 0 {
+		return set
+	}
+	var out []fleet.ID
+	for _, id := range c.Nodes {
+		if _, ok := slices.BinarySearchFunc(set, id, fleet.ID.Compare); ok {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+func (n *Node) cancelRefused(at auth.Instant, x *order, err error) []Effect {
 	if x.warned {
 		return nil
 	}
@@ -65,7 +97,8 @@ func (n *Node) cancelRefused(x *order, err error) []Effect {
 	if err != nil {
 		text = err.Error()
 	}
-	return []Effect{Warn{"a cancel of command " + x.id.String() + " was refused: " + text}}
+	out := n.note(at, x, exec.DecidedCancel, "a cancel does not count: "+text)
+	return append(out, Warn{"a cancel of command " + x.id.String() + " was refused: " + text})
 }
 
 // A node that was down, stopped or cut off may hear of an order before it hears of its cancel, which was committed long
@@ -81,16 +114,19 @@ const (
 
 // mayBeCancelled reports whether the leader is to be asked about an order before it starts.
 func (n *Node) mayBeCancelled(at auth.Instant, x *order) bool {
+	if x.direct || x.leave.until != 0 { // the leader does not know of it; or it said so with the grant
+		return false
+	}
 	late := at.Boot < n.began+lateAfter || n.Now(at).UnixMilli() > x.issued+lateAfter.Milliseconds()
 	return late && !x.uncut && at.Boot < x.since+cancelWait
 }
 
-func (n *Node) askCancel(x *order) []Effect {
+func (n *Node) askCancel(at auth.Instant, x *order) []Effect {
 	if x.asking {
 		return nil
 	}
 	x.asking = true
-	return []Effect{FetchCancel{Command: x.id}}
+	return append(n.note(at, x, exec.DecidedCancel, "asks the leader whether it was cancelled meanwhile"), FetchCancel{Command: x.id})
 }
 
 func (n *Node) cancelFetched(at auth.Instant, ev CancelFetched) []Effect {
@@ -102,12 +138,14 @@ func (n *Node) cancelFetched(at auth.Instant, ev CancelFetched) []Effect {
 	if ev.Failed {
 		return nil // asked again when it is judged again
 	}
-	if len(ev.Cancel) == 1 {
-		out, judged := n.takeCancel(at, x, ev.Cancel[0])
-		if !judged || x.obeyed {
-			return out
-		}
+	out, judged := n.takeCancels(at, x, ev.Cancel)
+	if !judged || x.obeyed {
+		return out
 	}
 	x.uncut, x.needs = true, ev.RecordLen
-	return n.judge(at, x)
+	if x.leave.cancelled && x.have && x.status == exec.Pending && !x.refusing {
+		// By somebody whose cancel does not count here. Nothing of the command starts any more all the same.
+		return append(out, n.refuse(at, x, stopped("the command was cancelled as a whole before it started here"))...)
+	}
+	return append(out, n.judge(at, x)...)
 }

@@ -179,7 +179,7 @@ func (n *Node) dueFetches(at auth.Instant) []Effect {
 	if o := &n.orders; n.missesOrders() && !o.asking && at.Boot >= o.retryAt {
 		if peer, ok := n.aServer(o.silent); ok {
 			o.asking = true
-			out = append(out, FetchOrders{From: peer, Since: o.cursor})
+			out = append(out, FetchOrders{From: peer, Since: o.cursor, Known: o.behind(o.cursor)})
 		}
 	}
 	return out

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"time"
+
 	"github.com/muster-fleet/muster/exec"
 	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/fleet"
@@ -32,6 +34,7 @@ type (
 	FetchOrders struct {
 		From  fleet.ID
 		Since uint64
+		Known []fleet.UUID // orders behind Since that are here: they need not come again, unless they were cancelled
 	}
 	// FetchCancel asks the leader, who makes sure that it is one, whether a command was cancelled. Answer: CancelFetched.
 	FetchCancel struct{ Command fleet.UUID }
@@ -55,11 +58,13 @@ type (
 		Command fleet.UUID
 		Order   exec.Order
 	}
-	// StartRun starts a run: ledger first, then the process. Answer: RunStarted, then RunEnded; or RunNotStarted. A ledger that refuses
-	// because it knows the command already answers with what it knows: RunStarted or RunEnded.
+	// StartRun starts a run: ledger first, then the process. Answer: RunStarted, then RunEnded; or RunNotStarted, or RunLate.
+	// A ledger that refuses because it knows the command already answers with what it knows: RunStarted or RunEnded.
 	StartRun struct {
-		Command exec.Command
-		Digest  fleet.ID
+		Command   exec.Command
+		Digest    fleet.ID
+		Documents [][]byte      // texts, in the order of Command.Documents
+		By        time.Duration // boot time after which the ledger must not be written any more; 0: no limit
 	}
 	// KillRun notes a cancel in the ledger and kills the run if there is one. Answer: RunEnded.
 	KillRun struct{ Command fleet.UUID }
@@ -74,6 +79,52 @@ type (
 	SendReport struct {
 		To     fleet.ID
 		Report exec.Report
+	}
+	// FetchDocuments asks a peer for publications by the digests of their texts, unless the host has them itself. Answer:
+	// DocumentsFetched, one, with those that came.
+	FetchDocuments struct {
+		From    fleet.ID
+		Command fleet.UUID
+		Digests []fleet.ID
+	}
+	// KeepDocument lets this host find a publication again, and lets peers fetch it from here. An operator signed it.
+	KeepDocument struct {
+		Digest    fleet.ID
+		Statement auth.Envelope
+	}
+	// AskGrant asks the leader for leave to start. Answer: GrantAnswered with the same Asked.
+	AskGrant struct {
+		Command fleet.UUID
+		Asked   time.Duration
+	}
+	// AnswerGrant answers GrantAsked. Before Granted is sent, the shell makes sure that this host still leads and that the
+	// newest state holds the grant; GrantedNow needs no more.
+	AnswerGrant struct {
+		Ticket  uint64
+		Command fleet.UUID
+		Node    fleet.ID
+		Answer  GrantAnswer
+	}
+	// ProposeGrants has the quorum, led from here, agree on leave to start for nodes, as indices of the frozen set. Answer:
+	// GrantsProposed.
+	ProposeGrants struct {
+		Command fleet.UUID
+		Nodes   []uint32
+	}
+	// ProposeEndings brings endings to the leader. Answer: EndingsProposed.
+	ProposeEndings struct {
+		Command fleet.UUID
+		Ends    []exec.Ending
+	}
+	// AnswerReport answers ReportAsked.
+	AnswerReport struct {
+		Ticket uint64
+		Report []exec.Report // none or one
+	}
+	// Decided is for the log that answers why this node did something about a command, or did not.
+	Decided struct {
+		Command  fleet.UUID
+		Decision exec.Decision
 	}
 	// FetchGossipKey asks a peer for the key of an epoch, known by its hash.
 	FetchGossipKey struct {
@@ -106,3 +157,11 @@ func (SendReport) effect()      {}
 func (FetchGossipKey) effect()  {}
 func (DropPeer) effect()        {}
 func (Warn) effect()            {}
+func (FetchDocuments) effect()  {}
+func (KeepDocument) effect()    {}
+func (AskGrant) effect()        {}
+func (AnswerGrant) effect()     {}
+func (ProposeGrants) effect()   {}
+func (ProposeEndings) effect()  {}
+func (AnswerReport) effect()    {}
+func (Decided) effect()         {}

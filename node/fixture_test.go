@@ -2,8 +2,8 @@ package node
 
 import (
 	"fmt"
-
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -12,6 +12,7 @@ import (
 	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/auth/authtest"
 	"github.com/muster-fleet/muster/node/fleet"
+	"github.com/muster-fleet/muster/node/fleet/wire"
 )
 
 // town is a fleet in memory with servers that agree: its first nodes are eligible.
@@ -172,7 +173,7 @@ func (h *host) step(ev Event) []Effect {
 // busy reports whether something waits.
 func (h *host) busy() bool {
 	_, lacksKey := h.node.keys.missing(h.node.record)
-	return len(h.node.orders.open) > 0 || h.node.outbox.owing() || h.node.behind() || lacksKey
+	return slices.ContainsFunc(h.node.orders.open, func(x *order) bool { return !x.leave.passed }) || h.node.outbox.owing() || h.node.behind() || lacksKey
 }
 
 // pass lets time pass, ticking as the deadline says.
@@ -264,12 +265,18 @@ func uuid(n int) (u fleet.UUID) {
 
 func authSigner(seed string) auth.Signer { return authtest.Signer(seed) }
 
-// alter changes a statement behind its signature, where it still decodes.
-func alter(e auth.Envelope) auth.Envelope {
-	e.Body = append([]byte(nil), e.Body...)
-	e.Body[len(e.Body)-1] ^= 1
+// alter changes what a statement says behind its signature; it still decodes.
+func alter[T any](e auth.Envelope, change func(*T)) auth.Envelope {
+	body, err := auth.Peek[T](e)
+	if err != nil {
+		panic(err)
+	}
+	change(&body)
+	e.Body = wire.Marshal(body)
 	return e
 }
+
+func longer(c *exec.Command) { c.Run.Timeout++ }
 
 // seq returns the Seq of a command's newest report.
 func (h *host) seq(command fleet.UUID) uint32 { return h.node.outbox.byID[command].report.Seq }

@@ -32,6 +32,8 @@ type Node struct {
 	digestAt time.Duration // next exchange of beacons, by boot time
 	acts     catching
 	orders   orders
+	library  library
+	pacing   pacing
 	outbox   outbox
 	rings    []laterRing
 	tellAt   time.Duration // when to ring the record's bell; 0: nothing to tell
@@ -53,7 +55,7 @@ func New(c Config) *Node {
 	return &Node{
 		self: c.Self, facts: c.Facts, random: rand.New(rand.NewPCG(c.Seed, 0x6d7573746572)),
 		record: c.Record, clock: c.Clock, seen: map[fleet.ID]Sighting{},
-		floorKept: c.Clock.Floor, orders: newOrders(), outbox: newOutbox(), keys: newKeyWatch(c.Keys),
+		floorKept: c.Clock.Floor, orders: newOrders(), library: newLibrary(), pacing: newPacing(), outbox: newOutbox(), keys: newKeyWatch(c.Keys),
 	}
 }
 
@@ -90,7 +92,29 @@ func (n *Node) Step(at auth.Instant, ev Event) []Effect {
 	case RunStarted:
 		out = n.runStarted(at, ev)
 	case RunNotStarted:
-		out = n.runNotStarted(ev)
+		out = n.runNotStarted(at, ev)
+	case RunLate:
+		out = n.runLate(at, ev)
+	case DocumentsFetched:
+		out = n.documentsFetched(at, ev)
+	case GrantAnswered:
+		out = n.grantAnswered(at, ev)
+	case Office:
+		out = n.officeChanged(at, ev)
+	case CommandChanged:
+		out = n.commandChanged(at, ev.Command)
+	case GrantAsked:
+		out = n.grantAsked(at, ev)
+	case GrantsProposed:
+		out = n.grantsProposed(at, ev)
+	case EndingsProposed:
+		out = n.endingsProposed(at, ev)
+	case ReportKept:
+		out = n.reportKept(at, ev)
+	case ReportAsked:
+		out = n.reportAsked(ev)
+	case DirectOrder:
+		out = n.directOrder(at, ev.Order)
 	case RefusalKept:
 		out = n.refusalKept(at, ev)
 	case RefusalLost:
@@ -117,6 +141,7 @@ func (n *Node) due(at auth.Instant) []Effect {
 	out = append(out, n.dueFetches(at)...)
 	out = append(out, n.dueOrders(at)...)
 	out = append(out, n.dueKeys(at)...)
+	out = append(out, n.duePacing(at)...)
 	return append(out, n.dueReports(at)...)
 }
 
@@ -126,8 +151,11 @@ func (n *Node) Deadline(at auth.Instant) time.Duration {
 	if n.tellAt != 0 {
 		next = min(next, n.tellAt)
 	}
-	if len(n.rings) > 0 {
-		next = min(next, n.rings[0].at) // all wait equally long, so the first is due first
+	for _, r := range n.rings {
+		next = min(next, r.at)
+	}
+	if n.pacing.wakeAt != 0 {
+		next = min(next, n.pacing.wakeAt)
 	}
 	if len(n.orders.open) > 0 {
 		next = min(next, n.orders.wakeAt)

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -43,6 +44,10 @@ type order struct {
 	expires  int64
 	since    time.Duration // boot time at which it was complete
 	judged   judgement
+	direct   bool   // it goes without the quorum
+	texts    texts  // what is awaited of its documents
+	leave    leave  // to start, of a paced command
+	noted    string // what was decided last
 }
 
 // judgement is what an order was judged by.
@@ -152,6 +157,20 @@ func (o *orders) drop(x *order) {
 	}
 }
 
+// maxKnown is how many orders a question names that need not come again.
+const maxKnown = 64
+
+// behind lists orders beyond a cursor that are here, as far as their bells said where they are: an operator signed them,
+// so that to be wrong about it costs no order, only a cancel could be missed, and a server leaves out none.
+func (o *orders) behind(cursor uint64) (out []fleet.UUID) {
+	for i := len(o.age) - 1; i >= 0 && len(out) < maxKnown; i-- {
+		if x := o.byID[o.age[i]]; x.act > cursor && (x.have || x.status.Final()) {
+			out = append(out, x.id)
+		}
+	}
+	return out
+}
+
 // settle gives an order its status. What can never change again needs no bytes.
 func (x *order) settle(s exec.Status) {
 	x.status = s
@@ -167,6 +186,9 @@ func (x *order) waits() bool {
 }
 
 func (n *Node) bellHeard(at auth.Instant, b Bell) []Effect {
+	if b.Kind == BellTurn { // may come again and again
+		return n.turnRung(at, b)
+	}
 	if !n.orders.first(b) {
 		return nil
 	}
@@ -176,24 +198,34 @@ func (n *Node) bellHeard(at auth.Instant, b Bell) []Effect {
 	case BellCancel:
 		return n.cancelRung(at, b)
 	case BellCommand:
-		return n.commandRung(at, b)
+		return n.orderRung(at, b, true)
+	case BellTurn:
 	}
 	return nil
 }
 
-func (n *Node) commandRung(at auth.Instant, b Bell) []Effect {
+// orderRung hears of an order. One whose bell is for this node alone is not passed on.
+func (n *Node) orderRung(at auth.Instant, b Bell, passOn bool) []Effect {
 	x := n.orders.hint(b.Statement)
 	if x == nil || x.have || x.status != exec.Pending {
 		return nil
 	}
-	x.rung, x.act = true, b.Act
+	x.rung, x.act = x.rung || passOn, b.Act
 	x.holders = n.addHolders(x.holders, b.Holders)
+	out := n.note(at, x, exec.DecidedBell, "heard of it by a bell"+n.byWhom(x.holders))
 	if len(b.Rider) == 1 {
 		if o, cmd, ok := n.complete(b.Rider[0], b.Statement); ok {
-			return n.takeOrder(at, x, o, cmd)
+			return append(out, n.takeOrder(at, x, o, cmd)...)
 		}
 	}
-	return n.fetchOrder(at, x)
+	return append(out, n.fetchOrder(at, x)...)
+}
+
+func (n *Node) byWhom(holders []fleet.ID) string {
+	if len(holders) == 0 {
+		return ""
+	}
+	return "; " + n.name(holders[0]) + " has it"
 }
 
 // addHolders adds nodes that can be asked, a few at most: a bell names nodes, and whoever rings it could name anybody.
@@ -223,7 +255,7 @@ func (n *Node) fetchOrder(at auth.Instant, x *order) []Effect {
 		return nil
 	}
 	n.orders.asked[x.id] = true
-	return []Effect{FetchOrder{From: from, Command: x.id}}
+	return append(n.note(at, x, exec.DecidedFetch, "asks "+n.name(from)+" for the order"), FetchOrder{From: from, Command: x.id})
 }
 
 func (n *Node) orderFetched(at auth.Instant, ev OrderFetched) []Effect {
@@ -242,7 +274,7 @@ func (n *Node) orderFetched(at auth.Instant, ev OrderFetched) []Effect {
 	case worth == genuine && cmd.Header.ID == x.id:
 		return n.takeOrder(at, x, ev.Order, cmd)
 	}
-	return nil // thrown away; the next one is asked
+	return n.note(at, x, exec.DecidedSignature, "what came from "+n.name(ev.From)+" is not what an operator signed") // the next one is asked
 }
 
 func (n *Node) ordersFetched(at auth.Instant, ev OrdersFetched) []Effect {
@@ -280,13 +312,9 @@ func (n *Node) committed(at auth.Instant, c Committed) ([]Effect, bool) {
 	}
 	x := n.orders.known(cmd.Header.ID)
 	x.act = c.Act
-	var out []Effect
-	if len(c.Cancel) == 1 { // first: what is cancelled does not start
-		effects, ok := n.takeCancel(at, x, c.Cancel[0])
-		if !ok {
-			return nil, false
-		}
-		out = effects
+	out, ok := n.takeCancels(at, x, c.Cancel) // first: what is cancelled does not start
+	if !ok {
+		return nil, false
 	}
 	return append(out, n.takeOrder(at, x, c.Order, cmd)...), true
 }
@@ -297,14 +325,19 @@ func (n *Node) orderCommitted(at auth.Instant, c Committed) []Effect {
 	if err != nil {
 		return nil
 	}
+	if !cmd.After.Command.IsZero() && len(c.Cancel) == 0 { // nobody is to have it before its turn
+		return []Effect{HoldOrder{Command: cmd.Header.ID, Order: c.Order}}
+	}
 	bell := Bell{Kind: BellCommand, Statement: cmd.Header.ID, Act: c.Act, Holders: []fleet.ID{n.self}, Rider: []auth.Envelope{c.Order.Statement}}
-	if len(c.Cancel) == 1 {
-		bell.Kind, bell.Rider = BellCancel, c.Cancel
+	whom := c.Order.Nodes
+	if len(c.Cancel) > 0 {
+		bell.Kind, bell.Rider = BellCancel, c.Cancel[:1]
+		whom = meant(c.Cancel[0], whom)
 	}
 	n.orders.first(bell)
 	out := []Effect{HoldOrder{Act: c.Act, Command: cmd.Header.ID, Order: c.Order}}
-	out = append(out, n.ring(at, bell, c.Order.Nodes)...)
-	if c.Order.Has(n.self) {
+	out = append(out, n.ring(at, bell, whom)...)
+	if contains(whom, n.self) {
 		effects, ok := n.committed(at, c)
 		if x := n.orders.hint(cmd.Header.ID); x != nil && !ok { // the loop's record is behind the replica's: a moment later
 			x.retryAt = at.Boot + retryAfter
@@ -324,15 +357,35 @@ func (n *Node) takeOrder(at auth.Instant, x *order, o exec.Order, cmd exec.Comma
 	n.orders.newest = max(n.orders.newest, x.act)
 	x.received, x.issued, x.expires = n.Now(at).UnixMilli(), cmd.Header.Issued, cmd.Header.Expires
 	x.since, x.retryAt = at.Boot, at.Boot+retryAfter
+	x.direct = cmd.Header.Mode == auth.Direct
 	if !o.Has(n.self) {
 		x.settle(exec.Refused) // not meant: nothing to run, to pass on or to report
-		return nil
+		return n.holdForOthers(x, o)
 	}
-	out := []Effect{HoldOrder{Act: x.act, Command: x.id, Order: o}}
+	out := n.note(at, x, exec.DecidedSignature, "signed by "+n.signer(o.Statement.Key))
+	out = append(out, n.note(at, x, exec.DecidedSet, "this node is one of the "+plural(len(o.Nodes), "node")+" that were signed")...)
+	out = append(out, HoldOrder{Act: x.heldAct(cmd), Command: x.id, Order: o})
 	if x.rung {
 		out = append(out, n.passOn(at, x, BellCommand, o.Statement, o.Nodes)...)
 	}
 	return append(out, n.judge(at, x)...)
+}
+
+// signer names who signed, for people.
+func (n *Node) signer(key fleet.ID) string {
+	if op, err := n.record.Charter.Standing(key, 0); err == nil {
+		return op.Name
+	}
+	return "an operator"
+}
+
+// heldAct is the place of an order as peers are told that it is here: what comes by its turn alone has none, for nobody
+// misses it.
+func (x *order) heldAct(cmd exec.Command) uint64 {
+	if !cmd.After.Command.IsZero() {
+		return 0
+	}
+	return x.act
 }
 
 // judge decides an order that is complete, and says what follows.
@@ -351,23 +404,52 @@ func (n *Node) judge(at auth.Instant, x *order) []Effect {
 		return nil
 	case x.obeyed:
 		return n.decide(at, x, exec.Verdict{Status: exec.Cancelled, Reason: "cancelled before it started"})
+	case n.waitsForGrant(at, x):
+		return n.seekGrant(at, x)
 	}
 	verdict, err := exec.Judge(x.order, n.record, self, now)
 	switch {
 	case err != nil && late:
 		return n.decide(at, x, exec.Verdict{Status: exec.DeliveryTimedOut, Reason: "it expired while this node could not catch up: " + err.Error()})
 	case err != nil: // behind: fetch the record, judge again
-		return n.catchUpFor(at, x)
+		return append(n.note(at, x, exec.DecidedTime, "waits for the record: "+err.Error()), n.catchUpFor(at, x)...)
 	case n.clock.Suspect(at) != 0 && verdict.Status == exec.Pending:
 		return n.suspect(at, x, n.clock.Suspect(at))
 	case n.mayBeWrong(at, x):
-		return nil
+		return n.note(at, x, exec.DecidedTime, "waits for a server's word on the time: "+verdict.Reason)
 	case verdict.Status == exec.Pending && n.mayBeCancelled(at, x):
-		return n.askCancel(x)
+		return n.askCancel(at, x)
 	case verdict.Status == exec.Pending && n.record.Length < x.needs && at.Boot < x.since+cancelWait:
 		return n.catchUpFor(at, x) // its operator may be none any more
+	case verdict.Status == exec.Pending:
+		return n.proceed(at, x, verdict, self)
+	case verdict.Status == exec.DeliveryTimedOut && x.texts.tries > 0:
+		verdict.Reason += ": what it runs could not be fetched"
 	}
 	return n.decide(at, x, verdict)
+}
+
+// proceed takes an order that is permitted to its start: its documents, its grant, the ledger.
+func (n *Node) proceed(at auth.Instant, x *order, v exec.Verdict, self fleet.Member) []Effect {
+	out := n.note(at, x, exec.DecidedPolicy, "permitted by "+v.Rule)
+	v, texts, more, ok := n.read(at, x, v, self)
+	out = append(out, more...)
+	if !ok {
+		return out
+	}
+	if v.Status != exec.Pending {
+		return append(out, n.decide(at, x, v)...)
+	}
+	if v.Command.Pace.Limited {
+		n.permitted(at, x, v.Command)
+		if !x.mayStart(at) {
+			return append(out, n.seekGrant(at, x)...)
+		}
+	}
+	x.judge(n.record, v)
+	x.settle(exec.InProgress)
+	out = append(out, n.note(at, x, exec.DecidedStart, "hands it to the ledger and the runner")...)
+	return append(out, StartRun{Command: v.Command, Digest: n.digestOf(x), Documents: texts, By: x.leave.until})
 }
 
 // ledgerWait is how long an order waits for a ledger that could not be written before it is tried again.
@@ -398,18 +480,19 @@ func (n *Node) catchUpFor(at auth.Instant, x *order) []Effect {
 	return n.askActs(peer)
 }
 
-// decide acts on a verdict.
+// judge notes by what an order was judged.
+func (x *order) judge(r auth.Record, v exec.Verdict) {
+	x.judged = judgement{head: r.Charter.Head(), act: r.Act, rule: v.Rule}
+}
+
+// decide acts on a verdict that says no.
 func (n *Node) decide(at auth.Instant, x *order, v exec.Verdict) []Effect {
-	x.judged = judgement{head: n.record.Charter.Head(), act: n.record.Act, rule: v.Rule}
-	switch v.Status {
-	case exec.Pending:
-		x.settle(exec.InProgress)
-		return []Effect{StartRun{Command: v.Command, Digest: n.digestOf(x)}}
-	case exec.Cancelled: // the servers keep the cancel, and the ledger if it can
+	x.judge(n.record, v)
+	if v.Status == exec.Cancelled { // the servers keep the cancel, and the ledger if it can
 		x.settle(v.Status)
-		return n.tell(at, n.blank(x, v.Status, v.Reason))
+		return append(n.note(at, x, exec.DecidedCancel, v.Reason), n.tell(at, n.blank(x, v.Status, v.Reason))...)
 	}
-	return n.refuse(x, v)
+	return n.refuse(at, x, v)
 }
 
 func (n *Node) digestOf(x *order) fleet.ID {
@@ -418,9 +501,23 @@ func (n *Node) digestOf(x *order) fleet.ID {
 
 // refuse has the ledger note that an order never runs here. Only then that is told: what a node has said is final, and
 // after a restart it would know nothing of it.
-func (n *Node) refuse(x *order, v exec.Verdict) []Effect {
+func (n *Node) refuse(at auth.Instant, x *order, v exec.Verdict) []Effect {
 	x.refusing, x.verdict = true, v
-	return []Effect{RefuseRun{Command: x.id, Digest: n.digestOf(x), As: v.Status, Reason: v.Reason}}
+	out := n.note(at, x, aboutOf(v), v.Reason)
+	return append(out, RefuseRun{Command: x.id, Digest: n.digestOf(x), As: v.Status, Reason: v.Reason})
+}
+
+// aboutOf says what a verdict that says no was about.
+func aboutOf(v exec.Verdict) string {
+	switch v.Status {
+	case exec.DeliveryTimedOut:
+		return exec.DecidedTime
+	case exec.Terminated:
+		return exec.DecidedGrant
+	case exec.Failed:
+		return exec.DecidedStart
+	}
+	return exec.DecidedPolicy
 }
 
 func (n *Node) refusalKept(at auth.Instant, ev RefusalKept) []Effect {
@@ -430,7 +527,8 @@ func (n *Node) refusalKept(at auth.Instant, ev RefusalKept) []Effect {
 	}
 	x.refusing = false
 	x.settle(x.verdict.Status)
-	return n.tell(at, n.blank(x, x.verdict.Status, x.verdict.Reason))
+	out := n.note(at, x, exec.DecidedLedger, "noted that it never runs here: "+string(x.verdict.Status))
+	return append(out, n.tell(at, n.blank(x, x.verdict.Status, x.verdict.Reason))...)
 }
 
 // refusalLost lets an order wait until the ledger can be written: then it is judged anew.
@@ -440,24 +538,22 @@ func (n *Node) refusalLost(at auth.Instant, ev RefusalLost) []Effect {
 		return nil
 	}
 	x.refusing, x.retryAt = false, at.Boot+ledgerWait
+	out := n.note(at, x, exec.DecidedLedger, "cannot be written: "+ev.Why)
 	if x.warned {
-		return nil
+		return out
 	}
 	x.warned = true
-	return n.tell(at, n.blank(x, exec.Pending, "waits: "+ev.Why))
+	return append(out, n.tell(at, n.blank(x, exec.Pending, "waits: "+ev.Why))...)
 }
 
 // runNotStarted takes back an order that this host could not start.
-func (n *Node) runNotStarted(ev RunNotStarted) []Effect {
+func (n *Node) runNotStarted(at auth.Instant, ev RunNotStarted) []Effect {
 	x := n.orders.byID[ev.Command]
 	if x == nil || !x.have || x.status != exec.InProgress {
 		return nil
 	}
-	x.settle(exec.Pending)
-	if !slices.Contains(n.orders.open, x) {
-		n.orders.open = append(n.orders.open, x)
-	}
-	return n.refuse(x, exec.Verdict{Status: exec.Failed, Reason: ev.Why})
+	n.orders.reopen(x)
+	return n.refuse(at, x, exec.Verdict{Status: cmp.Or(ev.As, exec.Failed), Reason: ev.Why})
 }
 
 // suspect keeps an order waiting while this host's clock cannot be trusted, and says so.
@@ -467,7 +563,7 @@ func (n *Node) suspect(at auth.Instant, x *order, off time.Duration) []Effect {
 	}
 	x.warned = true
 	text := "waits: this host's clock is " + off.Round(time.Second).Abs().String() + " " + aheadOrBehind(off) + " the fleet's"
-	out := n.tell(at, n.blank(x, exec.Pending, text))
+	out := append(n.note(at, x, exec.DecidedTime, text), n.tell(at, n.blank(x, exec.Pending, text))...)
 	if n.clockWarned {
 		return out
 	}
@@ -514,9 +610,13 @@ func (n *Node) dueOrders(at auth.Instant) []Effect {
 	}
 	o := &n.orders
 	o.open = slices.DeleteFunc(o.open, func(x *order) bool { return !x.waits() })
-	o.wakeAt = at.Boot + retryAfter
+	o.wakeAt = at.Boot + askAgain
 	for _, x := range o.open {
-		o.wakeAt = soonest(at, o.wakeAt, x.retryAt)
+		if x.leave.passed && x.retryAt > at.Boot { // its turn is rung; until then only this counts
+			o.wakeAt = min(o.wakeAt, x.retryAt)
+			continue
+		}
+		o.wakeAt = soonest(at, min(o.wakeAt, at.Boot+retryAfter), x.retryAt)
 	}
 	return out
 }

@@ -297,7 +297,7 @@ func (n *Node) runStarted(at auth.Instant, ev RunStarted) []Effect {
 	x.settle(exec.InProgress)
 	r := n.blank(x, exec.InProgress, "")
 	r.Started = ev.At
-	return n.tell(at, r)
+	return append(n.note(at, x, exec.DecidedStart, "it runs"), n.tell(at, r)...)
 }
 
 // ended reports whether a final report of a command is kept. It never changes.
@@ -312,8 +312,8 @@ func (n *Node) runWrote(at auth.Instant, ev RunWrote) []Effect {
 		return nil
 	}
 	r := owing.report
-	r.Stdout, r.Stderr = ev.Stdout, ev.Stderr
-	return n.tell(at, r)
+	r.Stdout, r.Stderr, r.Steps = ev.Stdout, ev.Stderr, ev.Steps
+	return append(n.noteSteps(at, x, ev.Steps), n.tell(at, r)...)
 }
 
 func (n *Node) runEnded(at auth.Instant, ev RunEnded) []Effect {
@@ -325,6 +325,7 @@ func (n *Node) runEnded(at auth.Instant, ev RunEnded) []Effect {
 	x.settle(ev.Status)
 	r := n.blank(x, ev.Status, ev.Detail)
 	r.ExitCode, r.Signal, r.Started, r.Ended = ev.ExitCode, clip(ev.Signal, exec.MaxSignal), ev.Started, ev.Ended
-	r.Stdout, r.Stderr = ev.Stdout, ev.Stderr
-	return n.tell(at, r)
+	r.Stdout, r.Stderr, r.Steps = ev.Stdout, ev.Stderr, ev.Steps
+	out := append(n.noteSteps(at, x, ev.Steps), n.note(at, x, exec.DecidedEnd, endText(ev))...)
+	return append(out, n.tell(at, r)...)
 }

@@ -18,10 +18,10 @@ const (
 	genuine                  // somebody who is or was an operator signed exactly this
 )
 
-// open verifies a statement's signature by an operator whom the record names. It says nothing about right or time.
-func open[T any](r auth.Record, e auth.Envelope, purpose auth.Purpose, header func(T) auth.Header) (T, worth) {
+// open verifies the signature of a statement of at most that many bytes by an operator whom the record names. It says nothing about right or time.
+func open[T any](r auth.Record, e auth.Envelope, purpose auth.Purpose, most int, header func(T) auth.Header) (T, worth) {
 	var none T
-	if len(e.Body) > exec.MaxCommand {
+	if len(e.Body) > most {
 		return none, forged
 	}
 	op, err := r.Charter.Standing(e.Key, 0)
@@ -40,7 +40,7 @@ func open[T any](r auth.Record, e auth.Envelope, purpose auth.Purpose, header fu
 }
 
 func openCommand(r auth.Record, e auth.Envelope) (exec.Command, worth) {
-	return open[exec.Command](r, e, auth.ForCommand, func(c exec.Command) auth.Header { return c.Header })
+	return open(r, e, auth.ForCommand, exec.MaxCommand, func(c exec.Command) auth.Header { return c.Header })
 }
 
 // weigh verifies an order as it came: signature and frozen set.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/muster-fleet/muster/exec"
 	"github.com/muster-fleet/muster/node"
+	"github.com/muster-fleet/muster/node/agent"
 	"github.com/muster-fleet/muster/node/fleet"
 	"github.com/muster-fleet/muster/testnet/check"
 )
@@ -52,9 +53,10 @@ func stdout() exec.Stream {
 }
 
 // Start runs a command at once.
-func (m *memory) Start(_ context.Context, cmd exec.Command, digest fleet.ID) error {
+func (m *memory) Start(_ context.Context, e node.StartRun) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	cmd, digest := e.Command, e.Digest
 	id, now := cmd.Header.ID, m.of.clock().Wall
 	if err := m.ledger.MayStart(id, time.UnixMilli(cmd.Header.Issued), time.UnixMilli(cmd.Header.Expires)); err != nil {
 		return err
@@ -85,6 +87,11 @@ func (m *memory) Start(_ context.Context, cmd exec.Command, digest fleet.ID) err
 
 func endOf(id fleet.UUID, at time.Time) node.RunEnded {
 	return node.RunEnded{Command: id, Status: exec.Success, Started: at.UnixMilli(), Ended: at.UnixMilli(), Stdout: stdout()}
+}
+
+// OpenOutput finds nothing: what a run writes is in its report.
+func (m *memory) OpenOutput(fleet.UUID, string) (agent.KeptOutput, error) {
+	return nil, fleet.Errorf(fleet.NotFound, "no output is kept here")
 }
 
 // Cancel keeps a command from ever starting; there is never a run to kill.

@@ -41,7 +41,7 @@ func (d desk) Quorum(ctx context.Context) node.QuorumStatus {
 	q := d.Agent.Status(ctx).Quorum
 	if d.host.replica != nil {
 		state := d.host.replica.State()
-		q.Replica = node.ReplicaStatus{Act: state.Act, Digest: state.Digest()}
+		q.Replica = node.ReplicaStatus{Act: state.Taken, Digest: state.Digest()}
 	}
 	return q
 }

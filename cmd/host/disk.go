@@ -67,3 +67,9 @@ func hintsOf(list []folder.Peer) map[fleet.ID][]netip.AddrPort {
 	}
 	return hints
 }
+
+func (d disk) PutDocument(key fleet.ID, publication auth.Envelope) error {
+	return d.folder.PutDocument(key, publication)
+}
+
+func (d disk) Document(key fleet.ID) (auth.Envelope, error) { return d.folder.Document(key) }

@@ -18,9 +18,11 @@ import (
 
 	"github.com/muster-fleet/muster/consensus"
 	"github.com/muster-fleet/muster/consensus/quorum"
+	"github.com/muster-fleet/muster/exec/outlet"
 	"github.com/muster-fleet/muster/exec/runner"
 	"github.com/muster-fleet/muster/node/agent"
 	"github.com/muster-fleet/muster/node/auth"
+	"github.com/muster-fleet/muster/node/decisions"
 	"github.com/muster-fleet/muster/node/fleet"
 	"github.com/muster-fleet/muster/node/folder"
 	"github.com/muster-fleet/muster/node/gossip"
@@ -32,9 +34,11 @@ import (
 type Options struct {
 	Dir       string
 	Version   string
-	Bind      string   // IP:PORT instead of what the folder says; empty: that
-	Advertise []string // added to what the folder says
-	Supervise []string // argv that re-executes this binary as a supervisor of runs
+	Bind      string                      // IP:PORT instead of what the folder says; empty: that
+	Advertise []string                    // added to what the folder says
+	Supervise []string                    // argv that re-executes this binary as a supervisor of runs
+	Act       []string                    // argv that re-executes this binary as one of a document's own actions; its name follows
+	Reboot    func(context.Context) error // restarts the machine for a document; nil: documents may not
 	Clock     func() auth.Instant
 	Socket    net.PacketConn // instead of binding one: tests
 	Runner    agent.Runner   // instead of real processes: tests
@@ -49,19 +53,21 @@ type Host struct {
 	ID    fleet.ID
 	Name  string
 
-	opts     Options
-	folder   *folder.Folder
-	end      *transport.Endpoint
-	gossip   *gossip.Gossip
-	quorum   *quorum.Quorum
-	replica  *agent.Replica
-	runner   *runner.Runner
-	reports  *report.Store
-	addrs    func() []netip.AddrPort // where others may reach this host now
-	founding []consensus.Entry
-	telling  sync.Mutex
-	told     uint64        // highest sequence of what gossip was told of this host
-	ready    chan struct{} // closed when the record names this host's fleet
+	opts      Options
+	folder    *folder.Folder
+	end       *transport.Endpoint
+	gossip    *gossip.Gossip
+	quorum    *quorum.Quorum
+	replica   *agent.Replica
+	runner    *runner.Runner
+	reports   *report.Store
+	decisions *decisions.Log
+	copies    *outlet.Queue
+	addrs     func() []netip.AddrPort // where others may reach this host now
+	founding  []consensus.Entry
+	telling   sync.Mutex
+	told      uint64        // highest sequence of what gossip was told of this host
+	ready     chan struct{} // closed when the record names this host's fleet
 }
 
 // Ready returns when the host can be asked: at once, or, on a fleet's first host, when the fleet is founded.
@@ -182,11 +188,15 @@ func (h *Host) makeShells(identity folder.Identity, record auth.Record) (err err
 	now := func() time.Time { return h.opts.Clock().Wall }
 	shells := agent.Shells{Peers: peers{h.end}, Runner: h.opts.Runner}
 	if shells.Runner == nil {
-		if h.runner, err = runner.Open(runner.Config{Dir: h.opts.Dir, Log: h.opts.Log, Self: h.opts.Supervise, Now: now}); err != nil {
+		if h.runner, err = runner.Open(runner.Config{
+			Dir: h.opts.Dir, Log: h.opts.Log, Self: h.opts.Supervise, Act: h.opts.Act, Reboot: h.opts.Reboot, Now: now,
+			KeepBytes: record.Settings.OutputKeep(),
+		}); err != nil {
 			return err
 		}
 		shells.Runner = runs{h.runner, h.Name, now}
 	}
+	h.makeRecords(&shells)
 	if h.serves(record) {
 		if err := h.makeReplica(&shells, now); err != nil {
 			return err
@@ -225,19 +235,19 @@ func (h *Host) serves(record auth.Record) bool {
 	if known {
 		return self.Server && self.Removed == 0 || len(h.founding) > 0
 	}
-	_, err := os.Lstat(filepath.Join(h.opts.Dir, "raft"))
+	_, err := os.Lstat(filepath.Join(h.opts.Dir, raftName))
 	return err == nil || len(h.founding) > 0
 }
 
 func (h *Host) makeReplica(shells *agent.Shells, now func() time.Time) (err error) {
-	if h.reports, err = report.Open(h.opts.Dir+"/reports", report.Options{Now: now, Log: h.opts.Log}); err != nil {
+	if h.reports, err = report.Open(filepath.Join(h.opts.Dir, reportsName), report.Options{Now: now, Log: h.opts.Log}); err != nil {
 		return err
 	}
 	shells.Reports = h.reports
 	h.replica = agent.NewReplica()
 	shells.Replica = h.replica
 	h.quorum, err = quorum.Open(quorum.Config{
-		Dir: h.opts.Dir + "/raft", Self: h.ID, Machine: shells.Replica, Streams: raftStreams{h.end}, Log: h.opts.Log,
+		Dir: filepath.Join(h.opts.Dir, raftName), Self: h.ID, Machine: shells.Replica, Streams: raftStreams{h.end}, Log: h.opts.Log,
 		Eligible: func(id fleet.ID) bool { return h.Agent.Allow(id, true) == nil }, Confirm: h.Agent.ConfirmTerm, Timeouts: h.opts.Timeouts,
 	})
 	shells.Quorum = &replicas{quorum: h.quorum, self: h.ID, now: now}
@@ -258,6 +268,7 @@ func (h *Host) trusted(identity folder.Identity) func(fleet.ID) (ed25519.PublicK
 // serve tells the transport who takes what comes in.
 func (h *Host) serve() {
 	h.end.Handle(transport.Peer, func(s *transport.Stream) { h.Agent.Serve(s) })
+	h.end.Handle(transport.Bulk, func(s *transport.Stream) { h.Agent.ServeBulk(s) })
 	h.end.Handle(transport.Join, func(s *transport.Stream) { h.Agent.ServeJoin(s) })
 	h.end.Handle(transport.Gossip, func(s *transport.Stream) { h.gossip.Stream(s, s.Peer()) })
 	for plane, bulk := range map[transport.Plane]bool{transport.Raft: false, transport.RaftBulk: true} {
@@ -289,6 +300,11 @@ func (h *Host) Run(ctx context.Context) error {
 	}
 	go keepAddrs(ctx, h.gossip, h.young(), h.addrs)
 	go h.Agent.Refetch(ctx)
+	go h.keepAsSet(ctx)
+	var copying sync.WaitGroup
+	if h.copies != nil {
+		copying.Go(func() { h.copies.Run(ctx) })
+	}
 	if len(h.founding) > 0 {
 		go h.found(ctx)
 	} else {
@@ -302,6 +318,7 @@ func (h *Host) Run(ctx context.Context) error {
 	err := h.Agent.Run(ctx)
 	h.handOver()
 	stop()
+	copying.Wait()
 	if errors.Is(err, context.Canceled) {
 		err = nil
 	}
@@ -351,6 +368,9 @@ func (h *Host) close() error {
 	}
 	if h.runner != nil {
 		h.runner.Close()
+	}
+	if h.decisions != nil {
+		all = append(all, h.decisions.Close())
 	}
 	if h.reports != nil {
 		all = append(all, h.reports.Close())

@@ -29,6 +29,15 @@ func (p peers) Open(ctx context.Context, id fleet.ID) (agent.Stream, error) {
 	return s, nil
 }
 
+// OpenBulk opens a stream for what is large, so that it delays no bell and no heartbeat.
+func (p peers) OpenBulk(ctx context.Context, id fleet.ID) (agent.Stream, error) {
+	s, err := p.end.Open(ctx, id, transport.Bulk)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
 func (p peers) Ring(to netip.AddrPort, bell []byte) {
 	_ = p.end.SendPacket(to, transport.KindBell, bell)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/muster-fleet/muster/exec"
 	"github.com/muster-fleet/muster/exec/runner"
 	"github.com/muster-fleet/muster/node"
+	"github.com/muster-fleet/muster/node/agent"
 	"github.com/muster-fleet/muster/node/fleet"
 )
 
@@ -20,16 +21,32 @@ type runs struct {
 	now    func() time.Time
 }
 
-func (r runs) Start(ctx context.Context, cmd exec.Command, digest fleet.ID) error {
-	err := r.runner.Start(ctx, runner.Spec{
-		Command: cmd.Header.ID, Digest: digest, Issued: time.UnixMilli(cmd.Header.Issued), Expires: time.UnixMilli(cmd.Header.Expires),
-		Argv: cmd.Run.Argv, Script: cmd.Run.Script, Env: append([]string{"MUSTER_NODE=" + r.name}, cmd.Run.Env...), Dir: cmd.Run.Dir, User: cmd.Run.User,
+func (r runs) Start(ctx context.Context, e node.StartRun) error {
+	cmd := e.Command
+	plan, err := planOf(cmd, e.Documents)
+	if err != nil {
+		return err
+	}
+	err = r.runner.Start(ctx, runner.Spec{
+		Command: cmd.Header.ID, Digest: e.Digest, Issued: time.UnixMilli(cmd.Header.Issued), Expires: time.UnixMilli(cmd.Header.Expires), By: e.By,
+		Plan: plan, Env: append([]string{"MUSTER_NODE=" + r.name}, cmd.Run.Env...), Dir: cmd.Run.Dir, User: cmd.Run.User,
 		Stdin: cmd.Run.Stdin, Timeout: time.Duration(cmd.Run.Timeout) * time.Millisecond,
 	})
-	if runner.Crossed(err) {
+	switch {
+	case runner.Crossed(err):
 		return nil // it may have started: an Ended event says what became of it
+	case runner.Late(err):
+		return agent.TooLate{}
 	}
 	return err
+}
+
+func (r runs) OpenOutput(command fleet.UUID, stream string) (agent.KeptOutput, error) {
+	out, err := r.runner.OpenOutput(command, runner.Stream(stream))
+	if err != nil {
+		return nil, err // and no typed nil
+	}
+	return out, nil
 }
 
 func (r runs) Cancel(command fleet.UUID) error { return r.runner.Cancel(command) }
@@ -47,6 +64,7 @@ func (r runs) Recall(post func(node.Event)) {
 	for _, s := range r.runner.Ledger().Since(r.now().Add(-recallWindow)) {
 		switch result, ended := runner.ResultOf(s); {
 		case ended:
+			result.Steps = r.runner.Steps(s.Command)
 			post(r.ended(s.Command, result))
 		case s.Started != nil:
 			post(node.RunStarted{Command: s.Command, At: s.Started.Time.UnixMilli()})
@@ -69,6 +87,7 @@ func (r runs) follow(post func(node.Event)) {
 				Command: ev.Command,
 				Stdout:  r.stream(ev.Command, runner.Stdout, exec.OutputSum{Size: ev.StdoutSize, Kept: ev.StdoutSize}),
 				Stderr:  r.stream(ev.Command, runner.Stderr, exec.OutputSum{Size: ev.StderrSize, Kept: ev.StderrSize}),
+				Steps:   ev.Steps,
 			})
 		case runner.Ended:
 			post(r.ended(ev.Command, ev.Result))
@@ -81,6 +100,7 @@ func (r runs) ended(command fleet.UUID, result runner.Result) node.RunEnded {
 		Command: command, Status: result.Status, ExitCode: result.ExitCode, Detail: result.Detail,
 		Started: milli(result.Started), Ended: milli(result.Ended),
 		Stdout: r.stream(command, runner.Stdout, result.Stdout), Stderr: r.stream(command, runner.Stderr, result.Stderr),
+		Steps: result.Steps,
 	}
 	if result.Signal != 0 {
 		out.Signal = unix.SignalName(syscall.Signal(result.Signal))

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/muster-fleet/muster/cmd/host"
+	"github.com/muster-fleet/muster/exec/runner"
 	"github.com/muster-fleet/muster/node/api"
 	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/fleet"
@@ -145,7 +146,7 @@ func (a *app) runAgent(ctx context.Context, bind string, advertise []string, log
 	}
 	h, err := host.Start(host.Options{
 		Dir: a.dataDir(), Version: version(), Bind: bind, Advertise: advertise, Clock: a.clock(), Log: log,
-		Supervise: []string{"/proc/self/exe", superviseWord},
+		Supervise: []string{"/proc/self/exe", superviseWord}, Act: []string{"/proc/self/exe", actWord}, Reboot: runner.RebootHost,
 	})
 	if err != nil {
 		return errors.Join(err, l.Close())

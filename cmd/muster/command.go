@@ -17,7 +17,7 @@ import (
 
 func newCommandCommand(a *app) *cobra.Command {
 	return newNoun("command", "What was run, and what came of it",
-		newCommandListCommand(a), newCommandShowCommand(a), newCommandWatchCommand(a), newCommandCancelCommand(a))
+		newCommandListCommand(a), newCommandShowCommand(a), newCommandWatchCommand(a), newCommandCancelCommand(a), newCommandRerunCommand(a))
 }
 
 func newCommandListCommand(a *app) *cobra.Command {
@@ -51,7 +51,8 @@ func commandListing(now time.Time) listing[shape.Command] {
 			{head: "NODES", cell: func(c shape.Command) string { return fmt.Sprint(c.Count) }},
 			{head: "TARGET", cell: func(c shape.Command) string { return cut(c.Target, 40) }},
 			{head: "STATE", wide: true, cell: commandState(now)},
-			{head: "COMMAND", cell: func(c shape.Command) string { return cut(oneLine(c.Run.Run().Text()), 60) }},
+			{head: "COMMAND", cell: func(c shape.Command) string { return cut(oneLine(c.Command().Body.Text()), 60) }},
+			{head: "COMMENT", wide: true, cell: commandComment},
 		},
 		name: func(c shape.Command) string { return c.ID.String() },
 		none: "no commands",
@@ -63,11 +64,24 @@ func commandState(now time.Time) func(shape.Command) string {
 		switch {
 		case !c.Cancelled.IsZero():
 			return "cancelled"
+		case c.Rollout != nil && c.Rollout.Stopped != "":
+			return "stopped (" + c.Rollout.Stopped + ")"
 		case now.After(c.Expires):
 			return "expired"
 		}
 		return "open"
 	}
+}
+
+// commandComment says what a command is for: its own words, or what it belongs to.
+func commandComment(c shape.Command) string {
+	switch {
+	case c.After != nil && c.After.Wave > 0:
+		return fmt.Sprintf("gate of %s, behind wave %d", c.After.Command, c.After.Wave)
+	case c.After != nil:
+		return fmt.Sprintf("on stop of %s", c.After.Command)
+	}
+	return cut(oneLine(c.Comment), 60)
 }
 
 // sighted reads a command by its ID or the beginning of it.
@@ -76,24 +90,12 @@ func (a *app) sighted(ctx context.Context, text string) (*pen, *sight, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	id, err := p.commandID(ctx, text)
-	if err != nil {
-		return nil, nil, err
-	}
-	answer, err := p.read(ctx, node.ReadCommand, id)
-	if err == nil && len(answer.Commands) != 1 {
-		err = fleet.Errorf(fleet.NotFound, "no command %s", id).Hinted("muster command list")
-	}
-	if err != nil {
-		return nil, nil, err
-	}
 	all, err := callRoll(ctx, p.client)
 	if err != nil {
 		return nil, nil, err
 	}
-	info := answer.Commands[0]
-	s := newSight(id, info.Nodes, time.UnixMilli(info.Body.Header.Expires), all)
-	return p, s, nil
+	s, err := p.sight(ctx, all, text)
+	return p, s, err
 }
 
 func (p *pen) commandID(ctx context.Context, text string) (fleet.UUID, error) {
@@ -113,53 +115,6 @@ func (p *pen) commandID(ctx context.Context, text string) (fleet.UUID, error) {
 
 const oneCommand = "one command's ID, or the beginning of it"
 
-func newCommandShowCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use: "show ID", Short: "Show a command, and what it came to on every node", Args: exactly(1, oneCommand),
-		Example: `  muster command show 0195
-  muster command show 0195 -o json`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			p, s, err := a.sighted(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			if err := a.look(cmd.Context(), p, s); err != nil {
-				return err
-			}
-			return a.showCommand(p, s)
-		},
-	}
-}
-
-func (a *app) showCommand(p *pen, s *sight) error {
-	outcomes := s.outcomes(p.now())
-	if !a.forPeople() {
-		view := a.newProgress(s)
-		view.show(outcomes, exec.Count(outcomes))
-		view.clear()
-		return a.showResult(s, outcomes, time.Time{})
-	}
-	c := shape.OfCommand(*s.info)
-	err := a.showOne(nil, "", []fact{
-		{"command", c.ID.String()}, {"runs", c.Run.Run().Text()}, {"as", c.Run.User}, {"in", c.Run.Dir},
-		{"by", c.Operator}, {"target", c.Target}, {"nodes", fmt.Sprint(c.Count)}, {"committed", when(c.Committed)},
-		{"expires", when(c.Expires)}, {"cancelled", strings.TrimPrefix(when(c.Cancelled), "-")}, {"act", fmt.Sprint(c.Act)},
-	})
-	if err != nil {
-		return err
-	}
-	fmt.Fprintln(a.stdout)
-	var rows []nodeResult
-	for _, o := range sortedByName(outcomes, s.roll.name) {
-		rows = append(rows, resultOf(o, s.roll.name))
-	}
-	nodeResults().table(a, rows)
-	fmt.Fprintln(a.stdout)
-	a.printGroups(exec.Fold(outcomes, s.roll.name))
-	a.say("%s", tallyLine(exec.Count(outcomes)))
-	return nil
-}
-
 func sortedByName(outcomes []exec.Outcome, name func(fleet.ID) string) []exec.Outcome {
 	sorted := slices.Clone(outcomes)
 	slices.SortFunc(sorted, func(a, b exec.Outcome) int { return strings.Compare(name(a.Node), name(b.Node)) })
@@ -167,48 +122,85 @@ func sortedByName(outcomes []exec.Outcome, name func(fleet.ID) string) []exec.Ou
 }
 
 func newCommandWatchCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var how showing
+	cmd := &cobra.Command{
 		Use: "watch ID", Short: "Follow a command until its nodes have ended", Args: exactly(1, oneCommand),
-		Long:    "Follow a command until all its nodes that can be reached have ended. It exits as muster run does.",
-		Example: `  muster command watch 0195`,
+		Long: "Follow a command until all its nodes that can be reached have ended. It exits as muster run does.",
+		Example: `  muster command watch 0195
+  muster command watch 0195 --diff`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := how.check(false); err != nil {
+				return err
+			}
 			p, s, err := a.sighted(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			return a.followToEnd(cmd.Context(), p, s)
+			return a.followToEnd(cmd.Context(), p, s, how)
 		},
 	}
+	how.flags(cmd)
+	return cmd
 }
 
 func newCommandCancelCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use: "cancel ID", Short: "Stop a command everywhere", Args: exactly(1, oneCommand),
-		Long:    "Stop a command everywhere: nodes that have not started never will, and where it runs everything it started is killed.",
-		Example: `  muster command cancel 0195`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx := cmd.Context()
-			p, err := a.takePen(ctx)
-			if err != nil {
-				return err
-			}
-			id, err := p.commandID(ctx, args[0])
-			if err != nil {
-				return err
-			}
-			answer, err := p.read(ctx, node.ReadCommand, id)
-			if err == nil && len(answer.Commands) != 1 {
-				err = fleet.Errorf(fleet.NotFound, "no command %s", id).Hinted("muster command list")
-			}
-			if err != nil {
-				return err
-			}
-			if err := p.cancel(ctx, id, cancelLife(&answer.Commands[0])); err != nil {
-				return err
-			}
-			return a.showOne(struct {
-				ID fleet.UUID `json:"id"`
-			}{id}, id.String(), []fact{{"cancelled", id.String()}, {"see", "muster command watch " + id.String()}})
-		},
+	var nodes []string
+	cmd := &cobra.Command{
+		Use: "cancel ID", Short: "Stop a command everywhere, or on some nodes", Args: exactly(1, oneCommand),
+		Long: `Stop a command everywhere: nodes that have not started never will, and where it runs everything it started is killed.
+With --node only there; the others go on.`,
+		Example: `  muster command cancel 0195
+  muster command cancel 0195 --node web07 --node web08`,
+		RunE: func(cmd *cobra.Command, args []string) error { return a.cancelCommand(cmd.Context(), args[0], nodes) },
 	}
+	cmd.Flags().StringArrayVar(&nodes, "node", nil, "only on this node; may be repeated")
+	a.completeNodeFlag(cmd, "node")
+	return cmd
+}
+
+func (a *app) cancelCommand(ctx context.Context, text string, nodes []string) error {
+	p, err := a.takePen(ctx)
+	if err != nil {
+		return err
+	}
+	id, err := p.commandID(ctx, text)
+	if err != nil {
+		return err
+	}
+	info, err := p.command(ctx, id)
+	if err != nil {
+		return err
+	}
+	all, err := callRoll(ctx, p.client)
+	if err != nil {
+		return err
+	}
+	ids, names, err := nodesOf(all, info, nodes)
+	if err != nil {
+		return err
+	}
+	if err := p.cancelNodes(ctx, id, ids, cancelLife(&info)); err != nil {
+		return err
+	}
+	return a.showOne(struct {
+		ID    fleet.UUID `json:"id"`
+		Nodes []string   `json:"nodes,omitempty"` // missing: all
+	}{id, names}, id.String(), []fact{
+		{"cancelled", id.String()}, {"on", fleet.FoldNames(names)}, {"see", "muster command watch " + id.String()},
+	})
+}
+
+// nodesOf finds nodes by name or ID; each must be one that the command is for.
+func nodesOf(all roll, info node.CommandInfo, texts []string) (ids []fleet.ID, names []string, err error) {
+	for _, text := range texts {
+		n, err := all.find(text)
+		if err != nil {
+			return nil, nil, err
+		}
+		if !(exec.Order{Nodes: info.Nodes}).Has(n.ID) {
+			return nil, nil, fleet.Errorf(fleet.NotFound, "command %s is not for %s", info.ID, n.Name).Hinted("muster command show %s", info.ID)
+		}
+		ids, names = append(ids, n.ID), append(names, n.Name)
+	}
+	return ids, names, nil
 }

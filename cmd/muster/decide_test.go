@@ -207,15 +207,15 @@ func TestSight(t *testing.T) {
 	if got := look(); got.Unreachable != 1 || !got.Settled() || got.ExitCode() != exec.ExitUnknown {
 		t.Errorf("%+v", got)
 	}
-	if s.mayBeAll(look()) {
+	if s.mayBeAll(s.outcomes(now), look(), true) {
 		t.Error("it is all before any server has told")
 	}
 	s.take(node.Update{Info: &node.CommandInfo{ID: command, Nodes: ids, Body: exec.Command{Header: auth.Header{Expires: now.UnixMilli() + 1}}}})
-	if !s.mayBeAll(look()) || s.heardAll(look()) {
+	if !s.mayBeAll(s.outcomes(now), look(), true) || s.mayBeAll(s.outcomes(now), look(), false) || s.heardAll(s.outcomes(now), look()) {
 		t.Error("a lost node's last word may be on its way")
 	}
 	s.take(report(1, 2, exec.Success))
-	if !s.heardAll(look()) || look().ExitCode() != exec.ExitOK {
+	if !s.heardAll(s.outcomes(now), look()) || look().ExitCode() != exec.ExitOK {
 		t.Errorf("%+v", look())
 	}
 }

@@ -105,6 +105,7 @@ func (s *stage) play(ctx context.Context, nodes int) error {
 	for _, step := range []func() error{
 		func() error { return s.gather(ctx, nodes) },
 		func() error { return s.work(ctx) },
+		func() error { return s.stop(ctx) },
 		func() error { return s.loseLeader(ctx) },
 	} {
 		if err := step(); err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/muster-fleet/muster/consensus"
@@ -27,7 +28,7 @@ const (
 var errEnough = errors.New("enough")
 
 // followToEnd shows a command's news until all nodes that can be reached have ended, and then what came of it.
-func (a *app) followToEnd(ctx context.Context, p *pen, s *sight) error {
+func (a *app) followToEnd(ctx context.Context, p *pen, s *sight, how showing) error {
 	view := a.newProgress(s)
 	err := a.follow(ctx, p, s, view)
 	view.clear()
@@ -35,10 +36,15 @@ func (a *app) followToEnd(ctx context.Context, p *pen, s *sight) error {
 		return err
 	}
 	outcomes := s.outcomes(p.now())
-	if err := a.showResult(s, outcomes, view.began); err != nil {
+	if err := a.showResult(s, outcomes, how, view.began); err != nil {
 		return err
 	}
-	if code := exec.Count(outcomes).ExitCode(); code != exec.ExitOK {
+	if how.outputDir != "" {
+		if err := a.keepOutputs(ctx, p, s, outcomes, how.outputDir); err != nil {
+			return err
+		}
+	}
+	if code := s.count(outcomes).ExitCode(); code != exec.ExitOK {
 		return exitCode(code)
 	}
 	return nil
@@ -51,7 +57,11 @@ func (a *app) follow(ctx context.Context, p *pen, s *sight, view *progress) erro
 	news, broken, rolls, trouble := make(chan node.Update), make(chan error, 1), make(chan roll), make(chan error, 1)
 	interrupts, giveBack := a.interrupts()
 	defer giveBack()
-	go func() { broken <- p.watch(ctx, s.id, news, trouble) }()
+	if s.direct {
+		go p.askNodes(ctx, s.id, slices.Clone(s.nodes), news)
+	} else {
+		go func() { broken <- p.watch(ctx, s.id, news, trouble) }()
+	}
 	go pollRoll(ctx, p, rolls)
 	quiet := time.NewTimer(quietTime)
 	defer quiet.Stop()
@@ -80,9 +90,14 @@ func (a *app) follow(ctx context.Context, p *pen, s *sight, view *progress) erro
 			return ctx.Err()
 		}
 		outcomes := s.outcomes(p.now())
-		tally := exec.Count(outcomes)
+		tally := s.count(outcomes)
 		view.show(outcomes, tally)
-		if s.heardAll(tally) || ((silent || s.synced) && s.mayBeAll(tally)) {
+		if s.heardAll(outcomes, tally) || s.mayBeAll(outcomes, tally, silent) {
+			return nil
+		}
+		if lost := s.stalled(outcomes); silent && len(lost) > 0 {
+			view.clear()
+			a.say("--strict: nothing more is started until it is known what became of %s", s.names(lost))
 			return nil
 		}
 	}
@@ -119,7 +134,12 @@ func cancelLife(info *node.CommandInfo) time.Duration {
 }
 
 func (p *pen) cancel(ctx context.Context, id fleet.UUID, life time.Duration) error {
-	statement := p.sign(auth.ForCancel, exec.Cancel{Header: p.header(life), Command: id})
+	return p.cancelNodes(ctx, id, nil, life)
+}
+
+// cancelNodes cancels a command on some nodes; none: on all.
+func (p *pen) cancelNodes(ctx context.Context, id fleet.UUID, nodes []fleet.ID, life time.Duration) error {
+	statement := p.sign(auth.ForCancel, exec.Cancel{Header: p.header(life), Command: id, Nodes: exec.SortIDs(nodes)})
 	_, err := propose(ctx, p.client, consensus.PutCancel{Statement: statement})
 	return err
 }
@@ -202,7 +222,7 @@ func (a *app) look(ctx context.Context, p *pen, s *sight) error {
 	defer quiet.Stop()
 	err := p.client.Watch(ctx, p.request(node.ReadCommand, s.id), func(u node.Update) error {
 		s.take(u)
-		if s.synced || s.heardAll(exec.Count(s.outcomes(p.now()))) {
+		if outcomes := s.outcomes(p.now()); s.synced || s.heardAll(outcomes, s.count(outcomes)) {
 			return errEnough
 		}
 		quiet.Reset(quietTime)

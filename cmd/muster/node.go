@@ -22,8 +22,9 @@ func newNodeCommand(a *app) *cobra.Command {
 
 // roll is the fleet's nodes with what one needs to sign about them.
 type roll struct {
-	view  fleet.View
-	nodes map[fleet.ID]api.Node
+	view   fleet.View
+	nodes  map[fleet.ID]api.Node
+	groups map[string]string // saved targets by name; nil where nobody asked
 }
 
 func callRoll(ctx context.Context, c *api.Client) (roll, error) {
@@ -32,6 +33,30 @@ func callRoll(ctx context.Context, c *api.Client) (roll, error) {
 		return roll{}, err
 	}
 	return newRoll(nodes), nil
+}
+
+// callRollWithGroups is callRoll for whoever reads a target.
+func callRollWithGroups(ctx context.Context, c *api.Client) (roll, error) {
+	all, err := callRoll(ctx, c)
+	if err != nil {
+		return all, err
+	}
+	groups, err := c.Groups(ctx)
+	all.groups = map[string]string{}
+	for _, g := range groups {
+		all.groups[g.Name] = g.Target
+	}
+	return all, err
+}
+
+// group returns a saved group's target.
+func (r roll) group(name string) (fleet.Target, bool) {
+	text, ok := r.groups[name]
+	if !ok {
+		return fleet.Target{}, false
+	}
+	target, err := fleet.ParseTarget(text)
+	return target, err == nil
 }
 
 func newRoll(nodes []api.Node) roll {
@@ -67,7 +92,7 @@ func newNodeListCommand(a *app) *cobra.Command {
 		Example: `  muster node list
   muster node list --target 'tag.role=web and not web13' -o name`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			all, err := callRoll(cmd.Context(), a.client())
+			all, err := callRollWithGroups(cmd.Context(), a.client())
 			if err != nil {
 				return err
 			}

@@ -84,6 +84,11 @@ func (p *pen) request(what node.ReadWhat, arg fleet.UUID) auth.Envelope {
 	return p.sign(auth.ForRequest, node.Read{Header: p.header(node.ReadLife), What: what, Arg: arg})
 }
 
+// readNamed reads what has a name rather than an ID.
+func (p *pen) readNamed(ctx context.Context, what node.ReadWhat, name string) (node.Answer, error) {
+	return p.client.Read(ctx, p.sign(auth.ForRequest, node.Read{Header: p.header(node.ReadLife), What: what, Name: name}))
+}
+
 func (p *pen) read(ctx context.Context, what node.ReadWhat, arg fleet.UUID) (node.Answer, error) {
 	return p.client.Read(ctx, p.request(what, arg))
 }

@@ -11,21 +11,19 @@ import (
 	"github.com/muster-fleet/muster/node/fleet"
 )
 
-// The forms of an answer. YAML is not among them: every YAML reader takes the JSON.
+// The forms of an answer. JSON and YAML have the same names.
 const (
 	asTable = "table"
 	asWide  = "wide"
 	asJSON  = "json"
 	asLines = "jsonl"
+	asYAML  = "yaml"
 	asNames = "name"
 )
 
-func forms() []string { return []string{asTable, asWide, asJSON, asLines, asNames} }
+func forms() []string { return []string{asTable, asWide, asJSON, asLines, asYAML, asNames} }
 
 func checkForm(form string) error {
-	if form == "yaml" {
-		return fleet.Errorf(fleet.Invalid, "-o yaml is not there").Hinted("-o json: whatever reads YAML reads it")
-	}
 	if !slices.Contains(forms(), form) {
 		return fleet.Errorf(fleet.Invalid, "-o %s: the forms are %s", form, strings.Join(forms(), ", "))
 	}
@@ -53,11 +51,11 @@ type listing[T any] struct {
 // show prints items in the form that was asked for.
 func (l listing[T]) show(a *app, items []T) error {
 	switch a.flags.output {
-	case asJSON:
+	case asJSON, asYAML:
 		if items == nil {
 			items = []T{}
 		}
-		return a.printJSON(items)
+		return a.printData(items)
 	case asLines:
 		for _, item := range items {
 			if err := a.printLine(item); err != nil {
@@ -135,8 +133,8 @@ type fact struct{ name, text string }
 // showOne prints one thing: data as v, its name, or facts for people. Facts without text are left out.
 func (a *app) showOne(v any, name string, facts []fact) error {
 	switch a.flags.output {
-	case asJSON:
-		return a.printJSON(v)
+	case asJSON, asYAML:
+		return a.printData(v)
 	case asLines:
 		return a.printLine(v)
 	case asNames:
@@ -155,7 +153,15 @@ func (a *app) showOne(v any, name string, facts []fact) error {
 	return nil
 }
 
-func (a *app) printJSON(v any) error {
+// printData prints v as JSON, or as YAML where that was asked for.
+func (a *app) printData(v any) error {
+	if a.flags.output == asYAML {
+		out, err := yamlOf(v)
+		if err == nil {
+			_, err = a.stdout.Write(out)
+		}
+		return err
+	}
 	enc := json.NewEncoder(a.stdout)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")

@@ -23,6 +23,9 @@ type progress struct {
 	drawn  bool
 	said   map[fleet.ID]exec.Status
 	failed int
+
+	wave    uint32 // what was said of the rollout
+	stopped string
 }
 
 func (a *app) newProgress(s *sight) *progress {
@@ -30,8 +33,9 @@ func (a *app) newProgress(s *sight) *progress {
 }
 
 func (v *progress) show(outcomes []exec.Outcome, t exec.Tally) {
+	v.stages()
 	for _, o := range outcomes {
-		if o.Status == exec.Pending && o.Report.Detail != "" && v.said[o.Node] == "" && v.a.forPeople() {
+		if o.Status == exec.Pending && o.Report.Detail != "" && o.Report.Detail != exec.WaitsForTurn && v.said[o.Node] == "" && v.a.forPeople() {
 			v.said[o.Node] = exec.Pending
 			v.clear()
 			fmt.Fprintln(v.a.stderr, cut(oneLine(v.s.roll.name(o.Node)+": "+o.Report.Detail), 200)) // why it waits
@@ -104,20 +108,75 @@ func cut(text string, most int) string {
 	return string([]rune(text)[:most-1]) + "…"
 }
 
+// stages says when a wave begins, and when the rollout is stopped.
+func (v *progress) stages() {
+	p, r := v.s.pace(), v.s.rollout()
+	if r.Wave != v.wave || r.Stopped != v.stopped {
+		if v.a.flags.output == asLines {
+			_ = v.a.printLine(rolloutLine{"rollout", r.Wave + 1, len(p.Waves), r.Granted, r.Failed, r.Stopped})
+		}
+		for w := v.wave + 1; w <= r.Wave && int(w) < len(p.Waves) && v.a.forPeople(); w++ {
+			v.clear()
+			v.a.say("wave %d of %d begins: %s", w+1, len(p.Waves), count(int(p.Waves[w])-int(p.Waves[w-1]), "node"))
+		}
+		v.wave, v.stopped = r.Wave, r.Stopped
+	}
+}
+
 // draw draws the line that counts.
 func (v *progress) draw(t exec.Tally) {
-	parts := []string{fmt.Sprintf("%d of %d ok", t.Success, t.Targets)}
-	for _, p := range []struct {
-		n    int
-		word string
-	}{{t.Failed, "failed"}, {t.Refused, "refused"}, {t.Running, "running"}, {t.Pending, "pending"}, {t.Unknown, "unknown"}, {t.Unreachable, "unreachable"}} {
-		if p.n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.word))
-		}
-	}
-	line := fmt.Sprintf("%s  %s", span(time.Since(v.began).Truncate(100*time.Millisecond)), strings.Join(parts, ", "))
+	line := progressLine(t, v.s.pace(), v.s.rollout(), time.Since(v.began))
 	fmt.Fprint(v.a.stderr, "\r\x1b[K"+cut(line, width(v.a.stderr)-1))
 	v.drawn = true
+}
+
+// progressLine says in one line how far a command has come: the wave, nodes by what became of them, how many failures are
+// still borne, how fast it goes, and how long it may take.
+func progressLine(t exec.Tally, p exec.Pace, r exec.Rollout, took time.Duration) string {
+	parts := []string{span(took.Truncate(100*time.Millisecond)) + " "}
+	if len(p.Waves) > 1 {
+		parts[0] += fmt.Sprintf(" wave %d of %d, ", r.Wave+1, len(p.Waves))
+	} else {
+		parts[0] += " "
+	}
+	parts[0] += fmt.Sprintf("%d of %d ok", t.Success, t.Targets)
+	waiting := "pending"
+	if p.Limited {
+		waiting = "waiting"
+	}
+	for _, n := range []struct {
+		n    int
+		word string
+	}{
+		{t.Failed, "failed"}, {t.Refused, "refused"}, {t.Running, "running"}, {t.Pending, waiting}, {t.Terminated, "never started"},
+		{t.Unknown, "unknown"}, {t.Unreachable, "unreachable"},
+	} {
+		if n.n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n.n, n.word))
+		}
+	}
+	if p.Limited && r.Stopped == "" {
+		parts = append(parts, fmt.Sprintf("%d of %s left", p.Errors-min(p.Errors, r.Failed), count(int(p.Errors), "error")))
+	}
+	if r.Stopped != "" {
+		parts = append(parts, "stopped")
+	}
+	return strings.Join(append(parts, speed(t, took)...), ", ")
+}
+
+// speed says how many nodes end in a second or a minute, and when the last will have.
+func speed(t exec.Tally, took time.Duration) []string {
+	done := t.Success + t.Failed + t.Refused
+	left := t.Running + t.Pending
+	if done == 0 || left == 0 || took < time.Second {
+		return nil
+	}
+	each := took / time.Duration(done)
+	rate := fmt.Sprintf("%.3g/s", float64(time.Second)/float64(each))
+	if each > 2*time.Second {
+		rate = fmt.Sprintf("%.3g/min", float64(time.Minute)/float64(each))
+	}
+	return []string{rate, "about " + span((each * time.Duration(left)).Round(time.Second)) + " left"}
 }
 
 // clear takes the line away, so that something else can be said.

@@ -20,7 +20,8 @@ type result struct {
 	ID      fleet.UUID    `json:"id"`
 	Command shape.Command `json:"command"`
 	Tally   tally         `json:"tally"`
-	Exit    int           `json:"exit"` // what muster run exits with
+	Stopped string        `json:"stopped,omitempty"` // errors, gate or cancelled: no more nodes were started
+	Exit    int           `json:"exit"`              // what muster run exits with
 	Nodes   []nodeResult  `json:"nodes"`
 }
 
@@ -33,22 +34,26 @@ type tally struct {
 	Unreachable int `json:"unreachable"`
 	Refused     int `json:"refused"`
 	Unknown     int `json:"unknown"`
+	Terminated  int `json:"terminated"` // never started: it was stopped before
 }
 
 // nodeResult is what a command came to on one node. Output is text when it is UTF-8, else base64.
 type nodeResult struct {
-	ID        fleet.ID    `json:"id"`
-	Name      string      `json:"name"`
-	Status    exec.Status `json:"status"`
-	Reachable bool        `json:"reachable"`
-	ExitCode  *int        `json:"exit_code"` // null: it did not exit, or nobody knows
-	Signal    string      `json:"signal,omitempty"`
-	Detail    string      `json:"detail,omitempty"`
-	Rule      string      `json:"rule,omitempty"`
-	Started   time.Time   `json:"started,omitzero"`
-	Ended     time.Time   `json:"ended,omitzero"`
-	Stdout    output      `json:"stdout"`
-	Stderr    output      `json:"stderr"`
+	ID        fleet.ID     `json:"id"`
+	Name      string       `json:"name"`
+	Status    exec.Status  `json:"status"`
+	SSM       string       `json:"ssm_status"` // in Systems Manager's words
+	Details   string       `json:"status_details"`
+	Reachable bool         `json:"reachable"`
+	ExitCode  *int         `json:"exit_code"` // null: it did not exit, or nobody knows
+	Signal    string       `json:"signal,omitempty"`
+	Detail    string       `json:"detail,omitempty"`
+	Rule      string       `json:"rule,omitempty"`
+	Started   time.Time    `json:"started,omitzero"`
+	Ended     time.Time    `json:"ended,omitzero"`
+	Stdout    output       `json:"stdout"`
+	Stderr    output       `json:"stderr"`
+	Steps     []shape.Step `json:"steps,omitempty"` // of a document
 }
 
 // output is one stream. When it was too long for a report, Omitted bytes are missing between Text and Tail.
@@ -67,10 +72,21 @@ type nodeLine struct {
 }
 
 type endLine struct {
-	Event string     `json:"event"`
-	ID    fleet.UUID `json:"id"`
-	Tally tally      `json:"tally"`
-	Exit  int        `json:"exit"`
+	Event   string     `json:"event"`
+	ID      fleet.UUID `json:"id"`
+	Tally   tally      `json:"tally"`
+	Stopped string     `json:"stopped,omitempty"`
+	Exit    int        `json:"exit"`
+}
+
+// rolloutLine is a line of -o jsonl when a wave begins or no more nodes are started.
+type rolloutLine struct {
+	Event   string `json:"event"`
+	Wave    uint32 `json:"wave"` // from 1
+	Waves   int    `json:"waves"`
+	Granted uint32 `json:"granted"`
+	Failed  uint32 `json:"failed"`
+	Stopped string `json:"stopped"`
 }
 
 func resultOf(o exec.Outcome, name func(fleet.ID) string) nodeResult {
@@ -78,6 +94,10 @@ func resultOf(o exec.Outcome, name func(fleet.ID) string) nodeResult {
 	out := nodeResult{
 		ID: o.Node, Name: name(o.Node), Status: o.Status, Reachable: o.Reachable, Signal: r.Signal, Detail: r.Detail, Rule: r.Rule,
 		Started: shape.At(r.Started), Ended: shape.At(r.Ended), Stdout: outputOf(r.Stdout), Stderr: outputOf(r.Stderr),
+	}
+	out.SSM, out.Details = shape.SSM(o.Status, o.Reachable)
+	if len(r.Steps) > 0 {
+		out.Steps = shape.OfSteps(r.Steps)
 	}
 	if exited(o.Status, r.ExitCode, r.Signal) {
 		out.ExitCode = &r.ExitCode
@@ -117,11 +137,11 @@ func wholeRunes(s exec.Stream) (head, tail []byte) {
 }
 
 // showResult prints what came of a command.
-func (a *app) showResult(s *sight, outcomes []exec.Outcome, began time.Time) error {
-	t := exec.Count(outcomes)
+func (a *app) showResult(s *sight, outcomes []exec.Outcome, how showing, began time.Time) error {
+	t := s.count(outcomes)
 	switch a.flags.output {
-	case asJSON:
-		return a.printJSON(a.resultOf(s, outcomes, t))
+	case asJSON, asYAML:
+		return a.printData(a.resultOf(s, outcomes, t))
 	case asLines:
 		for _, o := range outcomes { // whoever has not ended was not told of yet
 			if o.Status.Final() || o.Status == exec.Unknown {
@@ -131,7 +151,7 @@ func (a *app) showResult(s *sight, outcomes []exec.Outcome, began time.Time) err
 				return err
 			}
 		}
-		return a.printLine(endLine{"end", s.id, counts(t), t.ExitCode()})
+		return a.printLine(endLine{"end", s.id, counts(t), t.Stopped, t.ExitCode()})
 	case asNames:
 		_, err := fmt.Fprintln(a.stdout, s.id)
 		return err
@@ -141,27 +161,48 @@ func (a *app) showResult(s *sight, outcomes []exec.Outcome, began time.Time) err
 		}
 		fmt.Fprintln(a.stdout)
 	}
-	shortened := a.printGroups(exec.Fold(outcomes, s.roll.name))
+	shortened := a.printOutcomes(outcomes, s.roll.name, how)
 	line := tallyLine(t)
 	if !began.IsZero() {
 		line += " in " + span(time.Since(began))
 	}
 	a.say("%s", line)
-	if t.Unreachable > 0 {
+	if why := stopLine(t, s.pace()); why != "" {
+		a.say("%s", why)
+	}
+	if t.Unreachable > 0 && t.Stopped == "" {
 		a.say("whoever comes back before %s still gets it", when(s.expires))
 	}
-	if shortened || t.Success < t.Targets {
+	switch {
+	case t.Terminated > 0 && !s.direct:
+		a.say("  → muster command rerun %s --failed", s.id)
+	case shortened:
+		a.say("  → muster command show %s --node NODE --full", s.id)
+	case t.Success < t.Targets:
 		a.say("  → muster command show %s -o json", s.id)
 	}
 	return nil
 }
 
+// stopLine says why no more nodes were started, or "".
+func stopLine(t exec.Tally, p exec.Pace) string {
+	switch t.Stopped {
+	case exec.StoppedByErrors:
+		return fmt.Sprintf("stopped by the error budget: more than %s", count(int(p.Errors), "failure"))
+	case exec.StoppedByGate:
+		return "stopped by a gate that did not succeed"
+	case exec.StoppedByCancel:
+		return "cancelled"
+	}
+	return ""
+}
+
 func counts(t exec.Tally) tally {
-	return tally{t.Targets, t.Success, t.Failed, t.Running, t.Pending, t.Unreachable, t.Refused, t.Unknown}
+	return tally{t.Targets, t.Success, t.Failed, t.Running, t.Pending, t.Unreachable, t.Refused, t.Unknown, t.Terminated}
 }
 
 func (a *app) resultOf(s *sight, outcomes []exec.Outcome, t exec.Tally) result {
-	out := result{Format: shape.Format, ID: s.id, Tally: counts(t), Exit: t.ExitCode(), Nodes: []nodeResult{}}
+	out := result{Format: shape.Format, ID: s.id, Tally: counts(t), Stopped: t.Stopped, Exit: t.ExitCode(), Nodes: []nodeResult{}}
 	if s.info != nil {
 		out.Command = shape.OfCommand(*s.info)
 		out.Command.Nodes = nil // they are in Nodes
@@ -172,39 +213,13 @@ func (a *app) resultOf(s *sight, outcomes []exec.Outcome, t exec.Tally) result {
 	return out
 }
 
-// printGroups prints equal results once, and reports whether anything is shown short.
-func (a *app) printGroups(groups []exec.Group) (shortened bool) {
-	for i, g := range groups {
-		head := fmt.Sprintf("%s (%d)", fleet.FoldNames(g.Names), len(g.Names))
-		if len(g.Names) == 1 {
-			head = g.Names[0]
-		}
-		text := label(g.Status, g.ExitCode, g.Signal, g.Reachable)
-		if g.Detail != "" {
-			text += ": " + g.Detail
-		}
-		text = oneLine(text)
-		if a.colours(a.stdout) {
-			text = groupTint(g).on(text)
-		}
-		fmt.Fprintf(a.stdout, "%s  %s\n", oneLine(head), text)
-		out := printStream(a.stdout, "", g.Stdout)
-		err := printStream(a.stdout, "stderr:", g.Stderr)
-		shortened = shortened || out || err
-		if i < len(groups)-1 && (g.Stdout.Size > 0 || g.Stderr.Size > 0) {
-			fmt.Fprintln(a.stdout)
-		}
-	}
-	return shortened
-}
-
 func groupTint(g exec.Group) tint {
 	switch g.Status {
-	case exec.Success:
+	case exec.Success, exec.Skipped:
 		return green
-	case exec.Failed, exec.TimedOut, exec.Refused, exec.Undeliverable, exec.Terminated, exec.Cancelled:
+	case exec.Failed, exec.TimedOut, exec.Refused, exec.Undeliverable, exec.InvalidPlatform, exec.Cancelled:
 		return red
-	case exec.Pending, exec.InProgress, exec.Unknown, exec.DeliveryTimedOut:
+	case exec.Pending, exec.InProgress, exec.Unknown, exec.DeliveryTimedOut, exec.Terminated:
 		return yellow
 	}
 	return plain
@@ -265,7 +280,10 @@ func tallyLine(t exec.Tally) string {
 	for _, p := range []struct {
 		n    int
 		word string
-	}{{t.Failed, "failed"}, {t.Refused, "refused"}, {t.Running, "running"}, {t.Pending, "pending"}, {t.Unknown, "unknown"}, {t.Unreachable, "unreachable"}} {
+	}{
+		{t.Failed, "failed"}, {t.Refused, "refused"}, {t.Running, "running"}, {t.Pending, "pending"}, {t.Terminated, "never started"},
+		{t.Unknown, "unknown"}, {t.Unreachable, "unreachable"},
+	} {
 		if p.n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.word))
 		}

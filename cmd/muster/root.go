@@ -122,7 +122,8 @@ reached.`,
 		Example: `  muster init --fleet lab                          found a fleet on this host
   muster token create --uses 10                    make a join string for more hosts
   muster node list                                 see who is there
-  muster run --target 'tag.role=web' -- uptime     run a command on some of them`,
+  muster run --target 'tag.role=web' -- uptime     run a command on some of them
+  muster doc help AWS-RunShellScript               see what a document takes`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          noArgs,
@@ -132,7 +133,7 @@ reached.`,
 	flags.StringVar(&a.flags.dataDir, "data-dir", "", "folder of the agent's data [$MUSTER_DATA_DIR]")
 	flags.StringVar(&a.flags.socket, "socket", "", "socket of the local agent [$MUSTER_SOCKET]")
 	flags.StringVar(&a.flags.identity, "identity", "", "file of the operator's key [$MUSTER_IDENTITY]")
-	flags.StringVarP(&a.flags.output, "output", "o", "table", "form of the answer: table, wide, json, jsonl or name")
+	flags.StringVarP(&a.flags.output, "output", "o", "table", "form of the answer: table, wide, json, jsonl, yaml or name")
 	flags.BoolVar(&a.flags.noColor, "no-color", false, "no colours, also on terminals [$NO_COLOR]")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fleet.Errorf(fleet.Invalid, "%w", err).Hinted("%s --help", cmd.CommandPath())
@@ -144,8 +145,9 @@ reached.`,
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(forms(), cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(
 		newInitCommand(a), newJoinCommand(a), newAgentCommand(a), newDemoCommand(a),
-		newRunCommand(a), newCommandCommand(a), newNodeCommand(a), newTokenCommand(a), newOperatorCommand(a),
-		newQuorumCommand(a), newStatusCommand(a), newVersionCommand(a),
+		newRunCommand(a), newDocCommand(a), newCommandCommand(a), newWhyCommand(a), newGroupCommand(a), newSettingCommand(a),
+		newNodeCommand(a), newTokenCommand(a), newOperatorCommand(a), newQuorumCommand(a), newStatusCommand(a), newDoctorCommand(a),
+		newVersionCommand(a),
 	)
 	return root
 }

@@ -14,6 +14,7 @@ type sight struct {
 	nodes   []fleet.ID
 	expires time.Time
 	info    *node.CommandInfo // nil until servers have told
+	direct  bool              // no server knows it: the nodes are asked
 	reports map[fleet.ID]exec.Report
 	roll    roll
 	synced  bool // servers have told all that they had when the watch began
@@ -26,7 +27,7 @@ func newSight(id fleet.UUID, nodes []fleet.ID, expires time.Time, all roll) *sig
 // take takes one piece of news. Servers may tell the same twice and in any order: the newest of each node counts.
 func (s *sight) take(u node.Update) {
 	if u.Info != nil && u.Info.ID == s.id {
-		if s.info == nil || u.Info.Cancelled != 0 {
+		if s.info == nil || fresher(*s.info, *u.Info) {
 			s.info = u.Info
 		}
 		s.nodes, s.expires = s.info.Nodes, time.UnixMilli(s.info.Body.Header.Expires)
@@ -39,24 +40,104 @@ func (s *sight) take(u node.Update) {
 	s.synced = s.synced || u.Synced
 }
 
-func (s *sight) outcomes(now time.Time) []exec.Outcome {
-	return exec.Outcomes(s.nodes, s.reports, s.roll.online, s.expires, now)
+// fresher reports whether what a server says of a command is newer than what another has said. A rollout only ever goes
+// on: it grants, takes ends, begins waves and stops.
+func fresher(old, new node.CommandInfo) bool {
+	a, b := old.Rollout, new.Rollout
+	switch {
+	case (old.Cancelled != 0) != (new.Cancelled != 0):
+		return new.Cancelled != 0
+	case len(old.Cancels) != len(new.Cancels):
+		return len(new.Cancels) > len(old.Cancels)
+	case (a.Stopped != "") != (b.Stopped != ""):
+		return b.Stopped != ""
+	case a.Wave != b.Wave:
+		return b.Wave > a.Wave
+	case a.Granted != b.Granted:
+		return b.Granted > a.Granted
+	}
+	return ended(b) >= ended(a)
 }
 
+func ended(r exec.Rollout) int { return len(r.Nodes) - int(r.Idle) - int(r.Running) }
+
+func (s *sight) rollout() exec.Rollout {
+	if s.info == nil {
+		return exec.Rollout{}
+	}
+	return s.info.Rollout
+}
+
+func (s *sight) pace() exec.Pace {
+	if s.info == nil {
+		return exec.Pace{}
+	}
+	return s.info.Body.Pace
+}
+
+func (s *sight) outcomes(now time.Time) []exec.Outcome {
+	return s.rollout().Outcomes(s.nodes, s.reports, s.roll.online, s.expires, now)
+}
+
+// names names nodes as a nodeset.
+func (s *sight) names(ids []fleet.ID) string {
+	names := make([]string, 0, len(ids))
+	for _, id := range ids {
+		names = append(names, s.roll.name(id))
+	}
+	return fleet.FoldNames(names)
+}
+
+func (s *sight) count(outcomes []exec.Outcome) exec.Tally { return s.rollout().Count(outcomes) }
+
 // heardAll reports whether no news can change what is shown now, but for nodes whose end is unknown.
-func (s *sight) heardAll(t exec.Tally) bool {
-	return s.info != nil && t.Settled() && t.Unreachable == 0 && t.Unknown == 0
+func (s *sight) heardAll(outcomes []exec.Outcome, t exec.Tally) bool {
+	return s.info != nil && t.Settled() && t.Unreachable == 0 && t.Unknown == 0 && s.counted(outcomes)
 }
 
 // mayBeAll reports whether nothing is to be waited for, unless there is news on its way that was not heard yet.
-func (s *sight) mayBeAll(t exec.Tally) bool { return s.info != nil && t.Settled() }
+func (s *sight) mayBeAll(outcomes []exec.Outcome, t exec.Tally, silent bool) bool {
+	return s.info != nil && t.Settled() && (silent || s.synced && s.counted(outcomes))
+}
+
+// counted reports whether the rollout has counted every end that nodes have told: only then is it known whether it was
+// stopped.
+func (s *sight) counted(outcomes []exec.Outcome) bool {
+	r := s.rollout()
+	for i, o := range outcomes {
+		if _, ended := exec.EndKindOf(o.Report.Status); ended && len(r.Nodes) > 0 && r.State(uint32(i)) == exec.NodeGranted {
+			return false
+		}
+	}
+	return true
+}
+
+// stalled reports whether a strict rollout can go on only if nodes come back that cannot be reached now: each of them may
+// still fail, and so nothing may be started. The nodes are returned.
+func (s *sight) stalled(outcomes []exec.Outcome) []fleet.ID {
+	p, r := s.pace(), s.rollout()
+	if !p.Strict || r.Stopped != "" || r.Idle == 0 || r.Room(p) > 0 {
+		return nil
+	}
+	var waitedFor []fleet.ID
+	for i, o := range outcomes {
+		if r.State(uint32(i)) != exec.NodeGranted {
+			continue
+		}
+		if o.Reachable {
+			return nil
+		}
+		waitedFor = append(waitedFor, o.Node)
+	}
+	return waitedFor
+}
 
 // failed reports whether an outcome is one that is said at once.
 func failed(o exec.Outcome) bool {
 	switch o.Status {
-	case exec.Failed, exec.TimedOut, exec.Refused, exec.Undeliverable, exec.DeliveryTimedOut, exec.Unknown, exec.Terminated:
+	case exec.Failed, exec.TimedOut, exec.Refused, exec.Undeliverable, exec.InvalidPlatform, exec.DeliveryTimedOut, exec.Unknown:
 		return true
-	case exec.Pending, exec.InProgress, exec.Success, exec.Cancelled:
+	case exec.Pending, exec.InProgress, exec.Success, exec.Cancelled, exec.Skipped, exec.Terminated: // a stop is said once
 		return false
 	}
 	return false

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -30,6 +29,8 @@ type town struct {
 	root    rootKey
 	status  map[fleet.ID]fleet.Status
 	reports map[fleet.UUID][]exec.Report // in the order they came
+	outputs map[string][]byte            // what nodes keep: by wrote
+	direct  map[fleet.UUID]bool          // commands that no server knows
 	changed chan struct{}                // closed at every change
 	watches int
 	left    bool
@@ -39,7 +40,7 @@ type town struct {
 func newTown(n int) (*town, error) {
 	w := &town{
 		state: consensus.NewState(), status: map[fleet.ID]fleet.Status{}, reports: map[fleet.UUID][]exec.Report{},
-		changed: make(chan struct{}), root: rootKey{FleetName: "lab", Seed: newSeed()},
+		outputs: map[string][]byte{}, direct: map[fleet.UUID]bool{}, changed: make(chan struct{}), root: rootKey{FleetName: "lab", Seed: newSeed()},
 	}
 	genesis := auth.SignCharter(nil, w.header(0), auth.CharterGenesis, auth.Genesis{
 		Name: "lab", Nonce: fleet.Sum(newSeed()), Roots: [][]byte{w.root.signer().Public()}, Threshold: 1,
@@ -210,7 +211,7 @@ func (w *town) Read(_ context.Context, signed auth.Envelope) (node.Answer, error
 	switch read.What {
 	case node.ReadCommands:
 		for _, c := range w.state.Commands(100) {
-			answer.Commands = append(answer.Commands, node.InfoOf(c))
+			answer.Commands = append(answer.Commands, node.ListOf(c))
 		}
 	case node.ReadCommand:
 		c, ok := w.state.Command(read.Arg)
@@ -218,6 +219,16 @@ func (w *town) Read(_ context.Context, signed auth.Envelope) (node.Answer, error
 			return answer, fleet.Errorf(fleet.NotFound, "no command %s", read.Arg)
 		}
 		answer.Commands = []node.CommandInfo{node.InfoOf(c)}
+	case node.ReadDocuments:
+		for _, d := range w.state.Documents() {
+			answer.Documents = append(answer.Documents, node.DocumentLine(d))
+		}
+	case node.ReadDocument:
+		d, number, text, err := node.ReadText(w.state, read.Name)
+		if err != nil {
+			return answer, err
+		}
+		answer.Documents, answer.Version, answer.Text = []node.DocumentInfo{node.DocumentInfoOf(d)}, number, text
 	case node.ReadTokens:
 		for _, t := range w.state.Tokens() {
 			op, _ := w.charter().Standing(t.Statement.Key, 0)
@@ -247,7 +258,7 @@ func (w *town) Watch(ctx context.Context, signed auth.Envelope, each func(node.U
 		w.watches++
 		breaks := info.Body.Run.Text() == "breaks" && w.watches == 1
 		w.mu.Unlock()
-		if first || info.Cancelled != 0 {
+		if first || info.Cancelled != 0 || info.Body.Pace.Limited {
 			if err := each(node.Update{Info: &info, Servers: 1}); err != nil {
 				return err
 			}
@@ -279,71 +290,6 @@ func (w *town) Watch(ctx context.Context, signed auth.Envelope, each func(node.U
 func (w *town) Leave(context.Context) error {
 	w.left = true
 	return nil
-}
-
-// behave makes up what nodes do about an entry that was taken.
-func (w *town) behave(e consensus.Entry) {
-	switch e := e.(type) {
-	case consensus.PutCommand:
-		body, _ := auth.Peek[exec.Command](e.Statement)
-		for _, id := range e.Nodes {
-			if w.status[id] == fleet.Online {
-				n, _ := w.state.Record.Roster.Node(id)
-				w.report(body.Header.ID, id, act(n.Name, body.Run))
-				if n.Name == "web02" && body.Run.Text() == "vanish" {
-					w.status[id] = fleet.ConnectionLost
-				}
-			}
-		}
-	case consensus.PutCancel:
-		body, _ := auth.Peek[exec.Cancel](e.Statement)
-		for _, r := range slices.Clone(w.reports[body.Command]) {
-			if r.Status == exec.InProgress {
-				w.report(body.Command, r.Node, exec.Report{Seq: 2, Status: exec.Cancelled, ExitCode: -1, Signal: "killed"})
-			}
-		}
-	}
-}
-
-func (w *town) report(command fleet.UUID, id fleet.ID, r exec.Report) {
-	r.Command, r.Node = command, id
-	r.Received = time.Now().UnixMilli()
-	w.reports[command] = append(w.reports[command], r)
-}
-
-// act says how a node of that name answers to a run.
-func act(name string, run exec.Run) exec.Report {
-	ok := func(text string) exec.Report {
-		return exec.Report{Seq: 1, Status: exec.Success, Stdout: stream(text), Rule: "root-operators-do-everything"}
-	}
-	odd := name == "web02"
-	switch text := run.Text(); {
-	case text == "hostname":
-		return ok(name + "\n")
-	case text == "flaky" && odd:
-		return exec.Report{Seq: 1, Status: exec.Failed, ExitCode: 3, Stderr: stream("trying\ndisk full\n")}
-	case text == "refuse":
-		return exec.Report{Seq: 1, Status: exec.Refused, Detail: "policy: operator alice may not run"}
-	case text == "hang", text == "vanish" && odd:
-		return exec.Report{Seq: 1, Status: exec.InProgress}
-	case text == "evil":
-		return ok("\x1b]0;owned\x07fine\n")
-	case text == "binary":
-		return ok("\xff\xfe")
-	case text == "big":
-		r := ok(strings.Repeat("a", 90))
-		r.Stdout.Size, r.Stdout.Kept, r.Stdout.Tail = 1000, 1000, []byte("the end\n")
-		return r
-	case text == "lost":
-		return exec.Report{Seq: 1, Status: exec.Unknown, Detail: "the host lost power"}
-	case text == "stdin":
-		return ok(string(run.Stdin))
-	case text == "env":
-		return ok(fmt.Sprintf("%q in %s as %s for %d\n", run.Env, run.Dir, run.User, run.Timeout))
-	case len(run.Script) > 0:
-		return ok(fmt.Sprintf("script %q with %q\n", run.Script, run.Argv))
-	}
-	return ok("done\n")
 }
 
 func stream(text string) exec.Stream {

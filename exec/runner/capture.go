@@ -4,22 +4,24 @@ import (
 	"crypto/sha256"
 	"errors"
 	"hash"
+	"io"
 	"os"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/muster-fleet/muster/exec/steps"
 	"github.com/muster-fleet/muster/node/fleet"
 )
 
-// drainTime is how long after its end a run's pipes are read on: daemons that hold them do not keep the run from ending.
+// drainTime is how long after its end a step's pipes are read on: daemons that hold them do not keep it from ending.
 const drainTime = 200 * time.Millisecond
 
-// capture copies one stream of the run to its file. The run is never held up for the disk's sake: what cannot be kept is
-// counted and dropped.
+// capture copies one stream of the run to its file, through a pipe per step. The run is never held up for the disk's
+// sake: what cannot be kept is counted and dropped.
 type capture struct {
-	pipe *os.File // read end, non-blocking
+	pipe *os.File // read end of the step's pipe, non-blocking
 	file *os.File // nil once nothing more is kept
 	most int64
 	hash hash.Hash
@@ -29,8 +31,8 @@ type capture struct {
 	done chan struct{}
 }
 
-func newCapture(pipe *os.File, name string, most int64) *capture {
-	c := &capture{pipe: pipe, most: most, hash: sha256.New(), done: make(chan struct{})}
+func newCapture(name string, most int64) *capture {
+	c := &capture{most: most, hash: sha256.New()}
 	var err error
 	if c.file, err = os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
 		c.why = name + " cannot be kept: " + err.Error()
@@ -38,7 +40,35 @@ func newCapture(pipe *os.File, name string, most int64) *capture {
 	return c
 }
 
-// run copies until the last writer has closed the pipe, or finish was called and its time is over.
+// reopenCapture goes on with a stream that an earlier supervisor left. was is what the journal says of it.
+func reopenCapture(name string, most int64, was steps.Written) *capture {
+	c := &capture{most: most, hash: sha256.New()}
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		c.size, c.why = was.Size, name+" cannot be kept: "+err.Error()
+		return c
+	}
+	c.file = f
+	kept, err := io.Copy(c.hash, f)
+	c.kept.Store(kept)
+	c.size = max(was.Size, kept)
+	switch {
+	case err != nil:
+		c.stop("cannot be read: " + err.Error())
+	case kept < c.size && was.Kept < was.Size:
+		c.stop("is longer than the limit, or the disk was full")
+	case kept < c.size:
+		c.stop("has lost its end when the host went down")
+	}
+	return c
+}
+
+// attach copies from a pipe until the last writer has closed it, or detach was called and its time is over.
+func (c *capture) attach(pipe *os.File) {
+	c.pipe, c.done = pipe, make(chan struct{})
+	go c.run()
+}
+
 func (c *capture) run() {
 	defer close(c.done)
 	buf := make([]byte, 64<<10)
@@ -101,23 +131,35 @@ func (c *capture) stop(why string) {
 	c.file = nil
 }
 
-// finish gives the stream its last time to drain and waits for it.
-func (c *capture) finish() {
+// detach gives the step's pipe its last time to drain and waits for it.
+func (c *capture) detach() {
 	c.pipe.SetReadDeadline(time.Now().Add(drainTime))
 	<-c.done
 	c.pipe.Close()
-	if c.file == nil {
-		return
-	}
-	if c.kept.Load() > 0 { // the end will vouch for these bytes, so they go to the disk first
-		if err := c.file.Sync(); err != nil {
-			c.why = c.file.Name() + " cannot be written: " + err.Error()
-		}
-	}
-	c.file.Close()
 }
 
-// sum may be called after finish.
+// sync puts on the disk what is about to be vouched for.
+func (c *capture) sync() {
+	if c.file == nil || c.kept.Load() == 0 {
+		return
+	}
+	if err := c.file.Sync(); err != nil {
+		c.why = c.file.Name() + " cannot be written: " + err.Error()
+	}
+}
+
+// close may be called between steps only.
+func (c *capture) close() {
+	c.sync()
+	if c.file != nil {
+		c.file.Close()
+	}
+}
+
+// written may be called between steps only.
+func (c *capture) written() steps.Written { return steps.Written{Size: c.size, Kept: c.kept.Load()} }
+
+// sum may be called between steps only.
 func (c *capture) sum() outputNote {
 	return outputNote{Size: c.size, Kept: c.kept.Load(), Digest: fleet.ID(c.hash.Sum(nil)), Cut: c.why != ""}
 }

@@ -6,8 +6,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/muster-fleet/muster/exec/steps"
 )
 
 const shell = "/bin/sh"
@@ -37,21 +40,26 @@ func interpreter(script []byte) []string {
 	return []string{program}
 }
 
-// commandLine returns the argv to execute; script is the path of the order's script, if it has one.
-func commandLine(o order, script string) []string {
+// commandLine returns the argv to execute; script is the path of the step's script, if it has one.
+func commandLine(o order, step steps.Step, script string) []string {
 	switch {
-	case len(o.Script) > 0:
-		return append(append(interpreter(o.Script), script), o.Argv...)
-	case len(o.Argv) == 1:
-		return []string{shell, "-c", o.Argv[0]}
+	case step.Act != "":
+		return append(slices.Clone(o.Act), step.Act)
+	case len(step.Script) > 0 && len(step.Interpreter) > 0:
+		return slices.Concat(step.Interpreter, []string{script}, step.Argv)
+	case len(step.Script) > 0:
+		return slices.Concat(interpreter(step.Script), []string{script}, step.Argv)
+	case len(step.Argv) == 1:
+		return []string{shell, "-c", step.Argv[0]}
 	}
-	return o.Argv
+	return step.Argv
 }
 
 // startError says why a child could not be started, and with which exit code a shell would say so.
 type startError struct {
-	detail string
-	code   int
+	detail  string
+	code    int
+	foreign bool // this host lacks what the step is made for
 }
 
 func (e *startError) Error() string { return e.detail }
@@ -65,7 +73,7 @@ func findProgram(name, dir string, env []string) (string, error) {
 		}
 		return name, executable(name)
 	}
-	found := &startError{"command not found: " + name, exitNotFound}
+	found := &startError{detail: "command not found: " + name, code: exitNotFound}
 	for _, d := range filepath.SplitList(lookUp(env, "PATH")) {
 		if d == "" || !filepath.IsAbs(d) { // a relative PATH entry would run what lies in the working folder
 			continue
@@ -86,11 +94,11 @@ func executable(path string) error {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return &startError{"command not found: " + path, exitNotFound}
+		return &startError{detail: "command not found: " + path, code: exitNotFound}
 	case err != nil:
-		return &startError{"cannot run " + path + ": " + err.Error(), exitNotExecutable}
+		return &startError{detail: "cannot run " + path + ": " + err.Error(), code: exitNotExecutable}
 	case info.IsDir() || info.Mode()&0o111 == 0:
-		return &startError{"cannot run " + path + ": it is not executable", exitNotExecutable}
+		return &startError{detail: "cannot run " + path + ": it is not executable", code: exitNotExecutable}
 	}
 	return nil
 }
@@ -104,18 +112,26 @@ func lookUp(env []string, name string) string {
 	return ""
 }
 
-// workingFolder returns the folder to start in, or why it cannot be.
-func workingFolder(o order) (string, error) {
-	info, err := os.Stat(o.Dir)
+// workingFolder returns the folder to start a step in, or why it cannot be. A relative one lies below the downloads,
+// wherever its dots lead.
+func workingFolder(o order, step steps.Step) (string, error) {
+	dir, home := o.Dir, o.DirIsHome
+	switch {
+	case filepath.IsAbs(step.Dir):
+		dir, home = step.Dir, false
+	case step.Dir != "":
+		dir, home = filepath.Join(o.Downloads, filepath.Join("/", step.Dir)), false
+	}
+	info, err := os.Stat(dir)
 	switch {
 	case err == nil && info.IsDir():
-		return o.Dir, nil
-	case o.DirIsHome:
+		return dir, nil
+	case home:
 		return "/", nil
 	case err == nil:
-		return "", &startError{"cannot enter " + o.Dir + ": it is not a folder", -1}
+		return "", &startError{detail: "cannot enter " + dir + ": it is not a folder", code: -1}
 	}
-	return "", &startError{"cannot enter " + o.Dir + ": " + bare(err).Error(), -1}
+	return "", &startError{detail: "cannot enter " + dir + ": " + bare(err).Error(), code: -1}
 }
 
 // bare strips the operation and path that os puts before an error.
@@ -140,56 +156,50 @@ func (c *child) closeFiles() {
 	}
 }
 
-// scriptFD is where a script is open in a process of another user: it can read the file through the descriptor, but not
-// enter the run folder.
-const scriptFD = 3
-
-// makeChild prepares everything but the fork. The working directory of the supervisor is the run folder.
-func makeChild(o order, stdout, stderr *os.File) (*child, error) {
-	dir, err := workingFolder(o)
+// makeChild prepares everything but the fork. The working directory of the supervisor is the run folder. What it opens
+// for the child is closed when it fails; stdout and stderr are the caller's until then.
+func makeChild(o order, i int, stdout, stderr *os.File) (*child, error) {
+	step := o.Plan.Steps[i]
+	dir, err := workingFolder(o, step)
 	if err != nil {
 		return nil, err
 	}
-	stdin, err := memoryFile("stdin", o.Stdin)
+	stdin, err := memoryFile("stdin", input(o, i))
 	if err != nil {
 		return nil, err
 	}
-	c := &child{close: []*os.File{stdin, stdout, stderr}}
-	c.attr = syscall.ProcAttr{Dir: dir, Env: o.Env, Files: []uintptr{stdin.Fd(), stdout.Fd(), stderr.Fd()},
+	c := &child{close: []*os.File{stdin}}
+	env := o.stepEnvironment(step)
+	c.attr = syscall.ProcAttr{Dir: dir, Env: env, Files: []uintptr{stdin.Fd(), stdout.Fd(), stderr.Fd()},
 		Sys: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}}
 	if o.Drop {
 		c.attr.Sys.Credential = &syscall.Credential{Uid: uint32(o.UID), Gid: uint32(o.GID), Groups: unsigned(o.Groups)}
 	}
-	script, err := c.writeScript(o)
+	script, err := c.writeScript(o, i)
+	if err == nil {
+		c.argv = commandLine(o, step, script)
+		c.path, err = findProgram(c.argv[0], dir, env)
+	}
+	if se, ok := errors.AsType[*startError](err); ok && len(step.Script) > 0 && len(step.Interpreter) > 0 {
+		se.foreign = true
+	}
 	if err != nil {
+		c.closeFiles()
 		return nil, err
 	}
-	c.argv = commandLine(o, script)
-	c.path, err = findProgram(c.argv[0], dir, o.Env)
-	return c, err
+	c.close = append(c.close, stdout, stderr)
+	return c, nil
 }
 
-// writeScript writes the order's script into the run folder and returns the path by which the child finds it.
-func (c *child) writeScript(o order) (string, error) {
-	if len(o.Script) == 0 {
-		return "", nil
+// input is what a step's process reads.
+func input(o order, i int) []byte {
+	switch {
+	case o.Plan.Steps[i].Act != "":
+		return o.Plan.Steps[i].Inputs
+	case i == 0:
+		return o.Stdin
 	}
-	if err := os.WriteFile(scriptName, o.Script, 0o500); err != nil {
-		return "", err
-	}
-	if !o.Drop {
-		return filepath.Abs(scriptName)
-	}
-	if err := os.Chown(scriptName, o.UID, o.GID); err != nil {
-		return "", err
-	}
-	f, err := os.Open(scriptName)
-	if err != nil {
-		return "", err
-	}
-	c.close = append(c.close, f)
-	c.attr.Files = append(c.attr.Files, f.Fd())
-	return "/proc/self/fd/" + string(rune('0'+scriptFD)), nil
+	return nil
 }
 
 func unsigned(ids []int) []uint32 {
@@ -212,7 +222,7 @@ func (c *child) start(cage container) (int, error) {
 		pid, err = c.fork(cage)
 	}
 	if err != nil {
-		return 0, &startError{"cannot run " + c.path + " in " + c.attr.Dir + ": " + err.Error(), exitNotExecutable}
+		return 0, &startError{detail: "cannot run " + c.path + " in " + c.attr.Dir + ": " + err.Error(), code: exitNotExecutable}
 	}
 	return pid, nil
 }
@@ -221,7 +231,7 @@ func (c *child) fork(cage container) (int, error) {
 	if !cage.exists() {
 		return syscall.ForkExec(c.path, c.argv, &c.attr)
 	}
-	if cage.v2 {
+	if cage.v2 && !cage.worn {
 		if dir, err := os.Open(cage.path); err == nil {
 			defer dir.Close()
 			c.attr.Sys.UseCgroupFD, c.attr.Sys.CgroupFD = true, int(dir.Fd())
@@ -232,7 +242,7 @@ func (c *child) fork(cage container) (int, error) {
 			}
 		}
 	}
-	// Before Linux 5.7, and on v1: be in the cgroup while forking, so that the child is never outside it.
+	// Before Linux 5.7, on v1, and where others were killed before: be in the cgroup while forking, so that the child is never outside it.
 	if err := joinCgroup(cage.path); err != nil {
 		return syscall.ForkExec(c.path, c.argv, &c.attr)
 	}

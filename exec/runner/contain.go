@@ -78,18 +78,21 @@ func hostCgroups() cgroups {
 type container struct {
 	path string
 	v2   bool
+	// worn says that cgroup.kill may have been used on it. Kernels from 6.14 on kill whatever clone3 puts into such a
+	// cgroup from outside: they compare how often the cgroup was killed with the count of the parent's own.
+	worn bool
 }
 
 // makeContainer makes the run's cgroup, as good a one as the host allows.
 func makeContainer(at cgroups, how, name string) container {
 	if (how == containAny || how == containV2) && at.v2 != "" {
 		if path := filepath.Join(at.v2, name); os.MkdirAll(path, 0o755) == nil {
-			return container{path, true}
+			return container{path: path, v2: true}
 		}
 	}
 	if (how == containAny || how == containV1) && at.v1 != "" {
 		if path := filepath.Join(at.v1, name); os.MkdirAll(path, 0o755) == nil {
-			return container{path, false}
+			return container{path: path}
 		}
 	}
 	return container{}
@@ -280,7 +283,7 @@ func parseStat(text string) (procStat, error) {
 // carries its command ID in its environment. Without a cgroup, a process that cleared its environment stays.
 func killLeftovers(command fleet.UUID, name string, log *slog.Logger) {
 	at := hostCgroups()
-	for _, c := range []container{{filepath.Join(at.v2, name), true}, {filepath.Join(at.v1, name), false}} {
+	for _, c := range []container{{path: filepath.Join(at.v2, name), v2: true}, {path: filepath.Join(at.v1, name)}} {
 		if _, err := os.Stat(filepath.Join(c.path, "cgroup.procs")); err != nil {
 			continue
 		}

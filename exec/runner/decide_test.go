@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/muster-fleet/muster/exec"
+	"github.com/muster-fleet/muster/exec/steps"
 	"github.com/muster-fleet/muster/node/fleet"
 )
 
@@ -32,6 +33,10 @@ func TestNextStepOfATrace(t *testing.T) {
 		{"lost record, going", traces{marked: true, alive: true}, follow, true},
 		{"lost record, nothing left", traces{marked: true}, giveUp, true},
 		{"lost record, not marked yet", traces{alive: true}, follow, true},
+		{"between two steps", traces{known: true, status: exec.InProgress, marked: true, goesOn: true}, follow, false},
+		{"between two steps, lost record", traces{marked: true, goesOn: true}, follow, true},
+		{"between two steps, but told as unknown", traces{known: true, status: exec.Unknown, marked: true, goesOn: true}, leave, false},
+		{"ended, its journal is there", traces{known: true, status: exec.InProgress, marked: true, hasEnd: true, goesOn: true}, settle, false},
 	} {
 		if do, adopt := c.seen.next(); do != c.do || adopt != c.adopt {
 			t.Errorf("%s: step %d, adopt %t; want %d, %t", c.name, do, adopt, c.do, c.adopt)
@@ -91,20 +96,22 @@ func TestOutcome(t *testing.T) {
 	status := func(w syscall.WaitStatus) *syscall.WaitStatus { return &w }
 	for _, c := range []struct {
 		name    string
-		stopped exec.Status
+		stopped steps.Status
 		status  *syscall.WaitStatus
-		want    endNote
+		as      steps.Status
+		code    int
+		signal  int
 	}{
-		{"success", "", status(0), endNote{Status: "Success"}},
-		{"exit code", "", status(3 << 8), endNote{Status: "Failed", ExitCode: 3}},
-		{"signal", "", status(15), endNote{Status: "Failed", ExitCode: -1, Signal: 15}},
-		{"never seen is never a success", "", nil, endNote{Status: "Unknown", ExitCode: -1}},
-		{"timeout", exec.TimedOut, status(9), endNote{Status: "TimedOut", ExitCode: -1, Signal: 9}},
-		{"cancelled, tidied up", exec.Cancelled, status(0), endNote{Status: "Cancelled"}},
-		{"cancelled, never seen", exec.Cancelled, nil, endNote{Status: "Cancelled", ExitCode: -1}},
+		{"success", "", status(0), steps.Success, 0, 0},
+		{"exit code", "", status(3 << 8), steps.Failed, 3, 0},
+		{"signal", "", status(15), steps.Failed, -1, 15},
+		{"never seen is never a success", "", nil, steps.Unknown, -1, 0},
+		{"timeout", steps.TimedOut, status(9), steps.TimedOut, -1, 9},
+		{"cancelled, tidied up", steps.Cancelled, status(0), steps.Cancelled, 0, 0},
+		{"cancelled, never seen", steps.Cancelled, nil, steps.Cancelled, -1, 0},
 	} {
-		if got := outcome(c.stopped, c.status); got != c.want {
-			t.Errorf("%s: %+v", c.name, got)
+		if as, code, signal := outcome(c.stopped, c.status); as != c.as || code != c.code || signal != c.signal {
+			t.Errorf("%s: %s %d %d", c.name, as, code, signal)
 		}
 	}
 }
@@ -112,19 +119,30 @@ func TestOutcome(t *testing.T) {
 func TestOutputNewsCoalesce(t *testing.T) {
 	a, b := fleet.UUID{1}, fleet.UUID{2}
 	var q []Event
-	for _, e := range []Event{Started{Command: a}, Output{a, 1, 0}, Output{b, 1, 0}, Output{a, 2, 0}, Output{a, 3, 0}, Ended{Command: a}} {
+	for _, e := range []Event{Started{Command: a}, Output{a, 1, 0, nil}, Output{b, 1, 0, nil}, Output{a, 2, 0, nil}, Output{a, 3, 0, nil}, Ended{Command: a}} {
 		q = coalesce(q, e)
 	}
-	if want := []Event{Started{Command: a}, Output{a, 3, 0}, Output{b, 1, 0}, Ended{Command: a}}; !reflect.DeepEqual(q, want) {
+	if want := []Event{Started{Command: a}, Output{a, 3, 0, nil}, Output{b, 1, 0, nil}, Ended{Command: a}}; !reflect.DeepEqual(q, want) {
 		t.Fatalf("%+v", q)
 	}
 }
 
 func TestEnvironmentOfAnOrder(t *testing.T) {
 	s := Spec{Command: fleet.UUID{1}, Env: []string{"PATH=/mine", "A=1", "A=2", "MUSTER_COMMAND_ID=x"}}
-	got := strings.Join(environment(s, account{Name: "web", Home: "/h", Shell: "/s"}), " ")
-	if want := "HOME=/h USER=web LOGNAME=web SHELL=/s PATH=/mine A=2 MUSTER_COMMAND_ID=" + s.Command.String(); got != want {
-		t.Fatalf("%s\nwant %s", got, want)
+	o := makeOrder(s, account{Name: "web", Home: "/h", Shell: "/s"}, false, "boot")
+	step := steps.Step{Argv: []string{"true"}, Env: []string{"USER=me", "B=3", "SSM_COMMAND_ID=y", "MUSTER_DOWNLOADS=/z"}}
+	ids := " MUSTER_COMMAND_ID=" + s.Command.String() + " SSM_COMMAND_ID=" + s.Command.String()
+	for _, c := range []struct {
+		plan steps.Plan
+		want string
+	}{
+		{steps.Plan{Steps: []steps.Step{step}}, "HOME=/h LOGNAME=web SHELL=/s PATH=/mine A=2 USER=me B=3 MUSTER_DOWNLOADS=/z" + ids},
+		{steps.Plan{Steps: []steps.Step{step}, Codes: true}, "HOME=/h LOGNAME=web SHELL=/s PATH=/mine A=2 USER=me B=3" + ids + " MUSTER_DOWNLOADS=/d"},
+	} {
+		o.Plan, o.Downloads = c.plan, "/d"
+		if got := strings.Join(o.stepEnvironment(step), " "); got != c.want {
+			t.Errorf("%s\nwant %s", got, c.want)
+		}
 	}
 }
 

@@ -20,10 +20,12 @@ type Started struct {
 	PID     int
 }
 
-// Output says how much the run has written so far. Older news give way to newer; at most about four come a second.
+// Output says how much the run has written so far, and how far its steps are. Older news give way to newer; at most about
+// four come a second.
 type Output struct {
 	Command                fleet.UUID
-	StdoutSize, StderrSize int64 // bytes on disk, which Output, Head and Tail can read
+	StdoutSize, StderrSize int64             // bytes on disk, which Output, Head and Tail can read
+	Steps                  []exec.StepReport // empty for a plain run
 }
 
 // Ended says how the run ended. After Unknown one more may come, with the truth.
@@ -44,6 +46,7 @@ type Result struct {
 	Started, Ended time.Time
 	Stdout, Stderr exec.OutputSum
 	Detail         string // for people: why it could not be started, why output was cut, why nobody knows
+	Steps          []exec.StepReport
 }
 
 // eventQueue hands events to a reader who may be slow: it keeps all starts and ends, and of each run's output only the

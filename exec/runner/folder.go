@@ -161,7 +161,7 @@ func (p *prepared) close() {
 
 // prepare makes the folder, which must not exist, with all that needs room on the disk.
 func (f folder) prepare() (_ *prepared, err error) {
-	if err := os.Mkdir(string(f), 0o700); err != nil {
+	if err = os.Mkdir(string(f), 0o700); err != nil {
 		return nil, err
 	}
 	p := &prepared{}
@@ -180,12 +180,39 @@ func (f folder) prepare() (_ *prepared, err error) {
 	if _, err = p.end.Write(make([]byte, noteSize)); err != nil {
 		return nil, err
 	}
+	return p, f.equip(p)
+}
+
+// equip opens what a supervisor gets besides the end file.
+func (f folder) equip(p *prepared) (err error) {
 	if p.errors, err = os.OpenFile(f.path(errorsName), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600); err != nil {
-		return nil, err
+		return err
 	}
 	p.listener, err = f.listen()
-	return p, err
+	return err
 }
+
+// prepareAgain readies the folder for a supervisor that goes on. The error is errAlive when another one holds it.
+func (f folder) prepareAgain() (_ *prepared, err error) {
+	p := &prepared{}
+	defer func() {
+		if err != nil {
+			p.close()
+		}
+	}()
+	if p.end, err = os.OpenFile(f.path(endName), os.O_RDWR, 0); err != nil {
+		return nil, err
+	}
+	if unix.Flock(int(p.end.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+		return nil, errAlive
+	}
+	if err := os.Remove(f.path(socketName)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	return p, f.equip(p)
+}
+
+var errAlive = errors.New("a supervisor lives")
 
 // socketPath gives the socket a path that fits into a socket address (108 bytes) however long the data folder's path is.
 func (f folder) socketPath() (string, *os.File, error) {

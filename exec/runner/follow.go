@@ -19,6 +19,7 @@ const (
 	frameHello   = 'H' // version, 0
 	frameStarted = 'S' // PID of the child, when (nanoseconds since 1970)
 	frameOutput  = 'O' // bytes of stdout, of stderr
+	frameStep    = 'T' // entries of the journal of steps, 0
 
 	askCancel = 'c'
 
@@ -55,8 +56,9 @@ func (r *Runner) follow(run *run) {
 			r.end(run, note.record())
 			return
 		case !alive:
-			r.lost(run, dir, err)
-			return
+			if over := r.goOn(run, dir, err); over {
+				return
+			}
 		}
 		select {
 		case <-time.After(dialPause):
@@ -83,7 +85,10 @@ func (r *Runner) listen(run *run, conn net.Conn) {
 		case frameStarted:
 			r.events.put(Started{run.command, fromUnixNano(int64(b)), int(a)})
 		case frameOutput:
-			r.events.put(Output{run.command, int64(a), int64(b)})
+			r.events.put(Output{run.command, int64(a), int64(b), r.stepsOf(run)})
+		case frameStep:
+			run.stepwise = true
+			r.tellProgress(run)
 		case frameHello: // there is one version so far; a newer supervisor keeps to these frames
 		}
 	}
@@ -108,6 +113,20 @@ func (r *Runner) disconnect(run *run) {
 	run.conn = nil
 }
 
+// tellProgress tells how far a run is.
+func (r *Runner) tellProgress(run *run) {
+	dir := r.folder(run.command)
+	r.events.put(Output{run.command, dir.kept(Stdout).Kept, dir.kept(Stderr).Kept, r.stepsOf(run)})
+}
+
+// stepsOf reads the steps of a run that has a journal of them.
+func (r *Runner) stepsOf(run *run) []exec.StepReport {
+	if !run.stepwise {
+		return nil
+	}
+	return r.Steps(run.command)
+}
+
 // lost ends a run whose supervisor is gone without a word: whatever it did, nobody knows. What is left of it is killed,
 // because nobody would watch over it any more.
 func (r *Runner) lost(run *run, dir folder, why error) {
@@ -123,16 +142,22 @@ func (r *Runner) unknown(command fleet.UUID, dir folder, why error) exec.EndedRe
 
 func (r *Runner) explain(command fleet.UUID, dir folder, why error) string {
 	s, _ := r.Ledger().Get(command)
-	words := dir.lastWords()
+	words, where, boot := dir.lastWords(), "", ""
+	if s.Started != nil {
+		boot = s.Started.BootID
+	}
+	if _, g, err := dir.progress(command); err == nil {
+		where, boot = g.Where()
+	}
 	switch {
 	case why != nil && !errors.Is(why, fs.ErrNotExist):
 		return "its end cannot be read: " + why.Error()
-	case s.Started != nil && s.Started.BootID != r.boot:
-		return "the host restarted during the run"
+	case boot != "" && boot != r.boot:
+		return "the host restarted during the run" + where
 	case !dir.hasStart():
 		return "the agent died while it started the run"
 	case words != "":
-		return "its supervisor died: " + words
+		return "its supervisor died" + where + ": " + words
 	}
-	return "its supervisor died"
+	return "its supervisor died" + where
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/muster-fleet/muster/exec"
+	"github.com/muster-fleet/muster/exec/steps"
 	"github.com/muster-fleet/muster/node/fleet"
 	"github.com/muster-fleet/muster/node/fleet/wire"
 	"github.com/muster-fleet/muster/testnet/hostile"
@@ -235,10 +236,10 @@ func mustFit(t *testing.T, r exec.Record) {
 
 // An order is read as the agent wrote it, or not.
 func FuzzOrder(f *testing.F) {
-	s := Spec{Command: fleet.UUID{1}, Digest: fleet.Sum(nil), Issued: time.Unix(1, 0), Expires: time.Unix(2, 0), Argv: []string{"a", "b"}, Script: []byte("#!/bin/sh\n"),
+	s := Spec{Command: fleet.UUID{1}, Digest: fleet.Sum(nil), Issued: time.Unix(1, 0), Expires: time.Unix(2, 0), Plan: steps.Plan{Steps: []steps.Step{{Argv: []string{"a", "b"}, Script: []byte("#!/bin/sh\n"), Env: []string{"C=d"}}, {Act: "x", Inputs: []byte("{}")}}, Codes: true},
 		Env: []string{"A=b"}, User: "deploy", Stdin: []byte("in"), Timeout: time.Minute, MaxOutput: 5}
 	f.Add(wire.Marshal(makeOrder(s, account{Name: "deploy", UID: 1000, GID: 1000, Groups: []int{4, 27}, Home: "/srv/x", Shell: "/bin/sh"}, true, "boot")))
-	f.Add(wire.Marshal(makeOrder(Spec{Argv: []string{"true"}}, account{}, false, "")))
+	f.Add(wire.Marshal(makeOrder(Spec{Plan: plain("true")}, account{}, false, "")))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var o order
 		if wire.Unmarshal(data, &o) == nil && !bytes.Equal(wire.Marshal(o), data) {
@@ -324,5 +325,5 @@ func TestMemory(t *testing.T) {
 	hostile.Check(t, hostile.Bound{Base: 64 << 10, PerByte: 64}, func(in []byte) {
 		var o order
 		_ = wire.Unmarshal(in, &o)
-	}, hostile.Join(hostile.Inputs(1<<18, wire.Marshal(makeOrder(Spec{Argv: []string{"true"}}, account{}, false, ""))), hostile.Corpus(t, "FuzzOrder")))
+	}, hostile.Join(hostile.Inputs(1<<18, wire.Marshal(makeOrder(Spec{Plan: plain("true")}, account{}, false, ""))), hostile.Corpus(t, "FuzzOrder")))
 }

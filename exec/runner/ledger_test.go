@@ -342,7 +342,7 @@ func TestCompactionKeepsWhatMatters(t *testing.T) {
 	if _, known := h.Ledger().Get(first); known {
 		t.Fatal("what is dispensable was kept")
 	}
-	late := Spec{Command: first, Issued: h.Ledger().Created(), Expires: h.Ledger().Created().Add(time.Hour), Argv: []string{"true"}}
+	late := Spec{Command: first, Issued: h.Ledger().Created(), Expires: h.Ledger().Created().Add(time.Hour), Plan: plain("true")}
 	if err := h.Start(t.Context(), late); fleet.KindOf(err) != fleet.Expired {
 		t.Fatalf("a forgotten command could start: %v", err)
 	}

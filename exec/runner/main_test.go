@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	osexec "os/exec"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/muster-fleet/muster/exec"
+	"github.com/muster-fleet/muster/exec/steps"
 	"github.com/muster-fleet/muster/node/fleet"
 )
 
@@ -27,6 +29,8 @@ func TestMain(m *testing.M) {
 			os.Exit(Supervise(os.Args[2:]))
 		case "agent":
 			agentMain(os.Args[2], os.Args[3], os.Args[4], os.Args[5:])
+		case "act":
+			os.Exit(actMain(os.Args[2:]))
 		case "hide":
 			hideMain(os.Args[2])
 		case "hidden":
@@ -61,7 +65,7 @@ func agentMain(dir, how, command string, argv []string) {
 		panic(err)
 	}
 	now := time.Now()
-	if err := r.Start(context.Background(), Spec{Command: id, Issued: now, Expires: now.Add(time.Hour), Argv: argv}); err != nil {
+	if err := r.Start(context.Background(), Spec{Command: id, Issued: now, Expires: now.Add(time.Hour), Plan: plain(argv...)}); err != nil {
 		panic(err)
 	}
 	for e := range r.Events() {
@@ -69,6 +73,16 @@ func agentMain(dir, how, command string, argv []string) {
 			fmt.Println("started")
 		}
 	}
+}
+
+// actMain is this binary's one act: it shows what it was given.
+func actMain(args []string) int {
+	in, _ := io.ReadAll(os.Stdin)
+	fmt.Printf("%s %s %t\n", args, in, os.Getenv(downloadsVar) != "")
+	if args[0] == "foreign" {
+		return steps.ExitInvalidPlatform
+	}
+	return 0
 }
 
 // hideMain starts processes that try not to be found, and waits.
@@ -147,6 +161,9 @@ func open(t testing.TB, cfg Config) *harness {
 	if cfg.Self == nil {
 		cfg.Self = []string{self(t), "supervise"}
 	}
+	if cfg.Act == nil {
+		cfg.Act = []string{self(t), "act"}
+	}
 	cfg.Log = slog.New(slog.NewTextHandler(testWriter{t}, nil))
 	r, err := Open(cfg)
 	if err != nil {
@@ -189,9 +206,35 @@ func (h *harness) reopen() *harness {
 	return open(h.t, h.cfg)
 }
 
+func plain(argv ...string) steps.Plan { return steps.Plan{Steps: []steps.Step{{Argv: argv}}} }
+
 func spec(argv ...string) Spec {
 	now := time.Now()
-	return Spec{Command: newID(), Digest: fleet.Sum([]byte("body")), Issued: now, Expires: now.Add(time.Hour), Argv: argv}
+	return Spec{Command: newID(), Digest: fleet.Sum([]byte("body")), Issued: now, Expires: now.Add(time.Hour), Plan: plain(argv...)}
+}
+
+// document is a spec of steps that exit codes mean something to.
+func document(all ...steps.Step) Spec {
+	s := spec()
+	for i := range all {
+		if all[i].Name == "" {
+			all[i].Name = string(rune('a' + i))
+		}
+	}
+	s.Plan = steps.Plan{Steps: all, Codes: true}
+	return s
+}
+
+// sh is a step of a shell line.
+func sh(line string) steps.Step { return steps.Step{Argv: []string{line}} }
+
+// statuses shows steps as name:status:code.
+func statuses(all []exec.StepReport) string {
+	var out []string
+	for _, s := range all {
+		out = append(out, fmt.Sprintf("%s:%s:%d", s.Name, s.Status, s.ExitCode))
+	}
+	return strings.Join(out, " ")
 }
 
 func (h *harness) start(s Spec) {

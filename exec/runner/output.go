@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/muster-fleet/muster/exec"
 	"github.com/muster-fleet/muster/node/fleet"
 )
 
@@ -74,4 +75,73 @@ func (r *Runner) noOutput(command fleet.UUID) error {
 		return fleet.Errorf(fleet.NotFound, "the output of command %s is no longer kept", command)
 	}
 	return nil
+}
+
+// OutputFile is one stream of a run, open for reading also while the run is going.
+type OutputFile struct {
+	r       *Runner
+	command fleet.UUID
+	stream  Stream
+	f       *os.File // nil while the run has written nothing
+}
+
+// OpenOutput opens a stream of a run. The error is fleet.NotFound for a command that did not run here, and fleet.Expired
+// for one whose output is no longer kept.
+func (r *Runner) OpenOutput(command fleet.UUID, stream Stream) (*OutputFile, error) {
+	if stream != Stdout && stream != Stderr {
+		return nil, fleet.Errorf(fleet.Invalid, "there is no stream %q", string(stream))
+	}
+	s, ok := r.Ledger().Get(command)
+	if !ok || s.Started == nil {
+		return nil, fleet.Errorf(fleet.NotFound, "command %s did not run on this node", command)
+	}
+	o := &OutputFile{r: r, command: command, stream: stream}
+	f, err := os.Open(r.folder(command).path(string(stream)))
+	switch {
+	case err == nil:
+		o.f = f
+	case !errors.Is(err, os.ErrNotExist):
+		return nil, fleet.Errorf(fleet.Internal, "cannot read the output of command %s: %w", command, err)
+	case s.Ended != nil && o.recorded(s).Kept > 0:
+		return nil, fleet.Errorf(fleet.Expired, "the output of command %s is no longer kept on this node (retention)", command)
+	}
+	return o, nil
+}
+
+func (o *OutputFile) recorded(s exec.State) exec.OutputSum {
+	if o.stream == Stderr {
+		return s.Ended.Stderr
+	}
+	return s.Ended.Stdout
+}
+
+// Sum says how much there is to read: so far, or, once the run has ended, what the ledger says of it.
+func (o *OutputFile) Sum() (sum exec.OutputSum, ended bool) {
+	if s, _ := o.r.Ledger().Get(o.command); s.Ended != nil {
+		return o.recorded(s), true
+	}
+	return o.r.folder(o.command).kept(o.stream), false
+}
+
+// ReadAt reads what is there already; behind it is io.EOF. It is not for several goroutines at a time.
+func (o *OutputFile) ReadAt(p []byte, off int64) (int, error) {
+	if o.f == nil { // the first of it may have come since
+		f, err := os.Open(o.r.folder(o.command).path(string(o.stream)))
+		if errors.Is(err, os.ErrNotExist) {
+			return 0, io.EOF
+		}
+		if err != nil {
+			return 0, err
+		}
+		o.f = f
+	}
+	return o.f.ReadAt(p, off)
+}
+
+// Close closes the file.
+func (o *OutputFile) Close() error {
+	if o.f == nil {
+		return nil
+	}
+	return o.f.Close()
 }

@@ -15,6 +15,7 @@ type traces struct {
 	marked bool        // its folder has a start mark
 	alive  bool        // its supervisor lives
 	hasEnd bool        // its folder says how it ended
+	goesOn bool        // its journal says that nothing of it is in doubt
 }
 
 // step is what to do about a run when the agent starts.
@@ -23,7 +24,7 @@ type step int
 const (
 	leave  step = iota // nothing: it has ended and that is recorded
 	remove             // the start was never recorded, nothing ran: forget the folder
-	follow             // its supervisor lives
+	follow             // its supervisor lives, or another one can go on
 	settle             // it ended while no agent looked
 	giveUp             // nobody can say how it ended
 )
@@ -43,6 +44,8 @@ func (t traces) next() (do step, adopt bool) {
 		return follow, adopt
 	case t.known && t.status == exec.Unknown:
 		return leave, false
+	case t.goesOn:
+		return follow, adopt
 	}
 	return giveUp, adopt
 }
@@ -68,11 +71,15 @@ func (r *Runner) takeUp(command fleet.UUID) {
 	t := traces{known: s.Started != nil, status: s.Status(), marked: dir.hasStart(), alive: dir.alive()}
 	note, err := dir.end()
 	t.hasEnd = err == nil && fleet.UUID(note.Command) == command
+	if !t.hasEnd && !t.alive {
+		_, t.goesOn = r.resumable(command, dir)
+	}
 	do, adopt := t.next()
 	if adopt && !r.adopt(command, dir) {
 		return
 	}
-	run := &run{command: command, cancelled: s.Cancelled != nil}
+	run := newRun(command)
+	run.cancelled = s.Cancelled != nil
 	switch do {
 	case leave:
 	case remove:

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -23,6 +24,8 @@ const (
 	DefaultMaxRunning = 32
 	DefaultMaxQueued  = 256
 	DefaultKeep       = 7 * 24 * time.Hour
+	// DefaultKeepBytes is how much the folders of all runs may take on the disk.
+	DefaultKeepBytes = 4 << 30
 	// MaxKept is how many ended runs keep their folders, however young they are.
 	MaxKept = 1000
 	// pruneEvery is how often old run folders are looked for.
@@ -38,6 +41,11 @@ type Config struct {
 	MaxRunning int              // runs at a time; 0 is DefaultMaxRunning
 	MaxQueued  int              // calls of Start that may wait for their turn; 0 is DefaultMaxQueued
 	Keep       time.Duration    // how long an ended run's folder stays; 0 is DefaultKeep
+	KeepBytes  int64            // how much the folders of all runs may take before the oldest ended go; 0 is DefaultKeepBytes
+	Act        []string         // argv before the name of an act, for example {"/proc/self/exe", "act"}; empty: plans with acts are refused
+	// Reboot restarts the host, or says why it cannot; it may return before the host is down. nil: this agent may not, and
+	// a step that asks for a reboot fails. RebootHost is what agents use.
+	Reboot func(ctx context.Context) error
 
 	// What follows is for this package's tests.
 	wrap         func(file) file
@@ -45,6 +53,9 @@ type Config struct {
 	grace        time.Duration
 	contain      string
 	afterBarrier func()
+	boot         string        // the host's boot ID
+	patience     time.Duration // see rebootPatience
+	again        time.Duration // see rebootAgain
 }
 
 func (c Config) withDefaults() Config {
@@ -62,6 +73,15 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Keep == 0 {
 		c.Keep = DefaultKeep
+	}
+	if c.KeepBytes == 0 {
+		c.KeepBytes = DefaultKeepBytes
+	}
+	if c.patience == 0 {
+		c.patience = rebootPatience
+	}
+	if c.again == 0 {
+		c.again = rebootAgain
 	}
 	if c.wrap == nil {
 		c.wrap = func(f file) file { return f }
@@ -96,15 +116,27 @@ type Runner struct {
 	running map[fleet.UUID]*run
 	// starting holds a channel for each command between Start and its barrier.
 	starting map[fleet.UUID]chan struct{}
+	wait     wait
+
+	bound atomic.Int64  // bytes that run folders may take, see KeepBytes
+	kept  atomic.Int64  // bytes in run folders, by the last count and by what ended since
+	crowd chan struct{} // wakes the pruning
 }
 
 // run is a run in progress.
 type run struct {
 	command   fleet.UUID
-	cancelled bool     // guarded by Runner.mu
-	conn      net.Conn // to its supervisor, or nil; guarded by Runner.mu
-	slot      bool     // it holds a token of slots
+	cancelled bool          // guarded by Runner.mu
+	conn      net.Conn      // to its supervisor, or nil; guarded by Runner.mu
+	slot      bool          // it holds a token of slots
+	by        time.Duration // see Spec
+	called    chan struct{} // closed when it is cancelled while somebody follows it
+	stepwise  bool          // it has a journal of steps; of the goroutine that follows it
+	tries     int           // supervisors in a row that went on with it and wrote nothing; likewise
+	entries   int           // of its journal, when the last one was launched; likewise
 }
+
+func newRun(command fleet.UUID) *run { return &run{command: command, called: make(chan struct{})} }
 
 // Open reads the ledger in cfg.Dir and takes up the runs it left: those whose supervisor lives are followed again, those
 // that ended meanwhile are read, and those of which nothing is left become Unknown. A damaged ledger is an error, and
@@ -115,15 +147,17 @@ func Open(cfg Config) (*Runner, error) {
 	if err != nil {
 		return nil, fleet.Errorf(fleet.Internal, "cannot read the host's boot ID: %w", err).Hinted("mount /proc")
 	}
+	boot = cmp.Or(cfg.boot, boot)
 	runs, found, err := openRuns(filepath.Join(cfg.Dir, runsName))
 	if err != nil {
 		return nil, err
 	}
-	r := &Runner{cfg: cfg, boot: boot, runs: runs, slots: make(chan struct{}, cfg.MaxRunning), running: map[fleet.UUID]*run{}, starting: map[fleet.UUID]chan struct{}{}}
+	r := &Runner{cfg: cfg, boot: boot, runs: runs, slots: make(chan struct{}, cfg.MaxRunning), running: map[fleet.UUID]*run{}, starting: map[fleet.UUID]chan struct{}{}, crowd: make(chan struct{}, 1)}
 	if err := r.openLedger(len(found) == 0); err != nil {
 		runs.Close()
 		return nil, err
 	}
+	r.bound.Store(cfg.KeepBytes)
 	r.ctx, r.stop = context.WithCancel(context.Background())
 	r.events = newEventQueue()
 	go r.journal.run()
@@ -236,6 +270,11 @@ type ledgerBook Runner
 func (b *ledgerBook) check(record exec.Record) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if _, start := record.(exec.StartedRecord); start {
+		if run := b.running[record.CommandID()]; run != nil && run.by != 0 && bootNow() > run.by {
+			return errLate
+		}
+	}
 	return b.ledger.Check(record)
 }
 
@@ -289,7 +328,7 @@ func (l Ledger) Running() int {
 	return len(l.r.running)
 }
 
-// ResultOf returns the result of a command that has ended.
+// ResultOf returns the result of a command that has ended, without its steps: see Runner.Steps.
 func ResultOf(s exec.State) (Result, bool) {
 	if s.Ended == nil || s.Started == nil {
 		return Result{}, false

@@ -56,8 +56,8 @@ func TestOutcomes(t *testing.T) {
 		{"bad folder", with(func(s *Spec) { s.Dir = "/no/such" }, "pwd"), exec.Failed, -1, 0, "",
 			"cannot enter /no/such: no such file or directory"},
 		{"folder", with(func(s *Spec) { s.Dir = "/usr" }, "pwd"), exec.Success, 0, 0, "/usr\n", ""},
-		{"script", with(func(s *Spec) { s.Script = []byte("echo $1-$#\n") }, "x y", "z"), exec.Success, 0, 0, "x y-2\n", ""},
-		{"script with #!", with(func(s *Spec) { s.Script = []byte("#!/bin/cat -\nbody\n") }), exec.Success, 0, 0, "#!/bin/cat -\nbody\n", ""},
+		{"script", with(func(s *Spec) { s.Plan.Steps[0].Script = []byte("echo $1-$#\n") }, "x y", "z"), exec.Success, 0, 0, "x y-2\n", ""},
+		{"script with #!", with(func(s *Spec) { s.Plan.Steps[0].Script = []byte("#!/bin/cat -\nbody\n") }), exec.Success, 0, 0, "#!/bin/cat -\nbody\n", ""},
 		{"umask", with(plain, "umask"), exec.Success, 0, 0, "0077\n", ""},
 		{"descriptors", with(plain, "ls /proc/self/fd | wc -l"), exec.Success, 0, 0, "4\n", ""}, // 0, 1, 2, and that of ls
 		{"oom score", with(plain, "cat /proc/self/oom_score_adj"), exec.Success, 0, 0, "0\n", ""},
@@ -95,7 +95,7 @@ func TestEnvironmentBeginsEmpty(t *testing.T) {
 		got[k] = v
 	}
 	want := map[string]string{"PATH": childPath, "HOME": who.Home, "USER": who.Name, "LOGNAME": who.Name, "SHELL": who.Shell, "MINE": "a b",
-		"MUSTER_COMMAND_ID": s.Command.String()}
+		"MUSTER_COMMAND_ID": s.Command.String(), "SSM_COMMAND_ID": s.Command.String()}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Fatalf("got %v\nwant %v", got, want)
 	}
@@ -108,7 +108,7 @@ func TestRunAsAnotherUser(t *testing.T) {
 	}
 	h := open(t, Config{})
 	s := spec("a")
-	s.User, s.Script = "nobody", []byte("#!/bin/sh\nid -un; id -G; echo $HOME $1; pwd\n")
+	s.User, s.Plan.Steps[0].Script = "nobody", []byte("#!/bin/sh\nid -un; id -G; echo $HOME $1; pwd\n")
 	wantStatus(t, h.run(s), exec.Success)
 	who, _, _ := resolve("nobody")
 	want := fmt.Sprintf("nobody\n%d\n%s a\n/\n", who.GID, who.Home)
@@ -127,8 +127,8 @@ func TestRefusedBeforeTheBarrier(t *testing.T) {
 	h := open(t, Config{MaxRunning: 1, MaxQueued: 1})
 	for name, change := range map[string]func(*Spec){
 		"unknown user":        func(s *Spec) { s.User = "no-such-user" },
-		"nothing to run":      func(s *Spec) { s.Argv = nil },
-		"NUL":                 func(s *Spec) { s.Argv = []string{"a\x00b"} },
+		"nothing to run":      func(s *Spec) { s.Plan.Steps[0].Argv = nil },
+		"NUL":                 func(s *Spec) { s.Plan.Steps[0].Argv = []string{"a\x00b"} },
 		"environment":         func(s *Spec) { s.Env = []string{"novalue"} },
 		"older than ledger":   func(s *Spec) { s.Issued = h.Ledger().Created().Add(-time.Second) },
 		"relative folder":     func(s *Spec) { s.Dir = "tmp" },
@@ -487,13 +487,29 @@ func TestOutputIsCutAtTheLimit(t *testing.T) {
 	}
 }
 
-func TestFullDisk(t *testing.T) {
-	t.Parallel()
+// smallDisk mounts a disk of 1 MiB.
+func smallDisk(t *testing.T) (string, error) {
+	t.Helper()
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
-		t.Skip("cannot mount a small disk:", err)
+		return "", err
 	}
 	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
+	return dir, nil
+}
+
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	for name, run := range map[string]func(*testing.T, string){"command": commandOnAFullDisk, "document": documentOnAFullDisk} {
+		dir, err := smallDisk(t)
+		if err != nil {
+			t.Skip("cannot mount a small disk:", err)
+		}
+		t.Run(name, func(t *testing.T) { run(t, dir) })
+	}
+}
+
+func commandOnAFullDisk(t *testing.T, dir string) {
 	h := open(t, Config{Dir: dir})
 	s := spec("head -c 3000000 /dev/zero; echo on $(( 1 + 1 )) >&2; sleep 1000")
 	h.start(s)
@@ -551,13 +567,20 @@ func TestOutdated(t *testing.T) {
 			Ended: &exec.EndedRecord{Command: id, Time: now.Add(-time.Duration(i) * time.Hour)}})
 	}
 	states = append(states, exec.State{Command: fleet.UUID{9}, Started: &exec.StartedRecord{}})
+	sizes := map[fleet.UUID]int64{{0}: 5, {1}: 10, {3}: 20, {9}: 100} // that of 9 cannot go
 	for _, c := range []struct {
-		keep time.Duration
-		most int
+		keep retention
 		want int
-	}{{time.Hour * 10, 10, 0}, {time.Hour * 10, 3, 2}, {time.Minute * 90, 10, 3}, {0, 0, 5}} {
-		if got := outdated(states, now, c.keep, c.most); len(got) != c.want {
-			t.Errorf("keep %v, at most %d: %d go, want %d", c.keep, c.most, len(got), c.want)
+	}{{retention{time.Hour * 10, 10, 200}, 0}, {retention{time.Hour * 10, 3, 200}, 2}, {retention{time.Minute * 90, 10, 200}, 3}, {retention{0, 0, 200}, 5},
+		{retention{time.Hour * 10, 10, 134}, 2}, {retention{time.Hour * 10, 10, 115}, 2}, {retention{time.Hour * 10, 10, 105}, 4}, {retention{time.Hour * 10, 10, 1}, 5}} {
+		got := c.keep.outdated(states, sizes, now)
+		if len(got) != c.want {
+			t.Errorf("%+v: %d go, want %d", c.keep, len(got), c.want)
+		}
+		for i, command := range got {
+			if command != (fleet.UUID{byte(4 - i)}) {
+				t.Errorf("%+v: not the oldest first: %v", c.keep, got)
+			}
 		}
 	}
 }

@@ -2,10 +2,12 @@ package runner
 
 import (
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/muster-fleet/muster/exec/steps"
 	"github.com/muster-fleet/muster/node/fleet"
 )
 
@@ -15,7 +17,7 @@ const (
 	DefaultTimeout = time.Hour
 	// DefaultMaxOutput is how many bytes are kept of each stream.
 	DefaultMaxOutput = 1 << 30
-	// MaxSpec bounds script, input, arguments and environment together, in bytes.
+	// MaxSpec bounds scripts, input, arguments and environment together, in bytes.
 	MaxSpec = 16 << 20
 	// Grace is the time between SIGTERM and SIGKILL.
 	Grace = 5 * time.Second
@@ -27,41 +29,53 @@ type Spec struct {
 	Digest  fleet.ID // of the signed body
 	Issued  time.Time
 	Expires time.Time
+	By      time.Duration // boot time after which the ledger takes no start of it any more; 0: no such limit
 
-	Argv      []string      // one element is a shell line (sh -c), several are an argv without a shell
-	Script    []byte        // if set, run as a script file with its #! line or sh; Argv are its arguments
-	Env       []string      // NAME=value, added to PATH, HOME, USER, LOGNAME, SHELL, MUSTER_COMMAND_ID
+	Plan      steps.Plan    // what is run, step by step
+	Env       []string      // NAME=value, added to PATH, HOME, USER, LOGNAME, SHELL, MUSTER_COMMAND_ID, SSM_COMMAND_ID
 	Dir       string        // "" is the user's home, or / where that does not exist
 	User      string        // "" is the agent's own
-	Stdin     []byte        // what the run reads; empty is an end of file at once
-	Timeout   time.Duration // 0 is DefaultTimeout; counted on the boot clock
+	Stdin     []byte        // what the first step reads; empty is an end of file at once
+	Timeout   time.Duration // of execution, reboots not counted; 0 is DefaultTimeout; on the boot clock
 	MaxOutput int64         // bytes kept per stream; 0 is DefaultMaxOutput
 }
 
 // check returns why the spec cannot be run anywhere, or nil.
 func (s Spec) check() error {
-	size := len(s.Script) + len(s.Stdin)
-	for _, text := range append(append([]string{s.Dir}, s.Argv...), s.Env...) {
+	if s.Command.IsZero() {
+		return fleet.Errorf(fleet.Invalid, "a run needs a command ID")
+	}
+	if err := s.Plan.Check(); err != nil {
+		return fleet.Errorf(fleet.Invalid, "command %s cannot be run: %w", s.Command, err)
+	}
+	texts, size := append([]string{s.Dir, s.User}, s.Env...), len(s.Stdin)
+	for _, step := range s.Plan.Steps {
+		texts = slices.Concat(texts, step.Argv, step.Interpreter, step.Env, []string{step.Dir, step.Act, step.ScriptName})
+		size += len(step.Script) + len(step.Inputs)
+	}
+	for _, text := range texts {
 		if strings.ContainsRune(text, 0) {
 			return fleet.Errorf(fleet.Invalid, "command %s has a NUL byte in its arguments, environment or folder", s.Command)
 		}
 		size += len(text)
 	}
 	switch {
-	case s.Command.IsZero():
-		return fleet.Errorf(fleet.Invalid, "a run needs a command ID")
-	case len(s.Argv) == 0 && len(s.Script) == 0:
-		return fleet.Errorf(fleet.Invalid, "command %s has nothing to run", s.Command)
-	case len(s.Script) == 0 && s.Argv[0] == "":
-		return fleet.Errorf(fleet.Invalid, "command %s has an empty program name", s.Command)
 	case size > MaxSpec:
-		return fleet.Errorf(fleet.Exhausted, "command %s has %d bytes of script, input and arguments; at most %d run", s.Command, size, MaxSpec)
+		return fleet.Errorf(fleet.Exhausted, "command %s has %d bytes of scripts, input and arguments; at most %d run", s.Command, size, MaxSpec)
 	case s.Dir != "" && !strings.HasPrefix(s.Dir, "/"):
 		return fleet.Errorf(fleet.Invalid, "the folder %q of command %s is not an absolute path", s.Dir, s.Command)
 	case s.Timeout < 0 || s.MaxOutput < 0:
 		return fleet.Errorf(fleet.Invalid, "command %s has a negative timeout or output limit", s.Command)
 	}
-	for _, e := range s.Env {
+	return s.checkEnv()
+}
+
+func (s Spec) checkEnv() error {
+	all := slices.Clone(s.Env)
+	for _, step := range s.Plan.Steps {
+		all = append(all, step.Env...)
+	}
+	for _, e := range all {
 		if name, _, ok := strings.Cut(e, "="); !ok || name == "" {
 			return fleet.Errorf(fleet.Invalid, "command %s has an environment entry that is not NAME=value", s.Command)
 		}
@@ -69,7 +83,8 @@ func (s Spec) check() error {
 	return nil
 }
 
-// order is what the agent hands to a supervisor, in memory (a memfd): it can hold secrets, which belong on no disk.
+// order is what the agent hands to a supervisor, in memory (a memfd): it can hold secrets, which belong on no disk. The
+// order of a plan with a journal lies in the run folder as well until the run has ended: who goes on needs it.
 type order struct {
 	Format    int
 	Command   [16]byte
@@ -77,11 +92,12 @@ type order struct {
 	Issued    int64
 	Expires   int64
 	BootID    string
-	Argv      []string
-	Script    []byte
-	Env       []string // complete
+	Plan      steps.Plan
+	Act       []string // argv before the name of an act
+	Env       []string // of every step
 	Dir       string
 	DirIsHome bool // Dir was not asked for: if it does not exist, / will do
+	Downloads string
 	Drop      bool // change to UID, GID and Groups
 	UID       int
 	GID       int
@@ -92,12 +108,18 @@ type order struct {
 	MaxOutput int64
 	Contain   string
 	Cgroup    string // name of the run's cgroup
+	Resume    bool   // the run folder has a journal: go on where it ends
+	Stop      string // with Resume, not empty: begin nothing more, the run is this
+	StopWhy   string
 }
+
+// orderFormat is the version of the order.
+const orderFormat = 2
 
 // makeOrder resolves a checked spec for the host it runs on.
 func makeOrder(s Spec, who account, drop bool, boot string) order {
-	o := order{Format: noteFormat, Command: s.Command, Digest: s.Digest, Issued: unixNano(s.Issued), Expires: unixNano(s.Expires),
-		BootID: boot, Argv: s.Argv, Script: s.Script, Env: environment(s, who), Dir: s.Dir, Stdin: s.Stdin,
+	o := order{Format: orderFormat, Command: s.Command, Digest: s.Digest, Issued: unixNano(s.Issued), Expires: unixNano(s.Expires),
+		BootID: boot, Plan: s.Plan, Env: environment(s, who), Dir: s.Dir, Stdin: s.Stdin,
 		Timeout: int64(s.Timeout), Grace: int64(Grace), MaxOutput: s.MaxOutput}
 	if o.Dir == "" {
 		o.Dir, o.DirIsHome = who.Home, true
@@ -117,12 +139,35 @@ func makeOrder(s Spec, who account, drop bool, boot string) order {
 // childPath is the PATH of runs: the host's own, whatever the agent was started with.
 const childPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+// Variables that no order and no step can set otherwise.
+const (
+	// commandIDVar tells a run, and whoever looks for its processes, which command it is.
+	commandIDVar = "MUSTER_COMMAND_ID"
+	// ssmCommandIDVar says the same to scripts that were written for SSM.
+	ssmCommandIDVar = "SSM_COMMAND_ID"
+	// downloadsVar tells the steps of a document where their relative folders lie.
+	downloadsVar = "MUSTER_DOWNLOADS"
+)
+
 // environment starts from nothing: neither the agent's variables nor LD_*, BASH_ENV, ENV or IFS reach a run unless its
 // order gives them. A later entry wins over an earlier one of the same name.
 func environment(s Spec, who account) []string {
 	base := []string{"PATH=" + childPath, "HOME=" + who.Home, "USER=" + who.Name, "LOGNAME=" + who.Name, "SHELL=" + who.Shell}
-	all := append(base, s.Env...)
-	all = append(all, commandIDVar+"="+s.Command.String())
+	return lastOfEach(append(base, s.Env...))
+}
+
+// stepEnvironment is the environment of one step's process.
+func (o order) stepEnvironment(step steps.Step) []string {
+	command := fleet.UUID(o.Command).String()
+	all := slices.Concat(o.Env, step.Env, []string{commandIDVar + "=" + command, ssmCommandIDVar + "=" + command})
+	if !o.Plan.Plain() {
+		all = append(all, downloadsVar+"="+o.Downloads)
+	}
+	return lastOfEach(all)
+}
+
+// lastOfEach drops the entries whose name comes again.
+func lastOfEach(all []string) []string {
 	last := map[string]int{}
 	for i, e := range all {
 		name, _, _ := strings.Cut(e, "=")
@@ -136,9 +181,6 @@ func environment(s Spec, who account) []string {
 	}
 	return out
 }
-
-// commandIDVar tells a run, and whoever looks for its processes, which command it is.
-const commandIDVar = "MUSTER_COMMAND_ID"
 
 // resolve finds the account to run as, and whether that means dropping to it.
 func resolve(user string) (who account, drop bool, err error) {

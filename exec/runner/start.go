@@ -28,6 +28,12 @@ func Crossed(err error) bool {
 	return ok
 }
 
+var errLate = fleet.Errorf(fleet.Expired, "the time by which it was to start has passed")
+
+// Late reports whether an error of Start says that Spec.By had passed before the start was recorded. It may be started
+// later, with another By.
+func Late(err error) bool { return errors.Is(err, errLate) }
+
 // Start runs a command. It waits for a free place (until ctx ends), and returns once the start is on disk and the
 // supervisor lives; the rest comes as Events. See Crossed for its errors. Of a command that was cancelled first, also
 // while it waited, an Ended event tells.
@@ -53,7 +59,8 @@ func (r *Runner) startInTurn(ctx context.Context, spec Spec) error {
 	if err := r.takeSlot(ctx, cancelled); err != nil {
 		return err
 	}
-	run := &run{command: spec.Command, slot: true}
+	run := newRun(spec.Command)
+	run.slot, run.by = true, spec.By
 	err = r.start(run, spec, o)
 	if err != nil && !Crossed(err) {
 		r.freeSlot(run)
@@ -111,8 +118,24 @@ func (r *Runner) order(spec Spec) (order, error) {
 		return order{}, err
 	}
 	o := makeOrder(spec, who, drop, r.boot)
-	o.Grace, o.Contain, o.Cgroup = int64(r.cfg.grace), r.cfg.contain, cgroupName(r.folder(spec.Command))
+	if err := r.knowsActs(spec); err != nil {
+		return order{}, err
+	}
+	dir := r.folder(spec.Command)
+	o.Grace, o.Contain, o.Cgroup, o.Act = int64(r.cfg.grace), r.cfg.contain, cgroupName(dir), r.cfg.Act
+	if !spec.Plan.Plain() {
+		o.Downloads = downloadsOf(dir, drop)
+	}
 	return o, nil
+}
+
+func (r *Runner) knowsActs(spec Spec) error {
+	for _, step := range spec.Plan.Steps {
+		if step.Act != "" && len(r.cfg.Act) == 0 {
+			return fleet.Errorf(fleet.Unavailable, "this agent has no actions of its own, and command %s needs %q", spec.Command, step.Act)
+		}
+	}
+	return nil
 }
 
 func (r *Runner) mayStart(spec Spec) error {
@@ -121,11 +144,14 @@ func (r *Runner) mayStart(spec Spec) error {
 	return r.ledger.MayStart(spec.Command, spec.Issued, spec.Expires)
 }
 
+// takeSlot waits for a place. While the host is about to restart there is none for a run that has not begun.
 func (r *Runner) takeSlot(ctx context.Context, cancelled <-chan struct{}) error {
-	select {
-	case r.slots <- struct{}{}:
-		return nil
-	default:
+	if r.held() == nil {
+		select {
+		case r.slots <- struct{}{}:
+			return nil
+		default:
+		}
 	}
 	if r.queued.Add(1) > int64(r.cfg.MaxQueued) {
 		r.queued.Add(-1)
@@ -133,15 +159,25 @@ func (r *Runner) takeSlot(ctx context.Context, cancelled <-chan struct{}) error 
 			Hinted("send the command again later")
 	}
 	defer r.queued.Add(-1)
-	select {
-	case r.slots <- struct{}{}:
-		return nil
-	case <-cancelled:
-		return fleet.Errorf(fleet.Conflict, "the command was cancelled while it waited for its turn")
-	case <-ctx.Done():
-		return fleet.Errorf(fleet.Unavailable, "the command got no place among %d runs: %w", r.cfg.MaxRunning, context.Cause(ctx))
-	case <-r.ctx.Done():
-		return fleet.Errorf(fleet.Unavailable, "the runner is closed")
+	for {
+		slots, held := r.slots, r.held()
+		if held != nil {
+			slots = nil
+		}
+		select {
+		case slots <- struct{}{}:
+			if r.held() == nil {
+				return nil
+			}
+			<-r.slots
+		case <-held:
+		case <-cancelled:
+			return fleet.Errorf(fleet.Conflict, "the command was cancelled while it waited for its turn")
+		case <-ctx.Done():
+			return fleet.Errorf(fleet.Unavailable, "the command got no place among %d runs: %w", r.cfg.MaxRunning, context.Cause(ctx))
+		case <-r.ctx.Done():
+			return fleet.Errorf(fleet.Unavailable, "the runner is closed")
+		}
 	}
 }
 
@@ -320,7 +356,10 @@ func (r *Runner) stopRun(command fleet.UUID) {
 	if run == nil {
 		return
 	}
-	run.cancelled = true
+	if !run.cancelled {
+		run.cancelled = true
+		close(run.called)
+	}
 	if run.conn != nil {
 		sendCancel(run.conn)
 	}
@@ -328,6 +367,9 @@ func (r *Runner) stopRun(command fleet.UUID) {
 
 // end records and tells how a run ended.
 func (r *Runner) end(run *run, record exec.EndedRecord) {
+	if err := r.folder(record.Command).clearAfter(); err != nil {
+		r.cfg.Log.Warn("what a run leaves cannot be removed", "command", record.Command.String(), "err", err)
+	}
 	if err := r.journal.append(record); err != nil {
 		r.cfg.Log.Error("the end of a run could not be recorded", "command", record.Command.String(), "status", string(record.Status), "err", err)
 	}
@@ -338,6 +380,7 @@ func (r *Runner) end(run *run, record exec.EndedRecord) {
 	}
 	r.unregister(run)
 	r.freeSlot(run)
+	r.roomNeeded(record.Stdout.Kept + record.Stderr.Kept + 2*noteSize)
 	r.events.put(Ended{record.Command, Result{Status: record.Status, ExitCode: record.ExitCode, Signal: record.Signal,
-		Started: began, Ended: record.Time, Stdout: record.Stdout, Stderr: record.Stderr, Detail: record.Detail}})
+		Started: began, Ended: record.Time, Stdout: record.Stdout, Stderr: record.Stderr, Detail: record.Detail, Steps: r.Steps(record.Command)}})
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/muster-fleet/muster/exec"
+	"github.com/muster-fleet/muster/exec/steps"
 	"github.com/muster-fleet/muster/node/fleet/wire"
 )
 
@@ -38,10 +40,11 @@ func Supervise([]string) int {
 func supervise() error {
 	keepDescriptors()
 	s := &supervision{exited: make(chan os.Signal, 1), asked: make(chan struct{}), running: make(chan struct{}), over: make(chan struct{}),
-		end: os.NewFile(endFD, endName)}
+		leave: make(chan os.Signal, 1), end: os.NewFile(endFD, endName)}
 	signal.Notify(s.exited, unix.SIGCHLD)
 	// Who stops the agent, its terminal or its session does not mean the run. (Ignoring them would pass on to the run.)
-	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.SIGQUIT, unix.SIGPIPE)
+	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGPIPE)
+	signal.Notify(s.leave, unix.SIGTERM)
 	unix.Umask(0o077)
 	unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0) // no core file: the order can hold secrets
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
@@ -55,16 +58,20 @@ func supervise() error {
 		return fmt.Errorf("no socket: %w", err)
 	}
 	go s.serve(listener)
-	note, err := s.run()
+	note, ended, err := s.run()
 	if err != nil {
 		return err
 	}
-	if err := s.writeEnd(note); err != nil {
-		return fmt.Errorf("the end cannot be written: %w", err)
+	if ended {
+		if err := s.writeEnd(note); err != nil {
+			return fmt.Errorf("the end cannot be written: %w", err)
+		}
 	}
 	s.hangUp(listener)
 	s.cage.remove()
-	os.Remove(scriptName)
+	if ended {
+		s.clearAway()
+	}
 	os.Remove(socketName)
 	return nil
 }
@@ -84,19 +91,22 @@ func keepDescriptors() {
 
 // supervision is the one run of this process.
 type supervision struct {
-	o      order
-	end    *os.File
-	cage   container
-	began  time.Time
-	pid    int // of the child, once running is closed
-	status *syscall.WaitStatus
+	o       order
+	end     *os.File
+	cage    container
+	began   time.Time
+	pid     int // of the child
+	status  *syscall.WaitStatus
+	journal *stepJournal // nil for a plain run; once running is closed
 
 	stdout, stderr *capture // once running is closed
 
 	exited  chan os.Signal
-	asked   chan struct{} // closed by the first cancel
-	running chan struct{} // closed when the child runs
-	over    chan struct{} // closed when the end is written
+	leave   chan os.Signal // SIGTERM: the host is going down, or somebody wants another supervisor. The step that runs is not touched
+	asked   chan struct{}  // closed by the first cancel
+	running chan struct{}  // closed when the first child runs
+	first   int            // PID of the first child, once running is closed
+	over    chan struct{}  // closed when the end is written
 
 	once  sync.Once
 	conns sync.WaitGroup
@@ -112,73 +122,110 @@ func (s *supervision) readOrder() error {
 	if err := wire.Unmarshal(data, &s.o); err != nil {
 		return fmt.Errorf("the order cannot be read: %w", err)
 	}
-	if s.o.Format != noteFormat {
-		return fmt.Errorf("the order has format %d, this supervisor knows %d", s.o.Format, noteFormat)
+	if s.o.Format != orderFormat {
+		return fmt.Errorf("the order has format %d, this supervisor knows %d", s.o.Format, orderFormat)
 	}
 	return nil
 }
 
-// run does the work from the start mark to the child's end. An error means that nobody can say more than "unknown".
-func (s *supervision) run() (endNote, error) {
+// run does the work from the start mark to the last step's end. It has not ended when it waits for the host's restart.
+// An error means that nobody can say more than "unknown".
+func (s *supervision) run() (note endNote, ended bool, err error) {
 	s.began = time.Now()
 	at := hostCgroups()
 	if s.o.Contain == containAny {
 		joinSupervisors(at)
 	}
 	s.cage = makeContainer(at, s.o.Contain, s.o.Cgroup)
-	err := s.writeStart()
+	s.cage.worn = s.o.Resume
+	if s.o.Plan.Plain() {
+		note, err = s.runPlain()
+		return note, true, err
+	}
+	return s.runPlan()
+}
+
+// runPlain runs one process: the start mark and the end block say all that there is to say.
+func (s *supervision) runPlain() (endNote, error) {
+	if err := s.writeStart(); err != nil {
+		return s.notMarked(err)
+	}
+	e := s.attempt(0, time.Duration(s.o.Timeout))
+	return s.note(steps.Outcome{Status: e.Status, ExitCode: e.ExitCode, Signal: e.Signal, Detail: e.Detail}), nil
+}
+
+// notMarked ends a run whose start mark cannot be written.
+func (s *supervision) notMarked(err error) (endNote, error) {
 	if errors.Is(err, os.ErrExist) {
 		return endNote{}, fmt.Errorf("this run has a start mark already; it will not run twice")
 	}
-	if err != nil {
-		os.Remove(startName)
-		return s.notStarted(fmt.Errorf("not started, its start mark cannot be written: %w", bare(err))), nil
-	}
-	if err := s.startChild(); err != nil {
-		return s.notStarted(err), nil
-	}
-	stopped := s.watch()
-	var trouble []string
-	if stopped != "" && !s.killAll() {
-		trouble = append(trouble, "some of its processes cannot be killed")
-	}
-	s.stdout.finish()
-	s.stderr.finish()
-	note := outcome(stopped, s.status)
-	note.Stdout, note.Stderr = s.stdout.sum(), s.stderr.sum()
-	for _, why := range []string{s.stdout.why, s.stderr.why} {
-		if why != "" {
-			trouble = append(trouble, why)
-		}
-	}
-	note.Detail = strings.Join(trouble, "; ")
-	return s.seal(note), nil
+	os.Remove(startName)
+	return s.note(failed("not started, its start mark cannot be written: " + bare(err).Error())), nil
 }
 
-// outcome judges a run by what stopped it ("" for its own end) and how its child exited (nil if that was never seen).
-func outcome(stopped exec.Status, status *syscall.WaitStatus) endNote {
-	n := endNote{Status: string(exec.Unknown), ExitCode: -1}
+func failed(detail string) steps.Outcome {
+	return steps.Outcome{Status: steps.Failed, ExitCode: -1, Detail: detail}
+}
+
+// note closes the outputs and describes the end of the run.
+func (s *supervision) note(o steps.Outcome) endNote {
+	n := endNote{Status: string(o.Status), ExitCode: o.ExitCode, Signal: o.Signal}
+	why := []string{o.Detail}
+	if s.stdout != nil {
+		s.stdout.close()
+		s.stderr.close()
+		n.Stdout, n.Stderr = s.stdout.sum(), s.stderr.sum()
+		why = append(why, s.stdout.why, s.stderr.why)
+	}
+	n.Detail = strings.Join(slices.DeleteFunc(why, func(s string) bool { return s == "" }), "; ")
+	return s.seal(n)
+}
+
+// attempt runs a step's process to its end, and no longer than limit.
+func (s *supervision) attempt(step int, limit time.Duration) steps.Ended {
+	e := steps.Ended{Step: step, Status: steps.Failed, ExitCode: -1}
+	from := bootNow()
+	s.pid, s.status = 0, nil
+	if err := s.startChild(step); err != nil {
+		if se, ok := errors.AsType[*startError](err); ok {
+			e.ExitCode = se.code
+			if se.foreign {
+				e.Status = steps.InvalidPlatform
+			}
+		}
+		e.Detail = err.Error()
+	} else {
+		stopped := s.watch(limit)
+		if stopped != "" && !s.killAll() {
+			e.Detail = "some of its processes cannot be killed"
+		}
+		s.stdout.detach()
+		s.stderr.detach()
+		e.Status, e.ExitCode, e.Signal = outcome(stopped, s.status)
+	}
+	if s.stdout != nil {
+		e.Stdout, e.Stderr = s.stdout.written(), s.stderr.written()
+	}
+	e.At, e.Ran = time.Now().UnixMilli(), milliseconds(bootNow()-from)
+	return e
+}
+
+// outcome judges an attempt by what stopped it ("" for its own end) and how its child exited (nil if that was never seen).
+func outcome(stopped steps.Status, status *syscall.WaitStatus) (as steps.Status, code, signal int) {
+	as, code = steps.Unknown, -1
 	switch {
 	case status == nil:
 	case status.Signaled():
-		n.Status, n.Signal = string(exec.Failed), int(status.Signal())
+		as, signal = steps.Failed, int(status.Signal())
 	case status.ExitStatus() == 0:
-		n.Status, n.ExitCode = string(exec.Success), 0
+		as, code = steps.Success, 0
 	default:
-		n.Status, n.ExitCode = string(exec.Failed), status.ExitStatus()
+		as, code = steps.Failed, status.ExitStatus()
 	}
 	if stopped != "" {
-		n.Status = string(stopped)
+		as = stopped
 	}
-	return n
-}
-
-func (s *supervision) notStarted(err error) endNote {
-	n := endNote{Status: string(exec.Failed), ExitCode: -1, Detail: err.Error()}
-	if se, ok := errors.AsType[*startError](err); ok {
-		n.ExitCode = se.code
-	}
-	return s.seal(n)
+	return as, code, signal
 }
 
 func (s *supervision) seal(n endNote) endNote {
@@ -225,35 +272,40 @@ func syncAll(f *os.File, dirs ...string) error {
 	return nil
 }
 
-func (s *supervision) startChild() error {
+func (s *supervision) startChild(step int) error {
 	outR, outW, err := os.Pipe()
 	if err != nil {
 		return err
 	}
 	errR, errW, err := os.Pipe()
 	if err != nil {
-		return err
+		return errors.Join(err, outR.Close(), outW.Close())
 	}
-	c, err := makeChild(s.o, outW, errW)
+	c, err := makeChild(s.o, step, outW, errW)
 	if err != nil {
-		return err
+		return errors.Join(err, outR.Close(), errR.Close(), outW.Close(), errW.Close())
 	}
 	defer c.closeFiles()
-	s.stdout, s.stderr = newCapture(outR, string(Stdout), s.o.MaxOutput), newCapture(errR, string(Stderr), s.o.MaxOutput)
-	if s.pid, err = c.start(s.cage); err != nil {
-		return err
+	if s.stdout == nil {
+		s.stdout, s.stderr = newCapture(string(Stdout), s.o.MaxOutput), newCapture(string(Stderr), s.o.MaxOutput)
 	}
-	go s.stdout.run()
-	go s.stderr.run()
-	close(s.running)
+	if s.pid, err = c.start(s.cage); err != nil {
+		return errors.Join(err, outR.Close(), errR.Close())
+	}
+	s.stdout.attach(outR)
+	s.stderr.attach(errR)
+	if s.first == 0 {
+		s.first = s.pid
+		close(s.running)
+	}
 	return nil
 }
 
 // watch waits until the child has ended, or was stopped and had its grace; it returns what stopped it, or "".
-func (s *supervision) watch() (stopped exec.Status) {
-	due, asked := bootTimer(time.Duration(s.o.Timeout)), s.asked
+func (s *supervision) watch(limit time.Duration) (stopped steps.Status) {
+	due, asked := bootTimer(limit), s.asked
 	var mercy <-chan struct{}
-	stop := func(why exec.Status) {
+	stop := func(why steps.Status) {
 		if s.reap(); s.status != nil {
 			return // it had ended before
 		}
@@ -269,9 +321,9 @@ func (s *supervision) watch() (stopped exec.Status) {
 		select {
 		case <-s.exited:
 		case <-due:
-			stop(exec.TimedOut)
+			stop(steps.TimedOut)
 		case <-asked:
-			stop(exec.Cancelled)
+			stop(steps.Cancelled)
 		case <-mercy:
 			return stopped
 		}
@@ -305,6 +357,7 @@ func (s *supervision) groupAlive() bool {
 func (s *supervision) killAll() bool {
 	unix.Kill(-s.pid, unix.SIGKILL)
 	gone := s.cage.killAll()
+	s.cage.worn = true
 	for range killRounds {
 		if !s.reap() {
 			return gone
@@ -318,6 +371,20 @@ func (s *supervision) killAll() bool {
 		}
 	}
 	return false
+}
+
+// bootNow reads the boot clock.
+func bootNow() time.Duration {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
+		return 0 // before Linux 2.6.39
+	}
+	return time.Duration(t.Nano())
+}
+
+// milliseconds rounds up: an attempt that was stopped for its time has used all of it.
+func milliseconds(d time.Duration) int64 {
+	return max(0, int64((d+time.Millisecond-1)/time.Millisecond))
 }
 
 // bootTimer fires after d on the boot clock, which goes on while the host sleeps and which nobody can set.
@@ -375,17 +442,25 @@ func (s *supervision) tell(conn net.Conn) {
 	case <-s.over:
 		return
 	}
-	if !send(conn, frameStarted, uint64(s.pid), uint64(unixNano(s.began))) {
+	if !send(conn, frameStarted, uint64(s.first), uint64(unixNano(s.began))) {
 		return
 	}
 	pace := time.NewTicker(outputPace)
 	defer pace.Stop()
 	var told [2]int64
+	var entries int64
 	for open := true; open; {
 		select {
 		case <-pace.C:
 		case <-s.over:
 			open = false
+		}
+		if s.journal != nil {
+			if n := s.journal.entries.Load(); n != entries {
+				if entries = n; !send(conn, frameStep, uint64(n), 0) {
+					return
+				}
+			}
 		}
 		now := [2]int64{s.stdout.kept.Load(), s.stderr.kept.Load()}
 		if now != told && !send(conn, frameOutput, uint64(now[0]), uint64(now[1])) {

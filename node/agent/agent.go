@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/muster-fleet/muster/exec"
 	"github.com/muster-fleet/muster/node"
 	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/fleet"
@@ -39,12 +40,14 @@ type Agent struct {
 	signer auth.Signer
 	log    *slog.Logger
 
-	peers   Peers
-	gossip  Gossip
-	runner  Runner
-	reports Reports
-	quorum  Quorum
-	replica *Replica
+	peers     Peers
+	gossip    Gossip
+	runner    Runner
+	reports   Reports
+	decisions Decisions
+	outlets   Outlets
+	quorum    Quorum
+	replica   *Replica
 
 	queue   chan node.Event
 	picture atomic.Pointer[picture]
@@ -63,6 +66,10 @@ type Agent struct {
 	over   chan struct{} // closed when the loop ends
 	copies copies
 	notes  notes
+	shelf  shelf
+	grants tickets[node.GrantAnswer]
+	words  tickets[[]exec.Report] // this node's own, asked for
+	giving giving
 }
 
 // picture is what everybody on this host reads without waiting.
@@ -79,6 +86,7 @@ func New(cfg Config) *Agent {
 		cfg: cfg, signer: auth.NewSigner(cfg.Key), log: cfg.Log, queue: make(chan node.Event, queueSize),
 		keys: cfg.Keys, hints: cfg.Hints, seen: map[fleet.ID]node.Sighting{}, orders: newHeld(),
 		leave: make(chan struct{}), over: make(chan struct{}), copies: copies{}, notes: newNotes(),
+		shelf: newShelf(), grants: newTickets[node.GrantAnswer](), words: newTickets[[]exec.Report](),
 	}
 	if a.keys == nil {
 		a.keys = map[uint32][32]byte{}
@@ -100,11 +108,16 @@ type Shells struct {
 	Reports Reports
 	Quorum  Quorum
 	Replica *Replica
+	// Decisions is nil where none are kept.
+	Decisions Decisions
+	// Outlets is nil where output is copied nowhere.
+	Outlets Outlets
 }
 
 // Attach gives the agent its shells. Call it before Run and before any peer is served.
 func (a *Agent) Attach(s Shells) {
 	a.peers, a.gossip, a.runner, a.reports, a.quorum, a.replica = s.Peers, s.Gossip, s.Runner, s.Reports, s.Quorum, s.Replica
+	a.decisions, a.outlets = s.Decisions, s.Outlets
 	a.useKeys()
 }
 
@@ -154,10 +167,12 @@ func (a *Agent) Run(ctx context.Context) error {
 		for _, effect := range core.Step(at, ev) {
 			a.perform(ctx, &work, core, effect)
 		}
+		a.readyCopy(ev)
 		return max(core.Deadline(at)-at.Boot, time.Millisecond)
 	}
 	// Before anything is heard: a cancel of what ran here in an earlier life would find an order that never started.
 	a.runner.Recall(func(ev node.Event) { step(ev) })
+	work.Go(a.recallCopies)
 
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -204,6 +219,24 @@ func (a *Agent) perform(ctx context.Context, work *sync.WaitGroup, core *node.No
 		work.Go(func() { a.fetchActs(ctx, e) })
 	case node.FetchOrder:
 		work.Go(func() { a.fetchOrder(ctx, e) })
+	case node.FetchDocuments:
+		work.Go(func() { a.fetchDocuments(ctx, e) })
+	case node.KeepDocument:
+		work.Go(func() { a.keepDocument(e) })
+	case node.AskGrant:
+		work.Go(func() { a.fetchGrant(ctx, e) })
+	case node.AnswerGrant:
+		a.grants.answer(e.Ticket, e.Answer)
+	case node.AnswerReport:
+		a.words.answer(e.Ticket, e.Report)
+	case node.ProposeGrants:
+		work.Go(func() { a.proposeGrants(ctx, e) })
+	case node.ProposeEndings:
+		work.Go(func() { a.proposeEndings(ctx, e) })
+	case node.Decided:
+		if a.decisions != nil {
+			a.decisions.Put(e.Command, e.Decision)
+		}
 	case node.FetchOrders:
 		work.Go(func() { a.fetchOrders(ctx, e) })
 	case node.FetchCancel:
@@ -231,11 +264,23 @@ func (a *Agent) complain(what string, err error) {
 // startRun hands an order to the runner.
 func (a *Agent) startRun(ctx context.Context, e node.StartRun) {
 	id := e.Command.Header.ID
-	err := a.runner.Start(ctx, e.Command, e.Digest)
-	switch {
-	case err == nil, ctx.Err() != nil: // the agent stops: the order comes again after the restart
+	var err error = TooLate{}
+	a.expectCopy(e.Command)
+	if e.By == 0 || a.cfg.Clock().Boot <= e.By {
+		err = a.runner.Start(ctx, e)
+	}
+	if err == nil || ctx.Err() != nil { // the agent stops: the order comes again after the restart
 		return
-	case fleet.KindOf(err) == fleet.Conflict: // the ledger has it already, and Recall told what it knows
+	}
+	if _, late := errors.AsType[TooLate](err); late {
+		a.Post(node.RunLate{Command: id})
+		return
+	}
+	if not, ok := errors.AsType[NotStarted](err); ok {
+		a.Post(node.RunNotStarted{Command: id, As: not.As, Why: err.Error()})
+		return
+	}
+	if fleet.KindOf(err) == fleet.Conflict { // the ledger has it already, and Recall told what it knows
 		return
 	}
 	a.log.Warn("a command could not be started", "command", id, "err", err)

@@ -79,7 +79,7 @@ func (a *Agent) fetchOrder(ctx context.Context, e node.FetchOrder) {
 
 func (a *Agent) fetchOrders(ctx context.Context, e node.FetchOrders) {
 	var body ordersBody
-	err := a.ask(ctx, e.From, askOrders, ordersAsk{e.Since}, &body)
+	err := a.ask(ctx, e.From, askOrders, ordersAsk{Since: e.Since, Known: e.Known}, &body)
 	if err != nil {
 		a.log.Debug("no orders", "peer", e.From, "err", err)
 	}

@@ -71,8 +71,10 @@ func newDesk(tb testing.TB) *desk {
 func acts(s consensus.State) []auth.Act { return s.Acts(0, 1000) }
 
 // commandID is the committed command's.
-func (d *desk) commandID() fleet.UUID {
-	body, err := auth.Peek[exec.Command](d.order.Statement)
+func (d *desk) commandID() fleet.UUID { return idOf(d.order) }
+
+func idOf(o exec.Order) fleet.UUID {
+	body, err := auth.Peek[exec.Command](o.Statement)
 	if err != nil {
 		panic(err)
 	}
@@ -166,6 +168,9 @@ func (p *stubPeers) Request(context.Context, fleet.ID, byte, []byte) (byte, []by
 func (p *stubPeers) Open(_ context.Context, id fleet.ID) (Stream, error) {
 	return &frames{peer: id, in: p.stream}, nil
 }
+func (p *stubPeers) OpenBulk(ctx context.Context, id fleet.ID) (Stream, error) {
+	return p.Open(ctx, id)
+}
 func (p *stubPeers) Ring(netip.AddrPort, []byte)         {}
 func (p *stubPeers) Note(_ netip.AddrPort, note []byte)  { p.notes = append(p.notes, note) }
 func (p *stubPeers) Drop(fleet.ID, string)               {}
@@ -229,8 +234,9 @@ func (s *stubReports) Prune() (int, error)                        { return 0, ni
 
 // stubFolder reads from memory.
 type stubFolder struct {
-	acts []auth.Act
-	keys map[uint32][32]byte
+	acts      []auth.Act
+	keys      map[uint32][32]byte
+	documents map[fleet.ID]auth.Envelope
 }
 
 func (f *stubFolder) AppendActs([]auth.Act, []fleet.ID) error { return nil }
@@ -240,3 +246,17 @@ func (f *stubFolder) ReadActs(from uint64, _ int) ([]auth.Act, error) {
 func (f *stubFolder) PutFloor(int64, uint64, fleet.ID) error       { return nil }
 func (f *stubFolder) PutKeys(keys map[uint32][32]byte) error       { f.keys = keys; return nil }
 func (f *stubFolder) PutPeers(map[fleet.ID][]netip.AddrPort) error { return nil }
+func (f *stubFolder) PutDocument(key fleet.ID, e auth.Envelope) error {
+	if f.documents == nil {
+		f.documents = map[fleet.ID]auth.Envelope{}
+	}
+	f.documents[key] = e
+	return nil
+}
+func (f *stubFolder) Document(key fleet.ID) (auth.Envelope, error) {
+	e, ok := f.documents[key]
+	if !ok {
+		return e, fleet.Errorf(fleet.NotFound, "no document")
+	}
+	return e, nil
+}

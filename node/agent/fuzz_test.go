@@ -36,7 +36,7 @@ func requestSeeds(d *desk) map[byte][]byte {
 	beacon := d.Fleet.Nodes[0].Signer.Sign(auth.ForBeacon, d.Fleet.ID(), auth.Beacon{Time: d.Fleet.Now.UnixMilli(), Act: 5})
 	return map[byte][]byte{
 		askBeacon: wire.Marshal(beaconBody{Beacon: []auth.Envelope{beacon}}), askActs: wire.Marshal(actsAsk{1}), askOrder: wire.Marshal(orderAsk{d.commandID()}),
-		askOrders: wire.Marshal(ordersAsk{0}), askPropose: consensus.Encode(consensus.PutCancel{Statement: cancel}, 0), askRead: wire.Marshal(read),
+		askOrders: wire.Marshal(ordersAsk{}), askPropose: consensus.Encode(consensus.PutCancel{Statement: cancel}, 0), askRead: wire.Marshal(read),
 		askReport: wire.Marshal(d.web.Signer.Sign(auth.ForReport, d.Fleet.ID(), report)), askWatch: wire.Marshal(read), askKey: wire.Marshal(keyAsk{0}),
 		askReplica: wire.Marshal(struct{}{}), askTerm: wire.Marshal(termAsk{1, 2}), askFacts: wire.Marshal(struct{}{}), askEnrol: wire.Marshal(request),
 		askPutFacts: wire.Marshal(d.web.Signer.Sign(auth.ForFacts, d.Fleet.ID(), factsBody{Header: auth.Header{Issued: d.Fleet.Now.UnixMilli()}, Facts: fleet.Facts{OS: "debian"}})),
@@ -203,7 +203,7 @@ func FuzzWatch(f *testing.F) {
 	report := d.web.Signer.Sign(auth.ForReport, d.Fleet.ID(), exec.Report{Command: d.commandID(), Node: d.web.ID, Seq: 1, Status: exec.Success})
 	c := d.replica.State().Commands(1)[0]
 	news := []frame{
-		{done, wire.Marshal(watchBody{Info: []watchInfo{{Order: c.Order, Operator: c.Operator, Act: c.Act, Committed: c.Committed}}})},
+		{done, wire.Marshal(watchBody{Info: []watchInfo{{Order: c.Order, Operator: c.Operator, Act: c.Act, Committed: c.Committed, Now: movedOf(d.replica.State(), c)}}})},
 		{done, wire.Marshal(watchBody{Report: []auth.Envelope{report}})}, {done, wire.Marshal(watchBody{Synced: true})},
 	}
 	f.Add(joined(news))

@@ -13,23 +13,28 @@ import (
 // Requests between members: one stream each, a frame there and a frame back (watch: many back). The table in serve.go
 // says who may ask what.
 const (
-	askBeacon   byte = 1  // beaconBody → beaconBody
-	askActs     byte = 2  // actsAsk → actsBody
-	askOrder    byte = 3  // orderAsk → exec.Order
-	askOrders   byte = 4  // ordersAsk → ordersBody
-	askPropose  byte = 5  // encoded consensus.Entry → consensus.Result, or notLeader
-	askRead     byte = 6  // auth.Envelope of node.Read → node.Answer, or notLeader
-	askReport   byte = 7  // auth.Envelope of exec.Report → nothing
-	askWatch    byte = 8  // auth.Envelope of node.Read → watchBody …
-	askKey      byte = 9  // keyAsk → keyBody
-	askReplica  byte = 10 // nothing → replicaBody
-	askTerm     byte = 11 // termAsk → nothing
-	askPutFacts byte = 12 // auth.Envelope of factsBody → nothing
-	askFacts    byte = 13 // nothing → factsList
-	askEnrol    byte = 14 // auth.Envelope of auth.EnrolRequest → consensus.Result
-	askCancel   byte = 15 // orderAsk → cancelBody, or notLeader
-	done        byte = 0x40
-	notLeader   byte = 0x41
+	askBeacon     byte = 1  // beaconBody → beaconBody
+	askActs       byte = 2  // actsAsk → actsBody
+	askOrder      byte = 3  // orderAsk → exec.Order
+	askOrders     byte = 4  // ordersAsk → ordersBody
+	askPropose    byte = 5  // encoded consensus.Entry → consensus.Result, or notLeader
+	askRead       byte = 6  // auth.Envelope of node.Read → node.Answer, or notLeader
+	askReport     byte = 7  // auth.Envelope of exec.Report → nothing
+	askWatch      byte = 8  // auth.Envelope of node.Read → watchBody …
+	askKey        byte = 9  // keyAsk → keyBody
+	askReplica    byte = 10 // nothing → replicaBody
+	askTerm       byte = 11 // termAsk → nothing
+	askPutFacts   byte = 12 // auth.Envelope of factsBody → nothing
+	askFacts      byte = 13 // nothing → factsList
+	askEnrol      byte = 14 // auth.Envelope of auth.EnrolRequest → consensus.Result
+	askCancel     byte = 15 // orderAsk → cancelBody, or notLeader
+	askGrant      byte = 16 // orderAsk → grantBody, or notLeader
+	askDocument   byte = 17 // documentAsk → auth.Envelope of exec.Publication
+	askOutput     byte = 18 // on the bulk plane: output.go has it
+	askDecisions  byte = 19 // auth.Envelope of node.Read → encoded decisions
+	askNodeReport byte = 20 // auth.Envelope of node.Read → auth.Envelope of exec.Report
+	done          byte = 0x40
+	notLeader     byte = 0x41
 )
 
 // On the join plane.
@@ -61,7 +66,10 @@ type actsBody struct{ Acts []auth.Act }
 
 type orderAsk struct{ Command fleet.UUID }
 
-type ordersAsk struct{ Since uint64 }
+type ordersAsk struct {
+	Since uint64
+	Known []fleet.UUID // need not come again unless they were cancelled
+}
 
 type ordersBody struct {
 	Orders []node.Committed
@@ -72,6 +80,10 @@ type cancelBody struct {
 	Cancel    []auth.Envelope // none or one
 	RecordLen uint64
 }
+
+type grantBody struct{ Answer node.GrantAnswer }
+
+type documentAsk struct{ Key fleet.ID }
 
 type keyAsk struct{ Epoch uint32 }
 
@@ -86,7 +98,16 @@ type leaderBody struct{ Leader fleet.ID }
 type watchBody struct {
 	Info   []watchInfo
 	Report []auth.Envelope
-	Synced bool // after what the server had when it was asked
+	Synced bool        // after what the server had when it was asked
+	Moved  []movedInfo // none or one: the command as it stands now
+}
+
+// movedInfo is what may change of a command after it was committed.
+type movedInfo struct {
+	Taken     uint64 // consensus.State.Taken of the server
+	Cancelled int64
+	Cancels   []auth.Envelope
+	Rollout   exec.Rollout
 }
 
 type watchInfo struct {
@@ -94,7 +115,7 @@ type watchInfo struct {
 	Operator  string
 	Act       uint64
 	Committed int64
-	Cancelled int64
+	Now       movedInfo
 }
 
 type factsBody struct {

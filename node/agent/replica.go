@@ -2,16 +2,26 @@ package agent
 
 import (
 	"io"
+	"slices"
 	"sync/atomic"
 
 	"github.com/muster-fleet/muster/consensus"
+	"github.com/muster-fleet/muster/node/auth"
+	"github.com/muster-fleet/muster/node/fleet"
 )
 
 // Replica is the agreed state on a server, as the quorum's machine.
 type Replica struct {
-	state     atomic.Pointer[consensus.State]
-	grown     chan struct{}                            // the state moved
-	committed atomic.Pointer[func(*consensus.Command)] // raft may apply before the agent runs
+	state    atomic.Pointer[consensus.State]
+	grown    chan struct{}             // the state moved
+	followed atomic.Pointer[following] // raft may apply before the agent runs
+	restored atomic.Uint64             // how often the state was replaced
+}
+
+// following is who hears what the replica takes, in order, as it takes it.
+type following struct {
+	committed func(c *consensus.Command, cancel []auth.Envelope) // a command was taken; or cancelled, by none or one
+	paced     func(c *consensus.Command)                         // a paced command is new, or its rollout went on
 }
 
 // NewReplica makes the state of a fleet that was not founded yet.
@@ -35,25 +45,57 @@ func (r *Replica) Apply(_ uint64, item []byte) any {
 	next, result := before.Apply(entry, now)
 	r.state.Store(&next)
 	r.tell()
-	if result.Why == "" && next.Act != before.Act {
-		r.ring(entry, next)
+	if result.Why == "" && next.Taken != before.Taken {
+		r.follow(entry, before, next)
 	}
 	return result
 }
 
-// ring tells the leader's loop of a command that was just taken or cancelled.
-func (r *Replica) ring(e consensus.Entry, s consensus.State) {
-	committed := r.committed.Load()
-	if committed == nil {
+// follow tells what an entry changed.
+func (r *Replica) follow(e consensus.Entry, before, after consensus.State) {
+	to := r.followed.Load()
+	if to == nil {
 		return
 	}
-	if _, ok := e.(consensus.PutCommand); ok {
-		(*committed)(s.Commands(1)[0])
-	}
-	if _, ok := e.(consensus.PutCancel); ok {
-		if c := s.Commands(1)[0]; c.Cancel != nil && c.Act == s.Act {
-			(*committed)(c)
+	switch e := e.(type) {
+	case consensus.PutCommand:
+		c := after.Commands(1)[0]
+		to.committed(c, nil)
+		changed(before, after, c.ID(), to.paced)
+	case consensus.PutCancel:
+		if c := after.Commands(1)[0]; c.Act == after.Act && after.Act != before.Act {
+			to.committed(c, []auth.Envelope{e.Statement})
+			changed(before, after, c.ID(), to.paced)
 		}
+	case consensus.PutGrants:
+		changed(before, after, e.Command, to.paced)
+	case consensus.PutEndings:
+		changed(before, after, e.Command, to.paced)
+	case consensus.PutAct, consensus.PutToken, consensus.DeleteToken, consensus.PutRequest, consensus.PutDocument, consensus.ChangeDocument:
+	}
+}
+
+// changed tells of a paced command that is another than before, and of those that it is linked with: what became of one
+// may let the others go on.
+func changed(before, after consensus.State, id fleet.UUID, tell func(*consensus.Command)) {
+	c, ok := after.Command(id)
+	if !ok {
+		return
+	}
+	linked := []fleet.UUID{id}
+	if main, ok := after.Command(c.Body.After.Command); ok && !c.Body.After.IsZero() {
+		c, linked = main, append(linked, main.ID())
+	}
+	linked = append(linked, c.Body.Pace.Gates...)
+	if on := c.Body.Pace.OnStop; !on.IsZero() {
+		linked = append(linked, on)
+	}
+	for i, id := range linked {
+		now, ok := after.Command(id)
+		if was, had := before.Command(id); !ok || had && was == now || slices.Contains(linked[:i], id) || !now.Body.Pace.Limited {
+			continue
+		}
+		tell(now)
 	}
 }
 
@@ -74,6 +116,7 @@ func (r *Replica) Restore(in io.Reader) error {
 		return err
 	}
 	r.state.Store(&s)
+	r.restored.Add(1)
 	r.tell()
 	return nil
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/muster-fleet/muster/consensus"
@@ -29,10 +30,14 @@ var requests = map[byte]may{
 	askReport:  anyMember, // of the peer's own runs
 	askWatch:   anyMember, // an operator's signature is verified here
 	askKey:     anyMember, askReplica: serversOnly, askTerm: serversOnly,
-	askPutFacts: anyMember, // the peer's own
-	askFacts:    anyMember,
-	askCancel:   anyMember, // a cancel is no secret: its bell is rung
-	askEnrol:    anyMember, // the join secret's signature is verified here
+	askPutFacts:   anyMember, // the peer's own
+	askFacts:      anyMember,
+	askCancel:     anyMember, // a cancel is no secret: its bell is rung
+	askGrant:      anyMember, // for the peer itself
+	askDocument:   anyMember, // of a digest that one has to know
+	askNodeReport: anyMember, // an operator's signature is verified here
+	askDecisions:  anyMember, // an operator's signature is verified here
+	askEnrol:      anyMember, // the join secret's signature is verified here
 }
 
 // Serve answers one stream of a member.
@@ -99,9 +104,17 @@ func (a *Agent) dispatch(ctx context.Context, peer fleet.ID, kind byte, body []b
 	case askFacts:
 		return a.answerFacts()
 	case askCancel:
-		return a.answerCancel(ctx, body)
+		return a.answerCancel(ctx, peer, body)
 	case askEnrol:
 		return a.answerEnrol(ctx, body)
+	case askGrant:
+		return a.answerGrant(ctx, peer, body)
+	case askDocument:
+		return a.answerDocument(body)
+	case askNodeReport:
+		return a.answerNodeReport(ctx, body)
+	case askDecisions:
+		return a.answerDecisions(body)
 	}
 	return nil, fleet.Errorf(fleet.Internal, "request of kind %d has no answer", kind)
 }
@@ -174,13 +187,15 @@ func (a *Agent) answerOrders(peer fleet.ID, body []byte) ([]byte, error) {
 	commands, next := a.replica.State().CommandsFor(peer, ask.Since, ordersPage)
 	out := ordersBody{Next: next}
 	for _, c := range commands {
-		out.Orders = append(out.Orders, committedOf(c))
+		if of := committedOf(c, peer); len(of.Cancel) > 0 || !slices.Contains(ask.Known, c.ID()) {
+			out.Orders = append(out.Orders, of)
+		}
 	}
 	return wire.Marshal(out), nil
 }
 
 // answerCancel says whether a command was cancelled by now: this server must lead.
-func (a *Agent) answerCancel(ctx context.Context, body []byte) ([]byte, error) {
+func (a *Agent) answerCancel(ctx context.Context, peer fleet.ID, body []byte) ([]byte, error) {
 	var ask orderAsk
 	if err := errors.Join(wire.Unmarshal(body, &ask), a.needReplica()); err != nil {
 		return nil, err
@@ -193,13 +208,14 @@ func (a *Agent) answerCancel(ctx context.Context, body []byte) ([]byte, error) {
 	if !ok {
 		return nil, fleet.Errorf(fleet.NotFound, "no command %s", ask.Command)
 	}
-	return wire.Marshal(cancelBody{committedOf(c).Cancel, state.Record.Length}), nil
+	return wire.Marshal(cancelBody{committedOf(c, peer).Cancel, state.Record.Length}), nil
 }
 
-func committedOf(c *consensus.Command) node.Committed {
+// committedOf returns a command as a node gets it: with the cancel that is for that node.
+func committedOf(c *consensus.Command, to fleet.ID) node.Committed {
 	out := node.Committed{Act: c.Act, Order: c.Order}
-	if c.Cancel != nil {
-		out.Cancel = []auth.Envelope{*c.Cancel}
+	if cancel, ok := c.CancelFor(to); ok {
+		out.Cancel = []auth.Envelope{cancel}
 	}
 	return out
 }
@@ -212,14 +228,41 @@ func (a *Agent) answerPropose(ctx context.Context, peer fleet.ID, body []byte) (
 	if err != nil {
 		return nil, err
 	}
-	if put, ok := entry.(consensus.PutAct); ok && put.Kind == auth.ActGossipEpoch && peer != a.self {
-		return nil, fleet.Errorf(fleet.Denied, "only the leader turns the gossip key")
-	}
-	if request, ok := entry.(consensus.PutRequest); ok && request.Request.Node != peer {
-		return nil, fleet.Errorf(fleet.Denied, "an operator request comes from the host it was made on")
+	if err := a.mayPropose(peer, entry); err != nil {
+		return nil, err
 	}
 	result, err := a.commit(ctx, entry)
 	return wire.Marshal(result), err
+}
+
+// mayPropose reports why a peer may not propose an entry of which no signature says all, or nil.
+func (a *Agent) mayPropose(peer fleet.ID, entry consensus.Entry) error {
+	switch e := entry.(type) {
+	case consensus.PutAct:
+		if e.Kind == auth.ActGossipEpoch && peer != a.self {
+			return fleet.Errorf(fleet.Denied, "only the leader turns the gossip key")
+		}
+	case consensus.PutRequest:
+		if e.Request.Node != peer {
+			return fleet.Errorf(fleet.Denied, "an operator request comes from the host it was made on")
+		}
+	case consensus.PutGrants:
+		if peer != a.self {
+			return fleet.Errorf(fleet.Denied, "only the leader gives leave to start")
+		}
+	case consensus.PutEndings:
+		freed := slices.ContainsFunc(e.Ends, func(x exec.Ending) bool { return x.As == exec.EndFreed })
+		if peer != a.self && (freed || !a.isServer(peer)) {
+			return fleet.Errorf(fleet.Denied, "servers tell of endings, and the leader alone gives a silent node's place away")
+		}
+	case consensus.PutDocument: // a state machine does not read texts, for versions of it might disagree
+		p, err := auth.Peek[exec.Publication](e.Statement)
+		if err == nil && len(e.Statement.Body) <= exec.MaxPublication {
+			return p.Check()
+		}
+	case consensus.PutToken, consensus.DeleteToken, consensus.PutCommand, consensus.PutCancel, consensus.ChangeDocument:
+	}
+	return nil
 }
 
 // commit stamps an entry with this leader's time and proposes it, unless the newest state answers it already: a
@@ -245,7 +288,7 @@ func (a *Agent) commit(ctx context.Context, e consensus.Entry) (consensus.Result
 func (a *Agent) rehearse(e consensus.Entry, now int64) (result consensus.Result, known bool) {
 	state := a.replica.State()
 	next, result := state.Apply(e, now)
-	return result, result.Why != "" || next.Act == state.Act
+	return result, result.Why != "" || next.Taken == state.Taken
 }
 
 func (a *Agent) answerRead(ctx context.Context, body []byte) ([]byte, error) {
@@ -269,10 +312,7 @@ func lookUp(s consensus.State, read node.Read) (node.Answer, error) {
 	switch read.What {
 	case node.ReadCommands:
 		for _, c := range s.Commands(maxCommands) {
-			info := node.InfoOf(c)
-			info.Body.Run.Stdin, info.Body.Run.Script = nil, nil // lists stay small
-			info.Nodes = nil
-			out.Commands = append(out.Commands, info)
+			out.Commands = append(out.Commands, node.ListOf(c))
 		}
 	case node.ReadCommand:
 		c, ok := s.Command(read.Arg)
@@ -290,6 +330,18 @@ func lookUp(s consensus.State, read node.Read) (node.Answer, error) {
 		}
 	case node.ReadRequests:
 		out.Requests = s.Requests()
+	case node.ReadDocuments:
+		for _, d := range s.Documents() {
+			out.Documents = append(out.Documents, node.DocumentLine(d))
+		}
+	case node.ReadDocument:
+		d, number, text, err := node.ReadText(s, read.Name)
+		if err != nil {
+			return out, err
+		}
+		out.Documents, out.Version, out.Text = []node.DocumentInfo{node.DocumentInfoOf(d)}, number, text
+	case node.ReadOutput, node.ReadWhy, node.ReadReport:
+		return out, fleet.Errorf(fleet.Invalid, "%q is read at the node itself", read.What)
 	default:
 		return out, fleet.Errorf(fleet.Invalid, "%q cannot be read", read.What)
 	}
@@ -314,6 +366,9 @@ func (a *Agent) takeReport(ctx context.Context, peer fleet.ID, body []byte) erro
 	if err == nil {
 		err = a.reports.Put(report, signed)
 	}
+	if err == nil && a.isPaced(report.Command) {
+		a.Post(node.ReportKept{Command: report.Command, Node: report.Node, Status: report.Status})
+	}
 	return err
 }
 
@@ -333,6 +388,9 @@ func (a *Agent) expects(ctx context.Context, r exec.Report) error {
 			if !c.Order.Has(r.Node) {
 				return fleet.Errorf(fleet.Denied, "command %s was not for node %s", r.Command, r.Node)
 			}
+			return nil
+		}
+		if a.holdsDirect(r.Command, r.Node) {
 			return nil
 		}
 		select {

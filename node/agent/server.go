@@ -27,14 +27,23 @@ const (
 // feed brings the replica's record to the loop, act by act, as if a peer had answered. It also catches up what a
 // snapshot jumped over.
 func (a *Agent) feed(ctx context.Context) {
-	committed := func(c *consensus.Command) {
-		if a.quorum.Status().Leading {
-			a.Post(node.OrderCommitted{Committed: committedOf(c)})
-		}
-	}
-	a.replica.committed.Store(&committed)
-	fed := a.record().Length
+	a.replica.followed.Store(&following{
+		committed: func(c *consensus.Command, cancel []auth.Envelope) {
+			if a.quorum.Status().Leading {
+				a.Post(node.OrderCommitted{Committed: node.Committed{Act: c.Act, Order: c.Order, Cancel: cancel}})
+			}
+		},
+		paced: func(c *consensus.Command) { a.Post(node.CommandChanged{Command: c}) },
+	})
+	fed, restored := a.record().Length, a.replica.restored.Load()
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	a.postPaced(ctx, &beside)
 	for {
+		if now := a.replica.restored.Load(); now != restored {
+			restored = now
+			a.postPaced(ctx, &beside)
+		}
 		for {
 			acts := a.replica.State().Acts(fed, actsPerFeed)
 			if len(acts) == 0 {
@@ -62,11 +71,13 @@ func (a *Agent) serve(ctx context.Context) {
 	defer tend.Stop()
 	prune := time.NewTicker(pruneEvery)
 	defer prune.Stop()
+	a.postOffice()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-a.quorum.Changed():
+			a.postOffice()
 			a.sendBeacon()
 			a.tend(ctx)
 		case <-beacon.C:

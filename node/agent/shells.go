@@ -24,6 +24,8 @@ type Stream interface {
 type Peers interface {
 	Request(ctx context.Context, id fleet.ID, kind byte, body []byte) (byte, []byte, error)
 	Open(ctx context.Context, id fleet.ID) (Stream, error)
+	// OpenBulk is Open on the plane of what is large.
+	OpenBulk(ctx context.Context, id fleet.ID) (Stream, error)
 	Ring(to netip.AddrPort, bell []byte)
 	Note(to netip.AddrPort, beacon []byte)
 	Drop(id fleet.ID, why string)
@@ -88,12 +90,40 @@ func (e NotLeader) Error() string {
 
 // Runner runs commands on this host. What happens to them comes back as node events.
 type Runner interface {
-	// Start returns an error only if nothing was started and the ledger does not say that it was.
-	Start(ctx context.Context, cmd exec.Command, digest fleet.ID) error
+	// Start returns an error only if nothing was started and the ledger does not say that it was: TooLate, NotStarted, or
+	// any other, which means NotStarted as Failed.
+	Start(ctx context.Context, e node.StartRun) error
 	Cancel(command fleet.UUID) error
 	Refuse(command fleet.UUID, digest fleet.ID, as exec.Status, reason string) error
+	// OpenOutput opens one output of a run, exec.StdoutName or exec.StderrName. NotFound: not run here; Expired: no longer kept.
+	OpenOutput(command fleet.UUID, stream string) (KeptOutput, error)
 	// Recall posts what the ledger knows of commands that were started here before.
 	Recall(post func(node.Event))
+}
+
+// TooLate is the error of Runner.Start when the boot time is past StartRun.By and the ledger was not written.
+type TooLate struct{}
+
+// Error says so.
+func (TooLate) Error() string { return "it is too late for its grant" }
+
+// NotStarted is the error of Runner.Start when what was ordered cannot be done on this host.
+type NotStarted struct {
+	As  exec.Status // a final status
+	Err error
+}
+
+// Error says why.
+func (e NotStarted) Error() string { return e.Err.Error() }
+
+// Unwrap returns why.
+func (e NotStarted) Unwrap() error { return e.Err }
+
+// Decisions is the log that answers why this node did something, or did not.
+type Decisions interface {
+	// Put never fails and never waits.
+	Put(command fleet.UUID, d exec.Decision)
+	Of(command fleet.UUID) ([]exec.Decision, error)
 }
 
 // Reports is the store of a server.
@@ -113,4 +143,8 @@ type Folder interface {
 	PutFloor(time int64, length uint64, head fleet.ID) error
 	PutKeys(keys map[uint32][32]byte) error
 	PutPeers(peers map[fleet.ID][]netip.AddrPort) error
+	// PutDocument keeps a publication by its key (exec.DocumentRef.Key); the one that was not needed for longest goes.
+	PutDocument(key fleet.ID, publication auth.Envelope) error
+	// Document returns what PutDocument kept, or fleet.NotFound.
+	Document(key fleet.ID) (auth.Envelope, error)
 }

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/muster-fleet/muster/consensus"
 	"github.com/muster-fleet/muster/exec"
 	"github.com/muster-fleet/muster/node"
 	"github.com/muster-fleet/muster/node/auth"
@@ -27,8 +28,9 @@ func (a *Agent) watchHere(ctx context.Context, signed auth.Envelope, each func(w
 	if err != nil {
 		return err
 	}
-	if c, ok := a.replica.State().Command(read.Arg); ok {
-		info := watchInfo{Order: c.Order, Operator: c.Operator, Act: c.Act, Committed: c.Committed, Cancelled: c.Cancelled}
+	state := a.replica.State()
+	if c, ok := state.Command(read.Arg); ok {
+		info := watchInfo{Order: c.Order, Operator: c.Operator, Act: c.Act, Committed: c.Committed, Now: movedOf(state, c)}
 		if err := each(watchBody{Info: []watchInfo{info}}); err != nil {
 			return err
 		}
@@ -45,7 +47,63 @@ func (a *Agent) watchHere(ctx context.Context, signed auth.Envelope, each func(w
 	if err := each(watchBody{Synced: true}); err != nil {
 		return err
 	}
-	return a.reports.Watch(ctx, read.Arg, func(e auth.Envelope) error { return each(watchBody{Report: []auth.Envelope{e}}) })
+	var one sync.Mutex // each takes one thing at a time
+	each = func(each func(watchBody) error) func(watchBody) error {
+		return func(w watchBody) error {
+			one.Lock()
+			defer one.Unlock()
+			return each(w)
+		}
+	}(each)
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var moving sync.WaitGroup
+	defer moving.Wait()
+	defer stop(nil)
+	moving.Go(func() {
+		if err := a.watchMoves(ctx, read.Arg, state, each); err != nil {
+			stop(err)
+		}
+	})
+	err = a.reports.Watch(ctx, read.Arg, func(e auth.Envelope) error { return each(watchBody{Report: []auth.Envelope{e}}) })
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// movedEvery is how often news of a command's rollout is told, at most.
+const movedEvery = 250 * time.Millisecond
+
+// watchMoves tells of a command's cancels and of its rollout as they change.
+func (a *Agent) watchMoves(ctx context.Context, id fleet.UUID, told consensus.State, each func(watchBody) error) error {
+	look := time.NewTicker(movedEvery)
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-look.C:
+		}
+		state := a.replica.State()
+		was, _ := told.Command(id)
+		c, ok := state.Command(id)
+		if !ok || c == was {
+			continue
+		}
+		told = state
+		body := watchBody{Moved: []movedInfo{movedOf(state, c)}}
+		if was == nil { // it came to this replica only now
+			body = watchBody{Info: []watchInfo{{Order: c.Order, Operator: c.Operator, Act: c.Act, Committed: c.Committed, Now: movedOf(state, c)}}}
+		}
+		if err := each(body); err != nil {
+			return err
+		}
+	}
+}
+
+func movedOf(s consensus.State, c *consensus.Command) movedInfo {
+	return movedInfo{Taken: s.Taken, Cancelled: c.Cancelled, Cancels: c.Cancels, Rollout: c.Rollout}
 }
 
 // reopenAfter is how soon a server that went silent is asked again.
@@ -58,6 +116,9 @@ type watching struct {
 	stop   context.CancelCauseFunc
 	newest map[fleet.ID]exec.Report
 	info   *node.CommandInfo
+	taken  uint64    // by which info is how it stands
+	shown  time.Time // when info was passed on last
+	later  bool      // info has changed since
 	open   int
 	refuse error
 	behind map[fleet.ID]bool // servers that have not told all they had yet; nil when Synced was said
@@ -104,6 +165,7 @@ func (a *Agent) Watch(ctx context.Context, signed auth.Envelope, each func(node.
 			case <-time.After(retryLeader):
 			}
 		case <-again.C:
+			w.flush()
 		}
 		if silent = w.silence(silent); silent > 5 {
 			return w.why()
@@ -202,9 +264,15 @@ func (w *watching) take(record auth.Record, from fleet.ID, b watchBody) error {
 		if err != nil {
 			return err
 		}
-		if w.info == nil || (info.Cancelled != 0 && w.info.Cancelled == 0) {
-			w.info, u.Info = &info, &info
+		if w.info == nil {
+			w.info, w.taken = &info, b.Info[0].Now.Taken
+			u.Info = w.show(true)
+		} else {
+			u.Info = w.moved(b.Info[0].Now)
 		}
+	}
+	if len(b.Moved) == 1 {
+		u.Info = w.moved(b.Moved[0])
 	}
 	if len(b.Report) == 1 {
 		r, err := exec.OpenReport(record, b.Report[0])
@@ -224,6 +292,41 @@ func (w *watching) take(record auth.Record, from fleet.ID, b watchBody) error {
 		return err
 	}
 	return nil
+}
+
+// moved takes how a command stands, if that is newer than what is known, and returns what to pass on of it now: a rollout
+// may move a thousand times a second.
+func (w *watching) moved(m movedInfo) *node.CommandInfo {
+	if w.info == nil || m.Taken <= w.taken || m.Rollout.Check(w.info.Body) != nil {
+		return nil
+	}
+	before := *w.info
+	next := before
+	next.Cancelled, next.Cancels, next.Rollout = m.Cancelled, node.CancelledNodes(m.Cancels), m.Rollout
+	w.info, w.taken = &next, m.Taken
+	turn := next.Cancelled != before.Cancelled || next.Rollout.Stopped != before.Rollout.Stopped || next.Rollout.Wave != before.Rollout.Wave || next.Rollout.Done()
+	return w.show(turn)
+}
+
+// show returns the info to pass on, or nil when it was passed on a moment ago and may wait.
+func (w *watching) show(now bool) *node.CommandInfo {
+	if w.later = !now && time.Since(w.shown) < movedEvery; w.later {
+		return nil
+	}
+	w.shown = time.Now()
+	return w.info
+}
+
+// flush passes on what waits.
+func (w *watching) flush() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.later {
+		return
+	}
+	if err := w.each(node.Update{Info: w.show(true), Servers: w.open}); err != nil {
+		w.stop(err)
+	}
 }
 
 // caughtUp notes that a server has told all it had; with the last of them, Synced is said.
@@ -247,7 +350,11 @@ func (w *watching) caughtUp(id fleet.ID) error {
 
 func readInfo(i watchInfo) (node.CommandInfo, error) {
 	body, err := auth.Peek[exec.Command](i.Order.Statement)
+	if err == nil {
+		err = i.Now.Rollout.Check(body)
+	}
 	return node.CommandInfo{
-		ID: body.Header.ID, Body: body, Operator: i.Operator, Act: i.Act, Committed: i.Committed, Cancelled: i.Cancelled, Nodes: i.Order.Nodes,
+		ID: body.Header.ID, Body: body, Operator: i.Operator, Act: i.Act, Committed: i.Committed, Nodes: i.Order.Nodes,
+		Cancelled: i.Now.Cancelled, Cancels: node.CancelledNodes(i.Now.Cancels), Rollout: i.Now.Rollout,
 	}, err
 }

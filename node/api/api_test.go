@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -35,10 +36,51 @@ type stub struct {
 	err       error
 	stay      bool // Watch goes on until its context ends
 
+	policy    string
+	groups    []auth.Group
+	settings  []auth.Setting
+	stores    []Store
+	pieces    []exec.OutputPiece
+	decisions []exec.Decision
+	report    auth.Envelope
+
 	proposed consensus.Entry
 	signed   auth.Envelope
+	node     fleet.ID
+	ask      exec.OutputAsk
+	order    exec.Order
 	left     bool
 	hungUp   chan struct{}
+}
+
+func (s *stub) Policy(context.Context) string           { return s.policy }
+func (s *stub) Groups(context.Context) []auth.Group     { return s.groups }
+func (s *stub) Settings(context.Context) []auth.Setting { return s.settings }
+func (s *stub) Usage(context.Context) []Store           { return s.stores }
+
+func (s *stub) Output(_ context.Context, id fleet.ID, e auth.Envelope, ask exec.OutputAsk, each func(exec.OutputPiece) error) error {
+	s.node, s.signed, s.ask = id, e, ask
+	for _, p := range s.pieces {
+		if err := each(p); err != nil {
+			return err
+		}
+	}
+	return s.err
+}
+
+func (s *stub) Decisions(_ context.Context, id fleet.ID, e auth.Envelope) ([]exec.Decision, error) {
+	s.node, s.signed = id, e
+	return s.decisions, s.err
+}
+
+func (s *stub) Direct(_ context.Context, o exec.Order) error {
+	s.order = o
+	return s.err
+}
+
+func (s *stub) NodeReport(_ context.Context, id fleet.ID, e auth.Envelope) (auth.Envelope, error) {
+	s.node, s.signed = id, e
+	return s.report, s.err
 }
 
 func (s *stub) Status(context.Context) node.Status        { return s.status }
@@ -116,8 +158,18 @@ func aCommand() node.CommandInfo {
 		Nodes: []fleet.ID{id("web01"), id("web02")},
 		Body: exec.Command{
 			Header: aHeader("command"), Target: "*", Count: 2, Set: id("set"),
-			Run: exec.Run{Argv: []string{"a", "b"}, Script: []byte{0, 255}, Env: []string{"A=1"}, Dir: "/", User: "bob", Stdin: []byte("in"), Timeout: 5},
+			Run: exec.Run{
+				Argv: []string{"a", "b"}, Script: []byte{0, 255}, Env: []string{"A=1"}, Dir: "/", User: "bob", Stdin: []byte("in"), Timeout: 5,
+				Values: []exec.Argument{{Name: "release", Value: `"7.1"`}},
+			},
+			Documents: []exec.DocumentRef{{Name: "Deploy", Version: 3, Digest: id("text")}},
+			Pace: exec.Pace{
+				Limited: true, Concurrency: 2, Errors: 1, Strict: true, Waves: []uint32{1, 2}, Gates: []fleet.UUID{uuid("gate")}, OnStop: uuid("stop"),
+			},
+			After: exec.After{Command: uuid("main"), Wave: 4}, Comment: "why", OutputTo: "s3://b/c",
 		},
+		Rollout: exec.Rollout{Nodes: []byte{1, 3}, Running: 1, Granted: 2, Failed: 1, Wave: 1, Waits: true, Stopped: exec.StoppedByErrors},
+		Cancels: []fleet.ID{id("web02")},
 	}
 }
 
@@ -126,6 +178,10 @@ func aReport() exec.Report {
 		Command: uuid("command"), Node: id("web01"), Seq: 3, Status: exec.Failed, ExitCode: 7, Signal: "killed", Received: 1, Started: 2, Ended: 3,
 		Stdout: exec.Stream{Size: 5, Kept: 4, Digest: id("out"), Head: []byte{0xff, 0}, Tail: []byte("x")},
 		Detail: "why", Charter: id("head"), Act: 4, Rule: "r",
+		Steps: []exec.StepReport{{
+			Name: "install", Action: "aws:runShellScript", Status: exec.Failed, ExitCode: 7, Attempts: 2, Started: 2, Ended: 3,
+			Stdout: exec.Span{From: 1, To: 4}, Stderr: exec.Span{To: 2}, Detail: "no",
+		}},
 	}
 }
 
@@ -151,6 +207,10 @@ func TestRoundTrip(t *testing.T) {
 			Tokens: []node.TokenInfo{{ID: uuid("token"), Operator: "alice", Used: 2, Body: auth.Token{
 				Header: aHeader("token"), Join: []byte("j"), Uses: 3, Tags: map[string]string{"a": "b"}, Pattern: "web*", Server: true, Replace: "r",
 			}}},
+			Documents: []node.DocumentInfo{{Name: "Deploy", Default: 1, Last: 2, Count: 1, Versions: []node.DocumentVersion{
+				{Number: 1, VersionName: "one", Digest: id("text"), Publisher: "alice", Time: 4, Size: 5},
+			}}},
+			Version: 1, Text: []byte("schemaVersion: \"2.2\"\n"),
 			Requests: []consensus.OperatorRequest{{Nonce: uuid("n"), Name: "bob", Key: []byte("k"), HPKE: []byte("h"), Node: id("web01"), Issued: 7}},
 		},
 		updates: []node.Update{{Info: &info, Servers: 2}, {Report: &report, Servers: 1}},
@@ -192,6 +252,100 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
+// TestNodesRoundTrip: the same of what one node is asked, and of what this host alone says.
+func TestNodesRoundTrip(t *testing.T) {
+	t.Parallel()
+	sum := exec.OutputSum{Size: 9, Kept: 8, Digest: id("out"), Cut: true}
+	b := &stub{
+		policy: "permit (principal, action, resource);\n", groups: []auth.Group{{Name: "web", Target: "tag.role=web", Changed: 3, By: "alice", Act: 4}},
+		settings:  []auth.Setting{{Name: auth.SettingOutputKeep, Value: "4GiB", Changed: 3, By: "alice", Act: 4}},
+		stores:    []Store{{What: "runs", Path: "/var/lib/muster/runs", Bytes: 1, Bound: 2, Items: 3, Free: 4}},
+		decisions: []exec.Decision{{At: 5, What: exec.DecidedPolicy, Detail: "permitted by r"}},
+		report:    auth.Envelope{Format: 1, Algorithm: auth.Ed25519, Key: id("web01"), Body: []byte("report"), Signature: []byte("s")},
+		pieces: []exec.OutputPiece{
+			{Head: &exec.OutputHead{Sum: exec.OutputSum{Size: 5, Kept: 5}}}, {Data: []byte("\xff\x00one")}, {Data: bytes.Repeat([]byte("x"), exec.MaxOutputPiece)},
+			{Head: &exec.OutputHead{Sum: sum, Ended: true}},
+		},
+	}
+	c, ctx := serve(t, b), t.Context()
+	same := func(what string, got any, err error, want any) {
+		t.Helper()
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %+v, %v\nwant %+v", what, got, err, want)
+		}
+	}
+	policy, err := c.Policy(ctx)
+	same("policy", policy, err, b.policy)
+	groups, err := c.Groups(ctx)
+	same("groups", groups, err, b.groups)
+	settings, err := c.Settings(ctx)
+	same("settings", settings, err, b.settings)
+	stores, err := c.Usage(ctx)
+	same("stores", stores, err, b.stores)
+
+	signed := auth.Envelope{Format: 1, Algorithm: auth.Ed25519, Key: id("key"), Body: []byte("body"), Signature: []byte("s")}
+	decisions, err := c.Decisions(ctx, id("web01"), signed)
+	same("decisions", decisions, err, b.decisions)
+	same("asked node", b.node, nil, id("web01"))
+	report, err := c.NodeReport(ctx, id("web02"), signed)
+	same("report", report, err, b.report)
+	same("asked node", b.node, nil, id("web02"))
+	same("signed", b.signed, nil, signed)
+	order := exec.Order{Statement: signed, Nodes: []fleet.ID{id("web01")}}
+	same("order", order, c.Direct(ctx, order), b.order)
+
+	ask := exec.OutputAsk{Stream: exec.StderrName, From: 3, To: 70_000, Follow: true}
+	var heads []exec.OutputHead
+	var data []byte
+	err = c.Output(ctx, id("web03"), signed, ask, func(p exec.OutputPiece) error {
+		if p.Head != nil {
+			heads = append(heads, *p.Head)
+		}
+		data = append(data, p.Data...)
+		return nil
+	})
+	same("output", data, err, append([]byte("\xff\x00one"), b.pieces[2].Data...))
+	same("heads", heads, nil, []exec.OutputHead{*b.pieces[0].Head, *b.pieces[3].Head})
+	same("ask", b.ask, nil, ask)
+	same("asked node", b.node, nil, id("web03"))
+}
+
+// TestOutputBreaks: an output that breaks off after it has begun is told from a whole one, with the words of the error;
+// one that never begins is an error like any other.
+func TestOutputBreaks(t *testing.T) {
+	t.Parallel()
+	b := &stub{
+		pieces: []exec.OutputPiece{{Head: &exec.OutputHead{}}, {Data: []byte("half")}},
+		err:    fleet.Errorf(fleet.Unavailable, "it is lost with wéb01\n\x7f").Hinted("wait"),
+	}
+	c := serve(t, b)
+	ask := exec.OutputAsk{Stream: exec.StdoutName}
+	check := func() {
+		t.Helper()
+		var got []byte
+		err := c.Output(t.Context(), id("web01"), auth.Envelope{}, ask, func(p exec.OutputPiece) error { got = append(got, p.Data...); return nil })
+		e, ok := errors.AsType[*fleet.Error](err)
+		if !ok || e.Kind != fleet.Unavailable || e.What != "it is lost with wéb01\n\x7f" || e.Hint != "wait" {
+			t.Errorf("got %#v after %q", err, got)
+		}
+	}
+	check()
+	b.pieces = nil
+	check()
+	b.err = nil
+	if err := c.Output(t.Context(), id("web01"), auth.Envelope{}, ask, func(exec.OutputPiece) error { return nil }); err == nil {
+		t.Error("a node that says nothing has an output")
+	}
+	b.pieces = []exec.OutputPiece{{Head: &exec.OutputHead{}}, {Data: []byte("all")}}
+	enough := errors.New("enough")
+	if err := c.Output(t.Context(), id("web01"), auth.Envelope{}, ask, func(exec.OutputPiece) error { return enough }); !errors.Is(err, enough) {
+		t.Errorf("got %v", err)
+	}
+	if err := c.Output(t.Context(), id("web01"), auth.Envelope{}, exec.OutputAsk{Stream: "stdlog"}, nil); fleet.KindOf(err) != fleet.Invalid {
+		t.Errorf("got %v", err)
+	}
+}
+
 // TestErrors: an error keeps its kind, its words and its hint; a watch also tells one after it has begun.
 func TestErrors(t *testing.T) {
 	t.Parallel()
@@ -211,6 +365,11 @@ func TestErrors(t *testing.T) {
 		_, err = c.Read(t.Context(), auth.Envelope{})
 		check(err)
 		check(c.Leave(t.Context()))
+		check(c.Direct(t.Context(), exec.Order{}))
+		_, err = c.Decisions(t.Context(), id("web01"), auth.Envelope{})
+		check(err)
+		_, err = c.NodeReport(t.Context(), id("web01"), auth.Envelope{})
+		check(err)
 		check(c.Watch(t.Context(), auth.Envelope{}, func(node.Update) error { return nil }))
 		b.updates = []node.Update{{Info: &info}}
 		check(c.Watch(t.Context(), auth.Envelope{}, func(node.Update) error { return nil }))
@@ -280,6 +439,15 @@ func TestGuard(t *testing.T) {
 		"root lists nodes":       {"GET", "/v1/nodes", "", as(0), 200},
 		"stranger takes it down": {"POST", "/v1/leave", "{}", as(12345), 403},
 		"stranger posts":         {"POST", "/v1/entries", `{"entry":""}`, as(12345), 400},
+		"stranger sees policy":   {"GET", "/v1/policy", "", as(12345), 403},
+		"stranger sees groups":   {"GET", "/v1/groups", "", as(12345), 403},
+		"stranger sees settings": {"GET", "/v1/settings", "", as(12345), 403},
+		"stranger sees usage":    {"GET", "/v1/usage", "", as(12345), 403},
+		"root sees usage":        {"GET", "/v1/usage", "", as(0), 200},
+		"stranger asks why":      {"POST", "/v1/why/" + id("web01").Text(), `{"statement":""}`, as(12345), 400},
+		"no node":                {"POST", "/v1/why/web01", `{"statement":"kA=="}`, nil, 400},
+		"no order":               {"POST", "/v1/direct", `{"order":"kA=="}`, nil, 400},
+		"no stream":              {"POST", "/v1/output/" + id("web01").Text(), `{"statement":"","stream":"x"}`, nil, 400},
 		"no path":                {"GET", "/v2/status", "", nil, 404},
 		"wrong method":           {"DELETE", "/v1/status", "", nil, 404},
 		"no JSON":                {"POST", "/v1/entries", `x`, nil, 400},

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/muster-fleet/muster/consensus"
+	"github.com/muster-fleet/muster/exec"
 	"github.com/muster-fleet/muster/node"
 	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/fleet"
@@ -28,10 +29,39 @@ type Backend interface {
 	Watch(ctx context.Context, signed auth.Envelope, each func(node.Update) error) error
 	// Leave says goodbye to the fleet and stops the agent. The node stays enrolled.
 	Leave(ctx context.Context) error
+
+	// Policy returns the text of the policy that this host judges by; "" before it has one.
+	Policy(ctx context.Context) string
+	// Groups lists the saved groups by name.
+	Groups(ctx context.Context) []auth.Group
+	// Settings lists the fleet's settings that are not at their default, by name.
+	Settings(ctx context.Context) []auth.Setting
+	// Usage says what the parts of the data folder take of the host's disk.
+	Usage(ctx context.Context) []Store
+	// Output brings a run's output from the node that keeps it: a head, pieces in order, and a head as of the end. signed
+	// is a node.Read of node.ReadOutput.
+	Output(ctx context.Context, node fleet.ID, signed auth.Envelope, ask exec.OutputAsk, each func(exec.OutputPiece) error) error
+	// Decisions asks a node what it decided about a command, oldest first. signed is a node.Read of node.ReadWhy.
+	Decisions(ctx context.Context, node fleet.ID, signed auth.Envelope) ([]exec.Decision, error)
+	// Direct gives an order to the fleet without the quorum, by gossip alone.
+	Direct(ctx context.Context, order exec.Order) error
+	// NodeReport asks a node for its own newest report of a command, which is verified. signed is a node.Read of
+	// node.ReadReport.
+	NodeReport(ctx context.Context, node fleet.ID, signed auth.Envelope) (auth.Envelope, error)
 }
 
 // Node is a member, with what one needs to sign about it.
 type Node struct {
 	fleet.Member
 	Seq uint64 // of the newest signed statement about its tags; the next has one more
+}
+
+// Store is one part of a host's data folder.
+type Store struct {
+	What  string // "runs", "reports", "decisions", …
+	Path  string
+	Bytes int64
+	Bound int64 // bytes that it keeps to; 0: none of its own
+	Items int64 // things in it; 0: not counted
+	Free  int64 // bytes that its disk has left for this account
 }

@@ -17,9 +17,11 @@ import (
 	"time"
 
 	"github.com/muster-fleet/muster/consensus"
+	"github.com/muster-fleet/muster/exec"
 	"github.com/muster-fleet/muster/node/api/shape"
 	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/auth/authtest"
+	"github.com/muster-fleet/muster/node/fleet"
 	"github.com/muster-fleet/muster/node/fleet/wire"
 	"github.com/muster-fleet/muster/testnet/hostile"
 )
@@ -34,6 +36,9 @@ func asked() map[string][]byte {
 	return map[string][]byte{
 		"/v1/entries": in("entry", consensus.Encode(consensus.PutToken{Statement: f.NewToken(1, nil).Statement}, 0)),
 		"/v1/read":    in("statement", read), "/v1/watch": in("statement", read), "/v1/leave": []byte("{}"),
+		"/v1/why/" + id("web01").Text(): in("statement", read), "/v1/report/" + id("web01").Text(): in("statement", read),
+		"/v1/output/" + id("web01").Text(): append(bytes.TrimSuffix(in("statement", read), []byte("}")), `,"stream":"stdout"}`...),
+		"/v1/direct":                       in("order", exec.Order{Statement: f.Sign(auth.ForCommand, []string{"x"}), Nodes: []fleet.ID{id("web01")}}.Encode()),
 	}
 }
 
@@ -57,7 +62,7 @@ func FuzzRequests(f *testing.F) {
 			return
 		}
 		r.Host = "muster"
-		b, w := &stub{}, httptest.NewRecorder()
+		b, w := &stub{pieces: []exec.OutputPiece{{Head: &exec.OutputHead{}}}}, httptest.NewRecorder()
 		newDesk(b, Options{}).routes().ServeHTTP(w, r)
 		var any any
 		if w.Body.Len() > 0 && w.Code != http.StatusMovedPermanently && w.Code != http.StatusTemporaryRedirect && shape.Unmarshal(w.Body.Bytes(), &any) != nil {
@@ -66,8 +71,11 @@ func FuzzRequests(f *testing.F) {
 		if b.left {
 			t.Error("somebody whom the kernel does not name made the host leave")
 		}
-		if b.proposed != nil || b.signed.Format != 0 {
+		if b.proposed != nil || b.signed.Format != 0 || len(b.order.Nodes) > 0 {
 			raw := wire.Marshal(b.signed)
+			if len(b.order.Nodes) > 0 {
+				raw = b.order.Encode()
+			}
 			if b.proposed != nil {
 				raw = consensus.Encode(b.proposed, 0)[:2] // the time in it is the caller's, and not passed on
 			}
@@ -198,7 +206,7 @@ func TestMemory(t *testing.T) {
 		t.Skip("counts every byte of thousands of inputs")
 	}
 	routes := newDesk(&stub{}, Options{}).routes()
-	for path, most := range map[string]int{"/v1/entries": maxEntryBody, "/v1/read": maxStatementBody, "/v1/watch": maxStatementBody, "/v1/leave": 1 << 10} {
+	for path, most := range map[string]int{"/v1/entries": maxEntryBody, "/v1/read": maxStatementBody, "/v1/watch": maxStatementBody, "/v1/leave": 1 << 10, "/v1/direct": maxEntryBody, "/v1/why/" + id("web01").Text(): maxStatementBody} {
 		sample := asked()[path]
 		boxed := func(yield func(string, []byte) bool) {
 			for name, in := range hostile.Some(5, hostile.Inputs(min(most/2, 1<<15), decoded(sample))) {

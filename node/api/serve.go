@@ -97,6 +97,20 @@ func (s *desk) routes() http.Handler {
 	mux.Handle("POST /v1/entries", s.guard(anyone, s.propose))
 	mux.Handle("POST /v1/read", s.guard(anyone, s.read))
 	mux.Handle("POST /v1/watch", s.guard(anyone, s.watch))
+	mux.Handle("GET /v1/policy", s.guard(member, func(w http.ResponseWriter, r *http.Request) {
+		write(w, http.StatusOK, shape.Policy{Format: shape.Format, Text: s.backend.Policy(r.Context())})
+	}))
+	mux.Handle("GET /v1/groups", s.guard(member, func(w http.ResponseWriter, r *http.Request) {
+		write(w, http.StatusOK, shape.OfGroups(s.backend.Groups(r.Context())))
+	}))
+	mux.Handle("GET /v1/settings", s.guard(member, func(w http.ResponseWriter, r *http.Request) {
+		write(w, http.StatusOK, shape.OfSettings(s.backend.Settings(r.Context())))
+	}))
+	mux.Handle("GET /v1/usage", s.guard(member, s.usage))
+	mux.Handle("POST /v1/direct", s.guard(anyone, s.direct))
+	mux.Handle("POST /v1/output/{node}", s.guard(anyone, s.output))
+	mux.Handle("POST /v1/why/{node}", s.guard(anyone, s.decisions))
+	mux.Handle("POST /v1/report/{node}", s.guard(anyone, s.nodeReport))
 	mux.Handle("POST /v1/leave", s.guard(owner, s.leave))
 	mux.Handle("/", s.guard(anyone, func(w http.ResponseWriter, r *http.Request) {
 		fail(w, fleet.Errorf(fleet.NotFound, "no %s %s", r.Method, r.URL.Path).Hinted("the paths are in the documentation of node/api"))
@@ -147,6 +161,14 @@ func (s *desk) operators(w http.ResponseWriter, r *http.Request) {
 	out := []shape.Operator{}
 	for _, op := range s.backend.Operators(r.Context()) {
 		out = append(out, shape.OfOperator(op))
+	}
+	write(w, http.StatusOK, out)
+}
+
+func (s *desk) usage(w http.ResponseWriter, r *http.Request) {
+	out := []shape.Store{}
+	for _, store := range s.backend.Usage(r.Context()) {
+		out = append(out, shape.Store(store))
 	}
 	write(w, http.StatusOK, out)
 }

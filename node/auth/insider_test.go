@@ -60,11 +60,12 @@ func FuzzStatement(f *testing.F) {
 		EnrolRequest{Header: head, Token: uuid("t"), Key: key("n9").Public(), Name: "n9"}, Countersign{Header: head, Node: key("n9").ID()},
 		NodeTags{Header: head, Node: key("n2").ID(), Seq: 2, Tags: map[string]string{"role": "web", "a": ""}}, NodeRemove{Header: head, Node: key("n2").ID(), Seq: 2},
 		Beacon{Time: start, Voters: []fleet.ID{key("n1").ID()}, Spares: []fleet.ID{{}}}, Enrolment{}, GossipEpoch{Epoch: 1},
+		GroupChange{Header: head, Name: "web", Target: "tag.role=web"}, SettingChange{Header: head, Name: SettingOutputTo, Value: "syslog"},
 	} {
 		f.Add(uint8(i), wire.Marshal(body), uint32(i*100))
 	}
 	f.Fuzz(func(t *testing.T, which uint8, body []byte, flip uint32) {
-		switch which % 10 {
+		switch which % 12 {
 		case 0:
 			opensAs[CharterBody](t, ForCharter, body, flip)
 		case 1:
@@ -85,6 +86,10 @@ func FuzzStatement(f *testing.F) {
 			opensAs[Enrolment](t, ForReport, body, flip)
 		case 9:
 			opensAs[GossipEpoch](t, ForRequest, body, flip)
+		case 10:
+			opensAs[GroupChange](t, ForGroup, body, flip)
+		case 11:
+			opensAs[SettingChange](t, ForSetting, body, flip)
 		}
 	})
 }
@@ -274,7 +279,8 @@ func TestMemory(t *testing.T) {
 	for kind, sample := range map[ActKind][]byte{
 		ActCharter: wire.Marshal(SignCharter(w.record.Charter, w.header(), CharterPutOperator, operator("bob", "a", "b"), w.roots...)), ActEnrol: enrolment.Encode(),
 		ActNodeTags: w.tags("alice", "n2", 1, false, map[string]string{"role": "db"}), ActNodeRemove: w.removal("alice", "n2"),
-		ActGossipEpoch: wire.Marshal(GossipEpoch{Epoch: 1}),
+		ActGossipEpoch: wire.Marshal(GossipEpoch{Epoch: 1}), ActGroup: w.group("alice", "web", "tag.role=web"),
+		ActSetting: w.setting("alice", SettingOutputTo, "syslog"),
 	} {
 		apply := func(data []byte) {
 			_, _ = w.record.Apply(Act{Index: w.record.Act + 1, Time: w.now, Kind: kind, Data: data}, fleet.ID{})
@@ -295,6 +301,9 @@ func TestMemory(t *testing.T) {
 		{wire.Marshal(NodeTags{Header: w.header(), Node: key("n2").ID(), Seq: 1, Tags: map[string]string{"a": "b"}}), func(body []byte) []byte {
 			return wire.Marshal(signRaw(key("alice"), ForNodeTags, w.fleetID(), body))
 		}, ActNodeTags},
+		{wire.Marshal(GroupChange{Header: w.header(), Name: "web", Target: "tag.role=web and not (web-1 or os.name in (debian, ubuntu))"}), func(body []byte) []byte {
+			return wire.Marshal(signRaw(key("alice"), ForGroup, w.fleetID(), body))
+		}, ActGroup},
 		{wire.Marshal(PutRoots{Roots: publics(w.roots...), Threshold: 1}), func(body []byte) []byte {
 			c := w.record.Charter
 			return wire.Marshal(rawCharter(c, CharterBody{Header: Header{Issued: start, Charter: c.head}, Seq: c.seq, Kind: CharterPutRoots, Content: body}, w.roots...))

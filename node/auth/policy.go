@@ -30,7 +30,7 @@ type Action string
 
 // The actions, and the resources they are asked about.
 const (
-	ActRun         Action = "run"          // Node; context: user, shell
+	ActRun         Action = "run"          // Node; context: user, shell, document, direct
 	ActCancel      Action = "cancel"       // Node
 	ActReport      Action = "report"       // Node
 	ActRead        Action = "read"         // Fleet: commands, results, tokens, operators
@@ -38,10 +38,18 @@ const (
 	ActDeleteToken Action = "token.delete" // Fleet
 	ActTagNode     Action = "node.tag"     // Node, asked with its old and with its new tags; context: server
 	ActRemoveNode  Action = "node.remove"  // Node; context: server
+
+	ActPutDocument    Action = "document.put"    // Document: publish a version, choose the default
+	ActDeleteDocument Action = "document.delete" // Document
+	ActPutGroup       Action = "group.put"       // Fleet: also to delete one
+	ActPutSetting     Action = "setting.put"     // Fleet
 )
 
 // Actions lists them all, for documentation and for tests that must miss none.
-var Actions = []Action{ActRun, ActCancel, ActReport, ActRead, ActPutToken, ActDeleteToken, ActTagNode, ActRemoveNode}
+var Actions = []Action{
+	ActRun, ActCancel, ActReport, ActRead, ActPutToken, ActDeleteToken, ActTagNode, ActRemoveNode,
+	ActPutDocument, ActDeleteDocument, ActPutGroup, ActPutSetting,
+}
 
 // Policy is a compiled Cedar policy set.
 type Policy struct {
@@ -78,7 +86,7 @@ func (o Operator) AsPrincipal() Principal {
 
 // Resource is what is asked about. Tags are roster tags, never facts.
 type Resource struct {
-	Type string // Node or Fleet
+	Type string // Node, Fleet or Document
 	Name string
 	Tags map[string]string
 }
@@ -89,7 +97,9 @@ type Ask struct {
 	Action    Action
 	Resource  Resource
 	User      string // context.user of a run: the account it runs as
-	Shell     bool   // context.shell of a run: a shell line or a script, not an argv
+	Shell     bool   // context.shell of a run: a shell line or a script, not an argv; of a document: it takes its script as a value
+	Document  string // context.document of a run: the name of the document; empty: none
+	Direct    bool   // context.direct of a run: the quorum did not order it
 	Server    bool   // context.server: a token lets nodes hold replicated state; a node to be tagged or removed does, or will
 }
 
@@ -120,6 +130,7 @@ func (p *Policy) Decide(ask Ask) (rule string, err error) {
 		Resource:  resource,
 		Context: types.NewRecord(types.RecordMap{
 			"user": types.String(ask.User), "shell": types.Boolean(ask.Shell), "server": types.Boolean(ask.Server),
+			"document": types.String(ask.Document), "direct": types.Boolean(ask.Direct),
 		}),
 	})
 	said := p.refusal(decision, why)

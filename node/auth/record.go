@@ -18,6 +18,8 @@ const (
 	ActNodeTags    ActKind = 3 // Envelope of NodeTags
 	ActNodeRemove  ActKind = 4 // Envelope of NodeRemove
 	ActGossipEpoch ActKind = 5 // GossipEpoch
+	ActGroup       ActKind = 6 // Envelope of GroupChange
+	ActSetting     ActKind = 7 // Envelope of SettingChange
 )
 
 // Act is one committed entry of the record. Index and Time are the quorum's; Data is what was signed.
@@ -36,20 +38,22 @@ type GossipEpoch struct {
 	Send  bool     // false: accept it; true: send with it, and drop what is older
 }
 
-// Record is what every node keeps of the fleet: charter and roster, with the chain they came by. It is an immutable
+// Record is what every node keeps of the fleet: charter, roster, groups and settings, with the chain they came by. It is an immutable
 // value; Apply is the only way to a newer one, in the quorum as on every node.
 type Record struct {
-	Charter *Charter
-	Roster  Roster
-	Gossip  GossipEpoch // newest
-	Sending GossipEpoch // newest with Send
-	Length  uint64      // acts taken
-	Head    fleet.ID    // hash chain over all acts
-	Act     uint64      // act index of the newest act
-	Removal int64       // time of the newest removal or replacement of a node, after KeyedAt if it came after; 0: none
-	KeyedAt int64       // time when the newest gossip epoch was first accepted
-	Time    int64       // its time
-	Size    uint64      // bytes of all acts
+	Charter  *Charter
+	Roster   Roster
+	Groups   Groups
+	Settings Settings
+	Gossip   GossipEpoch // newest
+	Sending  GossipEpoch // newest with Send
+	Length   uint64      // acts taken
+	Head     fleet.ID    // hash chain over all acts
+	Act      uint64      // act index of the newest act
+	Removal  int64       // time of the newest removal or replacement of a node, after KeyedAt if it came after; 0: none
+	KeyedAt  int64       // time when the newest gossip epoch was first accepted
+	Time     int64       // its time
+	Size     uint64      // bytes of all acts
 }
 
 // NewRecord returns the empty record.
@@ -72,6 +76,8 @@ var maxData = [...]int{
 	ActNodeTags:    MaxEnrolment,                   // tags of full size, as a token has
 	ActNodeRemove:  1 << 10,
 	ActGossipEpoch: 64,
+	ActGroup:       fleet.MaxTarget + 1<<10,
+	ActSetting:     MaxOutputTo + 1<<10,
 }
 
 // Apply returns the record with one act more. Everything signed is verified here, against what the record said when
@@ -125,6 +131,10 @@ func (r *Record) take(act Act, want fleet.ID) (err error) {
 		return r.takeRemoval(act)
 	case ActGossipEpoch:
 		return r.takeGossip(act)
+	case ActGroup:
+		return r.takeGroup(act)
+	case ActSetting:
+		return r.takeSetting(act)
 	}
 	return fleet.Errorf(fleet.Invalid, "act of kind %d is not understood by this version", act.Kind)
 }
@@ -316,6 +326,49 @@ func (r *Record) takeGossip(act Act) error {
 		r.Sending = g
 	}
 	return nil
+}
+
+func (r *Record) takeGroup(act Act) error {
+	c, op, err := openChange[GroupChange](r, act, ForGroup, ActPutGroup, func(c GroupChange) Header { return c.Header })
+	if err == nil {
+		err = c.Check()
+	}
+	if err != nil {
+		return err
+	}
+	r.Groups, err = r.Groups.put(c, Group{Name: c.Name, Target: c.Target, Changed: act.Time, By: op.Name, Act: act.Index})
+	return err
+}
+
+func (r *Record) takeSetting(act Act) error {
+	c, op, err := openChange[SettingChange](r, act, ForSetting, ActPutSetting, func(c SettingChange) Header { return c.Header })
+	if err == nil {
+		err = CheckSetting(c.Name, c.Value)
+	}
+	if err != nil {
+		return err
+	}
+	r.Settings, err = r.Settings.put(c, Setting{Name: c.Name, Value: c.Value, Changed: act.Time, By: op.Name, Act: act.Index})
+	return err
+}
+
+// openChange verifies a statement that changes something of the whole fleet, and asks policy.
+func openChange[T any](r *Record, act Act, purpose Purpose, action Action, header func(T) Header) (T, Operator, error) {
+	var e Envelope
+	if err := wire.Unmarshal(act.Data, &e); err != nil {
+		var none T
+		return none, Operator{}, err
+	}
+	body, op, err := openStanding(r.Charter, e, purpose, act.Time, header)
+	if err != nil {
+		return body, op, err
+	}
+	if seen := header(body).Act; seen > r.Act { // it could be put again after any other change
+		return body, op, fleet.Errorf(fleet.Conflict, "it was signed at act %d, but the fleet's record ends at act %d", seen, r.Act).
+			Hinted("repeat it; if the fleet was restored from a backup, on a host that has caught up")
+	}
+	_, err = r.Charter.policy.Decide(Ask{Principal: op.AsPrincipal(), Action: action, Resource: Resource{Type: "Fleet", Name: r.Charter.name}})
+	return body, op, err
 }
 
 // openStanding verifies a standing statement at the moment of its acceptance: its signer may act now, and it is valid.

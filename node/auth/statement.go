@@ -27,6 +27,11 @@ const (
 	ForReport      Purpose = "muster/report/1"
 	ForRequest     Purpose = "muster/request/1"
 	ForFacts       Purpose = "muster/facts/1"
+
+	ForDocument       Purpose = "muster/document/1"
+	ForDocumentChange Purpose = "muster/document-change/1"
+	ForGroup          Purpose = "muster/group/1"
+	ForSetting        Purpose = "muster/setting/1"
 )
 
 // Mode says which path an order may take.

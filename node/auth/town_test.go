@@ -180,7 +180,7 @@ func (w *town) removal(op, node string) []byte {
 // picture writes down all that a record says, to compare two.
 func picture(r Record) string {
 	var b strings.Builder
-	fmt.Fprintln(&b, r.Length, r.Head, r.Act, r.Time, r.Size, r.Gossip, r.Sending, r.Roster.Len(), r.Removal, r.KeyedAt)
+	fmt.Fprintln(&b, r.Length, r.Head, r.Act, r.Time, r.Size, r.Gossip, r.Sending, r.Roster.Len(), r.Removal, r.KeyedAt, r.Groups, r.Settings)
 	if c := r.Charter; c != nil {
 		fmt.Fprintln(&b, c.fleetID, c.name, c.head, c.seq, c.size, c.threshold, c.epoch, c.standing, c.policy.text)
 		for _, id := range slices.SortedFunc(maps.Keys(c.roots), fleet.ID.Compare) {

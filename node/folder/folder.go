@@ -26,6 +26,8 @@ type Folder struct {
 	waiting []byte     // acts that the disk did not take yet; they follow what is in record
 	heads   []fleet.ID // of the chain after each act that waits
 	kept    Floor      // length and head of what is in record
+
+	documents sync.Mutex // of the folder of publications
 }
 
 // Identity says who this host is. Its seeds never leave the file.

@@ -30,6 +30,12 @@ func (a Ask) args(ref came) []string {
 		if !a.Wait {
 			out = append(out, "--async")
 		}
+		if a.Pace != nil {
+			out = append(out, "--max-concurrency", strconv.Itoa(a.Pace.Concurrency), "--max-errors", strconv.Itoa(a.Pace.Errors))
+			if a.Pace.Strict {
+				out = append(out, "--strict")
+			}
+		}
 		if target := a.target(); target == "all" {
 			out = append(out, "--all")
 		} else {

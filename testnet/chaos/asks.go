@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/muster-fleet/muster/exec"
 )
 
 // AskKind is a kind of operation.
@@ -35,9 +37,17 @@ type Ask struct {
 	TimeoutMS int64    `json:"timeout_ms,omitempty"`
 	ExpiresMS int64    `json:"expires_ms,omitempty"`
 	Wait      bool     `json:"wait,omitempty"` // for the ends, as a person does
+	Pace      *Pace    `json:"pace,omitempty"` // nil: all at once
 	Node      string   `json:"node,omitempty"` // that is tagged
 	Key       string   `json:"key,omitempty"`
 	Value     string   `json:"value,omitempty"`
+}
+
+// Pace is how a command spreads.
+type Pace struct {
+	Concurrency int  `json:"concurrency"` // 0: as many as there are
+	Errors      int  `json:"errors"`
+	Strict      bool `json:"strict,omitempty"`
 }
 
 // String says the operation for people.
@@ -45,7 +55,7 @@ func (a Ask) String() string {
 	about := ""
 	switch a.Kind {
 	case AskRun:
-		about = fmt.Sprintf(" %s on %s", a.Body, a.target())
+		about = fmt.Sprintf(" %s on %s%s", a.Body, a.target(), a.Pace)
 	case AskCancel, AskUntag, AskUntoken, AskShow:
 		about = fmt.Sprintf(" of %d", a.Ref)
 	case AskTag:
@@ -53,6 +63,26 @@ func (a Ask) String() string {
 	case AskToken, AskList, AskNodes:
 	}
 	return fmt.Sprintf("%d: %s%s, through %s", a.Op, a.Kind, about, a.From)
+}
+
+// String is empty for no pace.
+func (p *Pace) String() string {
+	if p == nil {
+		return ""
+	}
+	strict := ""
+	if p.Strict {
+		strict = ", strict"
+	}
+	return fmt.Sprintf(", %d at a time, %d errors borne%s", p.Concurrency, p.Errors, strict)
+}
+
+// exec returns the pace as the fleet has it.
+func (p *Pace) exec() exec.Pace {
+	if p == nil {
+		return exec.Pace{}
+	}
+	return exec.Pace{Limited: true, Concurrency: uint32(p.Concurrency), Errors: uint32(p.Errors), Strict: p.Strict}
 }
 
 func (a Ask) target() string {
@@ -135,7 +165,12 @@ func (p *planner) run(at int64) {
 		a.LastsMS, a.TimeoutMS = endless, p.within(2000, 4000)
 	case Waits, Broods:
 		a.LastsMS, a.Wait = endless, false
+	case Wavers:
+		a.LastsMS = p.within(100, 1500)
 	case Says, Fails, Floods, Leaves:
+	}
+	if a.Body == Wavers || (a.Body == Says || a.Body == Sleeps) && p.rng.IntN(5) == 0 {
+		a.Pace = &Pace{Concurrency: 1 + p.rng.IntN(5), Errors: p.rng.IntN(4), Strict: p.rng.IntN(2) == 0}
 	}
 	op := p.ask(at, a)
 	if a.Body == Waits || a.Body == Broods || p.rng.IntN(25) == 0 {
@@ -148,8 +183,10 @@ func (p *planner) run(at int64) {
 
 func (p *planner) body() Body {
 	switch dice := p.rng.IntN(100); {
-	case dice < 38:
+	case dice < 30:
 		return Says
+	case dice < 40:
+		return Wavers
 	case dice < 50:
 		return Fails
 	case dice < 58:

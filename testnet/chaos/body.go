@@ -16,6 +16,7 @@ const (
 	Fails     Body = "fails"     // with exit code 3
 	Floods    Body = "floods"    // more output than a report carries
 	Sleeps    Body = "sleeps"    // a while, and succeeds
+	Wavers    Body = "wavers"    // a while, and fails on every third host
 	Waits     Body = "waits"     // to be cancelled
 	Overstays Body = "overstays" // its timeout
 	Stubborn  Body = "stubborn"  // overstays, and does not heed SIGTERM
@@ -53,6 +54,9 @@ func (a Ask) script() string {
 		return head + fmt.Sprintf(`yes "op $O on $MUSTER_NODE" | head -c %d; n end 0`, floodSize)
 	case Sleeps, Waits, Overstays:
 		return head + stop + wait
+	case Wavers:
+		return head + stop + fmt.Sprintf(`c=0; [ $((${MUSTER_NODE#n} %% 3)) != 0 ] || c=%d; echo begin $O; %s & wait $! || { n stop; exit 143; }; echo done; n end $c; exit $c`,
+			failsWith, nap)
 	case Stubborn:
 		return head + fmt.Sprintf(`trap 'n stop' TERM; echo begin $O; i=0; while [ $i -lt %d ]; do sleep 1 %s & wait $!; i=$((i+1)); done; echo done; n end 0`,
 			a.LastsMS/1000, mark(a.Op))
@@ -74,7 +78,7 @@ func (a Ask) writes(node string) string {
 		return fmt.Sprintf("op %d fails\n", a.Op)
 	case Floods:
 		return strings.Repeat(line, floodSize/len(line)+1)[:floodSize]
-	case Sleeps, Waits, Overstays, Stubborn, Broods:
+	case Sleeps, Wavers, Waits, Overstays, Stubborn, Broods:
 		return fmt.Sprintf("begin %d\ndone\n", a.Op)
 	}
 	return ""

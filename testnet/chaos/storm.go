@@ -287,7 +287,7 @@ func (t *town) take(a Ask, out outcome, ref came, r Result) {
 		}
 		h.Orders = append(h.Orders, check.Order{
 			ID: out.came.id, Does: fingerprint(a.script()), Nodes: a.meant(t.shape.hosts()), Ack: ack, Asked: out.asked, Answered: out.answered,
-			Timeout: ms(a.TimeoutMS), Permitted: true, Loose: t.loose(a.From),
+			Timeout: ms(a.TimeoutMS), Pace: a.Pace.exec(), Permitted: true, Loose: t.loose(a.From),
 		})
 		if a.Wait {
 			t.hear(r.Stdout, a.From)

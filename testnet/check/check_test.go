@@ -244,6 +244,15 @@ func TestLies(t *testing.T) {
 		{"memory leaks", PromiseLevel, "on n1: its agent holds 104857600 bytes of memory", func(h *History) {
 			h.Levels = append(h.Levels, Level{"n1", 100, 200, 30, 100 << 20})
 		}},
+		{"more at a time than may be", PromiseBounds, "000000000010 on n2: with it 2 run at 03:00:01.000, and 1 may at a time", func(h *History) {
+			paced(h, exec.Pace{Limited: true, Concurrency: 1, Errors: 9})
+		}},
+		{"more failures at a time than are borne", PromiseBounds, "000000000010 on n3: with it 3 have failed or run at 03:00:01.300, and strictly 2 may", func(h *History) {
+			paced(h, exec.Pace{Limited: true, Strict: true, Errors: 1})
+		}},
+		{"a wave too early", PromiseBounds, "000000000010 on n3: it began at 03:00:01.300 as number 3, and of wave 1 some still ran", func(h *History) {
+			paced(h, exec.Pace{Limited: true, Errors: 9, Waves: []uint32{2, 3}})
+		}},
 	} {
 		t.Run(lie.name, func(t *testing.T) {
 			h := happy()
@@ -260,6 +269,16 @@ func TestLies(t *testing.T) {
 	}
 }
 
+// paced adds a command that n1 ends well at 1.4 s, that n2 is lost with after 1 s, and that n3 begins at 1.3 s.
+func paced(h *History, p exec.Pace) {
+	three := []string{"n1", "n2", "n3"}
+	h.Orders = append(h.Orders, Order{ID: id(16), Does: "say", Nodes: three, Ack: Accepted, Pace: p, Timeout: 10 * time.Second})
+	h.Runs = append(h.Runs,
+		Run{Command: id(16), Node: "n1", Began: at(0), End: &End{At: at(1.4)}},
+		Run{Command: id(16), Node: "n2", Began: at(1)},
+		Run{Command: id(16), Node: "n3", Began: at(1.3), End: &End{At: at(2)}})
+}
+
 // TestEveryPromiseHasAChecker: a promise that nobody holds a history to is none.
 func TestEveryPromiseHasAChecker(t *testing.T) {
 	seen := map[Promise]bool{}
@@ -269,7 +288,7 @@ func TestEveryPromiseHasAChecker(t *testing.T) {
 		}
 		seen[c.Promise] = true
 	}
-	if len(seen) != 9 {
+	if len(seen) != 10 {
 		t.Errorf("%d promises", len(seen))
 	}
 }

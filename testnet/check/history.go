@@ -55,6 +55,7 @@ type Order struct {
 	Answered time.Time // when its sender was told
 	Expires  time.Time // after it no node may start; zero: not judged
 	Timeout  time.Duration
+	Pace     exec.Pace // the zero Pace: no limits
 	// Permitted says that policy and roster are known to let it run on all its nodes, so that none may refuse it.
 	Permitted bool
 	Loose     string // why nodes may refuse it or fail to start it, as a clock that was off when it was signed; empty: they may not

@@ -99,7 +99,9 @@ func (h History) lie(o Order, said Report, runs []Run) string {
 		}
 	case exec.DeliveryTimedOut:
 		why = h.undeliveredSo(o, runs)
-	case exec.Refused, exec.Undeliverable, exec.Terminated:
+	case exec.Terminated:
+		why = h.terminatedSo(o, runs)
+	case exec.Refused, exec.Undeliverable:
 		if len(runs) > 0 {
 			why = "but it " + happened(runs)
 		} else if o.Permitted && o.Loose == "" {
@@ -118,6 +120,23 @@ func (h History) lie(o Order, said Report, runs []Run) string {
 		why = fmt.Sprintf("but it expired at %s, and it %s", clock(o.Expires), happened(runs))
 	}
 	return why
+}
+
+// terminatedSo judges a run that is said never to have started because too many failed.
+func (h History) terminatedSo(o Order, runs []Run) string {
+	if len(runs) > 0 {
+		return "but it " + happened(runs)
+	}
+	failed := uint32(0)
+	for _, r := range h.Runs {
+		if r.Command == o.ID && (r.End == nil || r.End.Exit != 0) {
+			failed++
+		}
+	}
+	if !o.Pace.Limited || failed <= o.Pace.Errors && !h.cancelled(o.ID) && o.Loose == "" {
+		return fmt.Sprintf("but %d failed, and %d are borne", failed, o.Pace.Errors)
+	}
+	return ""
 }
 
 // endedSo judges a run that is said to have ended by itself.

@@ -19,6 +19,7 @@ const (
 	PromiseReplicas Promise = "replicas are equal"
 	PromiseSigned   Promise = "nothing runs that no operator signed for that node"
 	PromiseDead     Promise = "nothing of a killed run stays alive"
+	PromiseBounds   Promise = "a paced command keeps its bounds"
 	PromiseLevel    Promise = "an agent at rest holds no more than before"
 )
 
@@ -63,6 +64,7 @@ func Checkers() []Checker {
 	return []Checker{
 		{PromiseOnce, Once}, {PromiseTruth, Truth}, {PromiseSteady, Steady}, {PromiseKept, Kept}, {PromiseFresh, Fresh},
 		{PromiseReplicas, Replicas}, {PromiseSigned, Signed}, {PromiseDead, Dead}, {PromiseLevel, Levels},
+		{PromiseBounds, Bounds},
 	}
 }
 

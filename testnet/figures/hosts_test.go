@@ -23,7 +23,9 @@ var maySayNothing = map[string]bool{
 	"megabyte_agents_cpu_p50_seconds": true, "megabyte_agents_cpu_p99_seconds": true,
 	"idle_cpu_p50_percent": true, "idle_cpu_mean_percent": true, "idle_cpu_max_percent": true,
 	"bell_all_p50_seconds": true, "bell_all_max_seconds": true, "bell_half_p50_seconds": true, "bell_first_p50_seconds": true,
-	"dead_node_wrong_count": true,
+	"dead_node_wrong_count":      true,
+	"ten_agents_cpu_p50_seconds": true, "ten_agents_cpu_p99_seconds": true, "strict_agents_cpu_p50_seconds": true, "strict_agents_cpu_p99_seconds": true,
+	"bulk_asker_rss_growth_bytes": true, "bulk_giver_rss_growth_bytes": true,
 }
 
 // inSight is every figure of a fleet. Keys are a promise to whoever reads the JSON.
@@ -33,6 +35,9 @@ var inSight = []string{
 	"megabyte_stamped_p50_seconds", "megabyte_started_p50_seconds", "megabyte_ended_p50_seconds", "true_agents_cpu_p50_seconds", "true_agents_cpu_p99_seconds", "true_line_cpu_p50_seconds",
 	"megabyte_wall_p50_seconds", "megabyte_wall_p99_seconds", "megabyte_agents_cpu_p50_seconds", "megabyte_agents_cpu_p99_seconds",
 	"megabyte_line_cpu_p50_seconds", "megabyte_delivered_bytes_per_node",
+	"ten_wall_p50_seconds", "ten_wall_p99_seconds", "ten_started_p50_seconds", "ten_agents_cpu_p50_seconds", "ten_agents_cpu_p99_seconds", "ten_line_cpu_p50_seconds",
+	"strict_wall_p50_seconds", "strict_wall_p99_seconds", "strict_started_p50_seconds", "strict_agents_cpu_p50_seconds", "strict_agents_cpu_p99_seconds", "strict_line_cpu_p50_seconds",
+	"bulk_wall_seconds", "bulk_delivered_bytes", "bulk_line_rss_peak_bytes", "bulk_asker_rss_growth_bytes", "bulk_giver_rss_growth_bytes",
 	"bell_all_p50_seconds", "bell_all_max_seconds", "bell_half_p50_seconds", "bell_first_p50_seconds",
 	"idle_rss_p50_bytes", "idle_rss_max_bytes", "idle_pss_p50_bytes", "idle_pss_max_bytes", "idle_cpu_p50_percent", "idle_cpu_mean_percent", "idle_cpu_max_percent",
 	"idle_sent_mean_packets_per_second", "idle_sent_p50_bytes_per_second", "idle_sent_mean_bytes_per_second", "idle_sent_max_bytes_per_second",

@@ -18,6 +18,8 @@ func measurements() []measurement {
 		{"formation", "how it formed", formation},
 		{"true", "muster run --all -- true", runTrue},
 		{"megabyte", "muster run --all, 1 MB of output each", runMegabyte},
+		{"paced", "muster run --all -- true, with limits", runPaced},
+		{"bulk", "10 MB of full output from each of up to 20 nodes at once", runBulk},
 		{"bell", "from the leader's stamp to the last node's having the order", bell},
 		{"idle", "what an idle agent takes", idle},
 		{"dead", "a node's agent is killed", deadNode},

@@ -110,7 +110,12 @@ func (c costs) when(stage func(stages) time.Duration) float64 {
 
 // repeat runs a command on all nodes, again and again, after one run that does not count.
 func (b *bench) repeat(ctx context.Context, argv ...string) (c costs, err error) {
-	if _, err := b.runAll(ctx, argv...); err != nil {
+	return b.repeatWith(ctx, []string{"--all"}, argv...)
+}
+
+// repeatWith is repeat with flags, which have to come to all nodes.
+func (b *bench) repeatWith(ctx context.Context, flags []string, argv ...string) (c costs, err error) {
+	if _, err := b.run(ctx, b.asker(), flags, len(b.hosts), argv...); err != nil {
 		return c, err
 	}
 	quiet, err := b.idleCPU(ctx, 3*aftermath)
@@ -123,7 +128,7 @@ func (b *bench) repeat(ctx context.Context, argv ...string) (c costs, err error)
 			return c, err
 		}
 		start := time.Now()
-		r, err := b.runAll(ctx, argv...)
+		r, err := b.run(ctx, b.asker(), flags, len(b.hosts), argv...)
 		if err != nil {
 			return c, err
 		}

@@ -96,6 +96,7 @@ func TestAgents(t *testing.T) {
 		{"limits", func(t *testing.T) { limits(t, l, a) }},
 		{"power cut", func(t *testing.T) { powerCut(t, l, a) }},
 		{"reboot", func(t *testing.T) { reboot(t, l, a) }},
+		{"documents", func(t *testing.T) { documents(t, l, a) }},
 		{"power cut of all", func(t *testing.T) {
 			must(t, l.each(l.Hosts(), (*Host).PowerCut))
 			must(t, l.each(l.Hosts(), func(h *Host) error { return h.Launch() }))

@@ -33,6 +33,7 @@ var ladder = []rung{
 	{pure, []string{"patch"}},
 	{pure, []string{"consensus"}},
 	{pure, []string{"node"}},
+	{shell, []string{"exec/s3"}}, // what two shells ask of a store of objects
 	{shell, []string{
 		"consensus/quorum", "exec/action", "exec/outlet", "exec/runner", "inventory/collect", "node/agent", "node/api",
 		"node/decisions", "node/folder", "node/gossip", "node/report", "node/session", "node/transport", "patch/apt", "patch/dnf", "patch/zypper",
@@ -66,7 +67,7 @@ var libraries = []struct {
 	{"go.yaml.in/yaml/v4", []string{"exec/document"}, "documents are YAML"},
 	{"go.yaml.in/yaml/v4", []string{"cmd/muster"}, "-o yaml"},
 	{"mvdan.cc/sh/v3", []string{"exec/document"}, "where in a shell script a value stands"},
-	{"github.com/aws/aws-sdk-go-v2", []string{"exec/action", "exec/outlet"}, "signatures of S3's requests"},
+	{"github.com/aws/aws-sdk-go-v2", []string{"exec/s3"}, "signatures of S3's requests"},
 	{"golang.org/x/sys", []string{"cmd", "exec/runner", "node/api", "node/report"}, "the kernel, in shells only"},
 }
 

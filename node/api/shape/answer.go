@@ -14,6 +14,10 @@ type Answer struct {
 	Commands []Command `json:"commands"`
 	Tokens   []Token   `json:"tokens"`
 	Requests []Request `json:"requests"`
+
+	Documents []DocumentInfo `json:"documents"`
+	Version   uint32         `json:"version,omitzero"` // of Text
+	Text      []byte         `json:"text,omitempty"`   // of the one document that was asked for; base64
 }
 
 // Token is a token without its secret, which nobody keeps.
@@ -53,7 +57,12 @@ type Operator struct {
 
 // OfAnswer returns the shape of a.
 func OfAnswer(a node.Answer) Answer {
-	out := Answer{Commands: []Command{}, Tokens: []Token{}, Requests: []Request{}}
+	out := Answer{
+		Commands: []Command{}, Tokens: []Token{}, Requests: []Request{}, Documents: []DocumentInfo{}, Version: a.Version, Text: a.Text,
+	}
+	for _, d := range a.Documents {
+		out.Documents = append(out.Documents, ofDocumentInfo(d))
+	}
 	for _, c := range a.Commands {
 		out.Commands = append(out.Commands, OfCommand(c))
 	}
@@ -68,7 +77,10 @@ func OfAnswer(a node.Answer) Answer {
 
 // Answer returns what OfAnswer was given.
 func (a Answer) Answer() node.Answer {
-	var out node.Answer
+	out := node.Answer{Version: a.Version, Text: a.Text}
+	for _, d := range a.Documents {
+		out.Documents = append(out.Documents, d.Info())
+	}
 	for _, c := range a.Commands {
 		out.Commands = append(out.Commands, c.Command())
 	}

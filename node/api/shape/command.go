@@ -19,6 +19,13 @@ type Command struct {
 	Count     uint32     `json:"count"`
 	Set       fleet.ID   `json:"set"` // digest of the frozen set
 	Run       Run        `json:"run"`
+	Documents []Document `json:"documents"` // the first is run, it may run the others
+	Pace      Pace       `json:"pace"`
+	After     *After     `json:"after,omitempty"`
+	Comment   string     `json:"comment,omitempty"`
+	OutputTo  string     `json:"output_to,omitempty"`
+	Rollout   *Rollout   `json:"rollout,omitempty"`         // of a command with limits
+	Cancels   []fleet.ID `json:"cancelled_nodes,omitempty"` // one by one
 	Signed
 	Nodes []fleet.ID `json:"nodes,omitempty"`
 }
@@ -63,16 +70,40 @@ func (r Run) Run() exec.Run {
 
 // OfCommand returns the shape of c.
 func OfCommand(c node.CommandInfo) Command {
-	return Command{
+	out := Command{
 		ID: c.ID, Operator: c.Operator, Act: c.Act, Committed: At(c.Committed), Cancelled: At(c.Cancelled),
-		Target: c.Body.Target, Count: c.Body.Count, Set: c.Body.Set, Run: ofRun(c.Body.Run), Signed: ofHeader(c.Body.Header), Nodes: c.Nodes,
+		Target: c.Body.Target, Count: c.Body.Count, Set: c.Body.Set, Run: ofRun(c.Body.Run), Documents: ofDocuments(c.Body.Documents),
+		Pace: ofPace(c.Body.Pace), Comment: c.Body.Comment, OutputTo: c.Body.OutputTo, Signed: ofHeader(c.Body.Header), Nodes: c.Nodes,
 	}
+	if c.Body.Pace.Limited {
+		rollout := OfRollout(c.Rollout)
+		out.Rollout = &rollout
+	}
+	out.Cancels = c.Cancels
+	if c.Body.After != (exec.After{}) {
+		after := After(c.Body.After)
+		out.After = &after
+	}
+	return out
 }
 
 // Command returns what OfCommand was given.
 func (c Command) Command() node.CommandInfo {
-	return node.CommandInfo{
+	out := node.CommandInfo{
 		ID: c.ID, Operator: c.Operator, Act: c.Act, Committed: Milli(c.Committed), Cancelled: Milli(c.Cancelled), Nodes: c.Nodes,
-		Body: exec.Command{Header: c.header(c.ID), Target: c.Target, Count: c.Count, Set: c.Set, Run: c.Run.Run()},
+		Body: exec.Command{
+			Header: c.header(c.ID), Target: c.Target, Count: c.Count, Set: c.Set, Run: c.Run.Run(), Documents: documentsOf(c.Documents),
+			Pace: c.Pace.Pace(), Comment: c.Comment, OutputTo: c.OutputTo,
+		},
 	}
+	if c.Rollout != nil {
+		out.Rollout = c.Rollout.Rollout()
+	}
+	if len(c.Cancels) > 0 {
+		out.Cancels = c.Cancels
+	}
+	if c.After != nil {
+		out.Body.After = exec.After(*c.After)
+	}
+	return out
 }

@@ -33,6 +33,7 @@ type Report struct {
 	Charter  fleet.ID    `json:"charter"`
 	Act      uint64      `json:"act"`
 	Rule     string      `json:"rule,omitempty"`
+	Steps    []Step      `json:"steps,omitempty"`
 }
 
 // Stream is one output stream: its first and last bytes, in base64.
@@ -77,7 +78,7 @@ func OfReport(r exec.Report) Report {
 	return Report{
 		Command: r.Command, Node: r.Node, Seq: r.Seq, Status: r.Status, ExitCode: r.ExitCode, Signal: r.Signal,
 		Received: At(r.Received), Started: At(r.Started), Ended: At(r.Ended), Stdout: Stream(r.Stdout), Stderr: Stream(r.Stderr),
-		Detail: r.Detail, Charter: r.Charter, Act: r.Act, Rule: r.Rule,
+		Detail: r.Detail, Charter: r.Charter, Act: r.Act, Rule: r.Rule, Steps: OfSteps(r.Steps),
 	}
 }
 
@@ -86,6 +87,6 @@ func (r Report) Report() exec.Report {
 	return exec.Report{
 		Command: r.Command, Node: r.Node, Seq: r.Seq, Status: r.Status, ExitCode: r.ExitCode, Signal: r.Signal,
 		Received: Milli(r.Received), Started: Milli(r.Started), Ended: Milli(r.Ended), Stdout: exec.Stream(r.Stdout),
-		Stderr: exec.Stream(r.Stderr), Detail: r.Detail, Charter: r.Charter, Act: r.Act, Rule: r.Rule,
+		Stderr: exec.Stream(r.Stderr), Detail: r.Detail, Charter: r.Charter, Act: r.Act, Rule: r.Rule, Steps: stepsOf(r.Steps),
 	}
 }

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"strings"
+
+	"github.com/muster-fleet/muster/exec"
+	"github.com/muster-fleet/muster/exec/document"
+	"github.com/muster-fleet/muster/node/fleet"
+)
+
+// published is one version of a document, with what pins it.
+type published struct {
+	ref exec.DocumentRef
+	doc *document.Document
+}
+
+// builtInVersion is the only version of the documents that every agent has.
+const builtInVersion = 1
+
+// splitVersion cuts NAME[:VERSION].
+func splitVersion(text string) (name, version string, err error) {
+	name, version, given := strings.Cut(text, ":")
+	if name == "" || (given && version == "") {
+		return "", "", fleet.Errorf(fleet.Invalid, "%q is no document: NAME or NAME:VERSION", text)
+	}
+	return name, version, nil
+}
+
+// published reads a document: built in, or at the servers. version is a number, a version's name, $LATEST or $DEFAULT;
+// "" is $DEFAULT.
+func (p *pen) published(ctx context.Context, name, version string) (published, error) {
+	if d, ok := builtInDocument(name); ok {
+		return openBuiltIn(d, version)
+	}
+	_, v, text, err := p.documentText(ctx, name, version)
+	if err != nil {
+		return published{}, err
+	}
+	ref := exec.DocumentRef{Name: name, Version: v.Number, Digest: v.Digest}
+	doc, err := document.Parse(text)
+	if err != nil {
+		return published{}, fleet.Errorf(fleet.KindOf(err), "document %s: %w", joinVersion(name, version), err)
+	}
+	return published{ref, doc}, nil
+}
+
+func joinVersion(name, version string) string {
+	if version == "" {
+		return name
+	}
+	return name + ":" + version
+}
+
+func builtInDocument(name string) (document.BuiltInDocument, bool) {
+	for _, d := range document.BuiltIn() {
+		if d.Name == name {
+			return d, true
+		}
+	}
+	return document.BuiltInDocument{}, false
+}
+
+func openBuiltIn(d document.BuiltInDocument, version string) (published, error) {
+	switch version {
+	case "", "1", "$DEFAULT", "$LATEST":
+	default:
+		return published{}, fleet.Errorf(fleet.NotFound, "document %s is built in and has version 1 only, not %s", d.Name, version)
+	}
+	doc, err := document.Parse(d.Text)
+	return published{exec.DocumentRef{Name: d.Name, Version: builtInVersion, Digest: document.Digest(d.Text)}, doc}, err
+}
+
+// shelf is the documents of one command: the first, and what it runs in turn.
+type shelf struct {
+	have  map[document.Use]published
+	order []published
+	err   error // the first that could not be had
+}
+
+// library returns what plans ask for the documents that others run. What is not on the shelf is read.
+func (s *shelf) library(ctx context.Context, p *pen) document.Library {
+	return func(name, version string) (*document.Document, bool) {
+		use := document.Use{Name: name, Version: version}
+		if d, ok := s.have[use]; ok {
+			return d.doc, true
+		}
+		d, err := p.published(ctx, name, version)
+		if err == nil {
+			err = s.put(d)
+		}
+		if err != nil {
+			if s.err == nil {
+				s.err = err
+			}
+			return nil, false
+		}
+		s.have[use] = d
+		return d.doc, true
+	}
+}
+
+// put pins a document. A command pins one version of each: a node could not tell which is meant by the name alone.
+func (s *shelf) put(d published) error {
+	for _, other := range s.order {
+		if other.ref.Name == d.ref.Name {
+			if other.ref == d.ref {
+				return nil
+			}
+			return fleet.Errorf(fleet.Invalid, "versions %d and %d of document %s in one command", other.ref.Version, d.ref.Version, d.ref.Name)
+		}
+	}
+	if len(s.order) == exec.MaxDocuments {
+		return fleet.Errorf(fleet.Exhausted, "more than %d documents in one command", exec.MaxDocuments)
+	}
+	s.order = append(s.order, d)
+	return nil
+}
+
+// documentWork reads a document and checks and completes what it is given, as far as that can be done before any node is
+// asked: names, types, bounds, and the plan that a Linux host would make of it.
+func (p *pen) documentWork(ctx context.Context, run exec.Run, spec string, words []string) (work, error) {
+	name, version, err := splitVersion(spec)
+	if err != nil {
+		return work{}, err
+	}
+	main, err := p.published(ctx, name, version)
+	if err != nil {
+		return work{}, err
+	}
+	values, err := completeValues(name, main.doc, words)
+	if err != nil {
+		return work{}, err
+	}
+	s := &shelf{have: map[document.Use]published{}, order: []published{main}}
+	_, err = main.doc.Plan(values, document.Host{Platform: document.Linux}, s.library(ctx, p))
+	if s.err != nil {
+		err = s.err // why a document is missing, rather than that it is
+	}
+	if err != nil {
+		return work{}, err
+	}
+	return documentsWork(run, values, s.order), nil
+}
+
+// completeValues checks key=value words against a document, and says how to see what it takes.
+func completeValues(name string, doc *document.Document, words []string) (document.Values, error) {
+	given, err := doc.ParseArguments(words)
+	var values document.Values
+	if err == nil {
+		values, err = doc.Complete(given)
+	}
+	if err != nil {
+		return values, fleet.Errorf(fleet.KindOf(err), "document %s: %w", name, err).Hinted("muster doc help %s", name)
+	}
+	return values, nil
+}
+
+func documentsWork(run exec.Run, values document.Values, all []published) work {
+	w := work{run: run}
+	for _, v := range values.Arguments() {
+		w.run.Values = append(w.run.Values, exec.Argument(v))
+	}
+	for _, d := range all {
+		w.documents = append(w.documents, d.ref)
+		w.shell = w.shell || d.doc.RawShell()
+	}
+	return w
+}

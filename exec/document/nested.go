@@ -1,0 +1,154 @@
+package document
+
+import (
+	"encoding/json"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/muster-fleet/muster/exec/steps"
+)
+
+// Use names a document that another one runs.
+type Use struct {
+	Name    string
+	Version string // as the step has it: a number, a version's name, $LATEST; empty: $DEFAULT
+}
+
+// useOf reads NAME or NAME:VERSION.
+func useOf(text string, line int) (Use, error) {
+	name, version, _ := strings.Cut(text, ":")
+	if version == "$DEFAULT" {
+		version = ""
+	}
+	if strings.ContainsAny(name, "/ ") || name == "" || strings.Contains(version, ":") {
+		return Use{}, refuse(line, "%q is no document: NAME or NAME:VERSION", clip(text))
+	}
+	return Use{name, version}, nil
+}
+
+// Uses returns the documents that steps of d name, for values, each once. Documents that are built in are among them;
+// steps that are not for Linux are not looked at.
+func (d *Document) Uses(v Values) ([]Use, error) {
+	var out []Use
+	for _, s := range d.steps {
+		b := builder{d: d, s: s, r: resolver{d: d, v: v}, host: Host{Platform: Linux}}
+		u, ok, err := b.use()
+		if err != nil {
+			return nil, err
+		}
+		if ok && !slices.Contains(out, u) {
+			out = append(out, u)
+		}
+	}
+	return out, nil
+}
+
+// use returns the document that a step names, if it does.
+func (b *builder) use() (Use, bool, error) {
+	if b.s.when != nil {
+		if ok, _, err := b.s.when.holds(b.r, b.host.Platform); err != nil || !ok {
+			return Use{}, false, err
+		}
+	}
+	f := read(b.s.inputs, b.s.of(), b.r.resolve)
+	switch b.s.action {
+	case runDocument:
+		if f.oneOf("documentType", "", "SSMDocument", "LocalPath") == "SSMDocument" {
+			u, err := useOf(f.need("documentPath"), b.s.line)
+			return u, err == nil, err
+		}
+	case downloadContent:
+		if f.text("sourceType") != "SSMDocument" {
+			return Use{}, false, f.err
+		}
+		info, err := b.mapInput(f, "sourceInfo")
+		if err != nil || info == nil {
+			return Use{}, false, err
+		}
+		source := read(info, b.s.of()+": sourceInfo", nil)
+		u, err := useOf(source.need("name"), info.line)
+		return u, err == nil, err
+	}
+	return Use{}, false, f.err
+}
+
+// find returns a pinned document.
+func (b *builder) find(u Use, line int) (*Document, error) {
+	if d, ok := b.pins.lib(u.Name, u.Version); ok {
+		return d, nil
+	}
+	return nil, refuse(line, "%s: document %s is not among those that were sent", b.s.of(), u.Name).
+		Hinted("muster doc list")
+}
+
+// nested builds aws:runDocument.
+func (b *builder) nested(f *form, out *steps.Step) error {
+	kind := f.oneOf("documentType", "", "SSMDocument", "LocalPath")
+	at := f.need("documentPath")
+	given, err := b.mapInput(f, "documentParameters")
+	if err != nil {
+		return err
+	}
+	if f.at.get("documentType") == nil {
+		f.fail(f.at.line, "documentType is missing")
+	}
+	in := Nested{Name: at, Depth: b.host.Depth + 1, Parameters: map[string]json.RawMessage{}}
+	if given != nil && given.shape == dict {
+		for i, k := range given.keys {
+			in.Parameters[k.text] = json.RawMessage(encode(given.items[i].any()))
+		}
+	}
+	switch {
+	case b.r.trial || f.err != nil:
+	case in.Depth > MaxDepth:
+		return refuse(b.s.line, "%s: documents run documents %d deep at most", b.s.of(), MaxDepth)
+	case kind == "LocalPath":
+		in.Path = path.Clean(at)
+	default:
+		if err := b.pin(&in); err != nil {
+			return err
+		}
+	}
+	return act(f, out, ActDocument, in)
+}
+
+// pin puts the nested document's text into its input, and those of all that it runs in turn, and plans it once: what
+// would fail on the host later is refused now.
+func (b *builder) pin(in *Nested) error {
+	u, err := useOf(in.Name, b.s.line)
+	if err != nil {
+		return err
+	}
+	d, err := b.find(u, b.s.line)
+	if err != nil {
+		return err
+	}
+	if b.pins.left--; b.pins.left < 0 {
+		return refuse(b.s.line, "%s: more than %d documents run each other", b.s.of(), maxNested)
+	}
+	v, err := d.Complete(in.Arguments())
+	if err != nil {
+		return refuse(b.s.line, "%s: %s: %w", b.s.of(), u.Name, err)
+	}
+	inner := &pins{left: b.pins.left, lib: b.pins.noting(&in.Library)}
+	_, err = inner.plan(d, v, Host{b.host.Platform, in.Depth})
+	b.pins.left = inner.left
+	if err != nil {
+		return refuse(b.s.line, "%s: %s: %w", b.s.of(), u.Name, err)
+	}
+	in.Text = string(d.text)
+	return nil
+}
+
+// noting returns the library, which writes down what it was asked for. Built-in documents are on every host.
+func (p *pins) noting(asked *[]NestedText) Library {
+	return func(name, version string) (*Document, bool) {
+		d, ok := p.lib(name, version)
+		same := func(t NestedText) bool { return t.Name == name && t.Version == version }
+		if _, everywhere := builtIn(name); ok && !everywhere && !slices.ContainsFunc(*asked, same) {
+			*asked = append(*asked, NestedText{name, version, string(d.text)})
+		}
+		return d, ok
+	}
+}

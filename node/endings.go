@@ -1,0 +1,168 @@
+package node
+
+import (
+	"slices"
+	"time"
+
+	"github.com/muster-fleet/muster/exec"
+	"github.com/muster-fleet/muster/node/auth"
+)
+
+// How endings come to the quorum.
+const (
+	// othersWait is how long a server that does not lead leaves an ending to the leader, who keeps most reports itself.
+	othersWait = 2 * time.Second
+	// freeEvery is how often the leader looks for silent nodes that hold a place.
+	freeEvery = 5 * time.Second
+)
+
+// endings are ends of nodes that this server knows of and the quorum does not yet.
+type endings struct {
+	pending   map[uint32]ending
+	proposing []uint32 // places; nil: no proposal is under way
+	retryAt   time.Duration
+	touched   map[uint32]time.Duration // of a soft command: when a node that holds a place gave its last sign of life in this office
+	lookAt    time.Duration            // when silent nodes are looked for again
+}
+
+type ending struct {
+	as    exec.EndKind
+	since time.Duration
+}
+
+// newOffice forgets what only the leader of that office could know.
+func (e *endings) newOffice() {
+	e.touched, e.lookAt, e.retryAt = nil, 0, 0
+	for i, x := range e.pending {
+		if x.as == exec.EndFreed {
+			delete(e.pending, i)
+		}
+	}
+}
+
+// forget drops what the quorum knows.
+func (e *endings) forget(known func(i uint32) bool) {
+	for i := range e.pending {
+		if known(i) {
+			delete(e.pending, i)
+		}
+	}
+}
+
+// frees reports whether a node's place is being given to another.
+func (e *endings) frees(i uint32) bool { return e.pending[i].as == exec.EndFreed }
+
+// touch notes a sign of life of a node that holds a place. Its time begins anew: it may start within exec.StartBy of
+// having asked.
+func (p *paced) touch(i uint32, at time.Duration) {
+	if p.pace().Strict {
+		return
+	}
+	if p.endings.touched == nil {
+		p.endings.touched = map[uint32]time.Duration{}
+	}
+	p.endings.touched[i] = at
+}
+
+func (e *endings) add(i uint32, as exec.EndKind, at time.Duration) {
+	if e.pending == nil {
+		e.pending = map[uint32]ending{}
+	}
+	e.pending[i] = ending{as: as, since: at}
+}
+
+// reportKept hears of a report that this server keeps.
+func (n *Node) reportKept(at auth.Instant, ev ReportKept) []Effect {
+	p := n.pacing.byID[ev.Command]
+	if p == nil {
+		return nil
+	}
+	i, ok := Place(p.c.Order, ev.Node)
+	if !ok || hasEnded(p.rollout().State(i)) {
+		return nil
+	}
+	as, ended := exec.EndKindOf(ev.Status)
+	if !ended {
+		if n.pacing.leading && !p.endings.frees(i) {
+			p.touch(i, at.Boot)
+		}
+		return nil
+	}
+	p.endings.add(i, as, at.Boot)
+	return n.proposeEndings(at, p)
+}
+
+// proposeEndings brings the quorum what it does not know: the leader at once, others when the leader had time to.
+func (n *Node) proposeEndings(at auth.Instant, p *paced) []Effect {
+	e := &p.endings
+	if e.proposing != nil || len(e.pending) == 0 {
+		return nil
+	}
+	if at.Boot < e.retryAt {
+		n.wakePacing(e.retryAt)
+		return nil
+	}
+	wait := othersWait
+	if n.pacing.leading {
+		wait = 0
+	}
+	var ends []exec.Ending
+	for i, x := range e.pending {
+		if at.Boot >= x.since+wait {
+			ends = append(ends, exec.Ending{Node: i, As: x.as})
+		} else {
+			n.wakePacing(x.since + wait)
+		}
+	}
+	if len(ends) == 0 {
+		return nil
+	}
+	slices.SortFunc(ends, func(a, b exec.Ending) int { return int(a.Node) - int(b.Node) })
+	for _, x := range ends {
+		e.proposing = append(e.proposing, x.Node)
+	}
+	return []Effect{ProposeEndings{Command: p.id(), Ends: ends}}
+}
+
+// endingsProposed hears what became of a proposal. What the quorum took and did not want is not proposed again.
+func (n *Node) endingsProposed(at auth.Instant, ev EndingsProposed) []Effect {
+	p := n.pacing.byID[ev.Command]
+	if p == nil || p.endings.proposing == nil {
+		return nil
+	}
+	e := &p.endings
+	if ev.Failed {
+		e.retryAt = at.Boot + proposeAgain
+	} else {
+		for _, i := range e.proposing {
+			delete(e.pending, i)
+		}
+	}
+	e.proposing = nil
+	return n.pace(at, p)
+}
+
+// freeSilent gives the places of nodes that have been silent for longer than they can run to others; of soft commands
+// only.
+func (n *Node) freeSilent(at auth.Instant, p *paced) {
+	e := &p.endings
+	if !n.pacing.leading || p.pace().Strict || p.rollout().Running == 0 || at.Boot < e.lookAt {
+		return
+	}
+	e.lookAt = at.Boot + freeEvery
+	patience := exec.StartBy + time.Duration(p.c.Body.Run.Timeout)*time.Millisecond + exec.SlotMargin
+	for k := range p.c.Order.Nodes {
+		i := uint32(k)
+		if p.rollout().State(i) != exec.NodeGranted {
+			delete(e.touched, i)
+			continue
+		}
+		last, seen := e.touched[i]
+		switch _, told := e.pending[i]; {
+		case !seen:
+			p.touch(i, at.Boot)
+		case !told && at.Boot > last+patience:
+			e.add(i, exec.EndFreed, at.Boot)
+		}
+	}
+}

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"time"
+
+	"github.com/muster-fleet/muster/exec"
+	"github.com/muster-fleet/muster/node"
+	"github.com/muster-fleet/muster/testnet/check"
+)
+
+// season is some rollouts in one world: launched one after another, overlapping, in trouble; then everything heals, and all
+// must end.
+type season struct {
+	Seed       uint64            `json:"seed"`
+	Rollouts   int               `json:"rollouts"`
+	Followers  int               `json:"followers"`
+	Strict     int               `json:"strict"`
+	Unknown    int               `json:"unknown"`
+	Runs       int               `json:"runs"`
+	Stopped    int               `json:"stopped"`
+	Cancelled  int               `json:"cancelled"`
+	Longest    time.Duration     `json:"longest"` // from healing to the end of the last
+	Violations []check.Violation `json:"violations"`
+	Stuck      []string          `json:"stuck"`
+	Trace      uint64            `json:"trace"`
+	Steps      int               `json:"steps"`
+	Terms      uint64            `json:"terms"`
+	Virtual    time.Duration     `json:"virtual"`
+	happened   map[string]int
+	answers    map[node.GrantAnswer]int
+	messages   uint64
+	bytes      uint64
+}
+
+// How a season goes.
+const (
+	settleFor = 12 * time.Second // until every host has a beacon
+	launchGap = 4 * time.Second  // between launches, on average
+	// patience is how long after healing everything must have ended: above what a rollout of one node at a time takes,
+	// each as long as it may, a lost one's place among them; below what commands are valid for.
+	patience = 50 * time.Minute
+)
+
+// play plays a season of that many rollouts.
+func play(s setting, rollouts int) season {
+	w := newWorld(s)
+	w.run(settleFor, nil)
+	gap := launchGap
+	if s.nodes > wholeView {
+		gap = 60 * time.Second
+	}
+	launched := 0
+	at := w.now
+	for range rollouts {
+		at += w.between(0, 2*gap)
+		w.at(at, func() {
+			r := w.launch()
+			launched++
+			if w.chance(0.08) {
+				w.after(w.between(0, 60*time.Second), func() { w.cancel(r) })
+			}
+		})
+	}
+	w.trouble(at + w.between(0, 60*time.Second))
+	looked := time.Duration(0)
+	w.run(at+2*time.Hour, func() bool {
+		if w.now < looked+time.Second {
+			return false
+		}
+		looked = w.now
+		return w.healed != never && launched == rollouts && (w.over() || w.now > w.healed+patience)
+	})
+	return w.judge()
+}
+
+// over reports whether every rollout has ended.
+func (w *world) over() bool {
+	for _, r := range w.listed {
+		if !r.over() {
+			return false
+		}
+	}
+	return true
+}
+
+// unknown counts the runs of which no host knows the end.
+func (w *world) unknown(r *rollout) int {
+	count := 0
+	for _, x := range r.parts {
+		if known, ok := x.h.ledger.Get(r.id); ok && known.Status() == exec.Unknown {
+			count++
+		}
+	}
+	return count
+}
+
+// judge holds what happened to the bounds.
+func (w *world) judge() season {
+	out := season{
+		Seed: w.seed, Trace: w.trace, Steps: w.steps, Terms: w.quorum.term, Virtual: w.now, happened: w.happened, answers: w.answers,
+	}
+	out.messages, out.bytes = w.traffic.total()-w.traffic.messages[beacons], w.traffic.size()-w.traffic.bytes[beacons]
+	for _, r := range w.listed {
+		out.Violations = append(out.Violations, w.paced(r).Violations()...)
+		out.Runs += len(r.parts)
+		out.Unknown += w.unknown(r)
+		if r.main != nil {
+			out.Followers++
+		} else {
+			out.Rollouts++
+		}
+		if r.body.Pace.Strict {
+			out.Strict++
+		}
+		if r.stopped != never {
+			out.Stopped++
+		}
+		if r.wanted {
+			out.Cancelled++
+		}
+		if !r.over() {
+			out.Stuck = append(out.Stuck, w.stuck(r))
+		}
+		out.Longest = max(out.Longest, r.ended-w.healed)
+	}
+	return out
+}

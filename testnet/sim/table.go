@@ -1,0 +1,88 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// write prints the report.
+func (r report) write(asJSON bool, w io.Writer) error {
+	if asJSON {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		return e.Encode(r)
+	}
+	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	if len(r.Spreads) > 0 {
+		fmt.Fprintln(out, "COMMANDS\tlost\tsent\thad 50 %\t99 %\t99.9 %\tall\ttold 50 %\t99 %\t99.9 %\tall\tdatagrams\tbytes\tat rest\tbytes")
+		fmt.Fprintln(out, "nodes\t\t\tof the nodes had the order after\t\t\t\tand servers their last report after\t\t\t\tper node and command\t\tper node and second\t")
+	}
+	for _, s := range r.Spreads {
+		fmt.Fprintf(out, "%d\t%.0f %%\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%.1f\t%s\t%.2f\t%s\n", s.Nodes, 100*s.Loss, s.Commands,
+			seconds(s.Had.Half), seconds(s.Had.P99), seconds(s.Had.P999), seconds(s.Had.All),
+			seconds(s.Told.Half), seconds(s.Told.P99), seconds(s.Told.P999), seconds(s.Told.All),
+			s.Messages, size(s.Bytes), s.Rest, size(s.RestSize))
+	}
+	if err := out.Flush(); err != nil {
+		return err
+	}
+	for _, t := range r.Rollouts {
+		if err := t.write(w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t tally) write(w io.Writer) error {
+	var text strings.Builder
+	fmt.Fprintf(&text, "\nROLLOUTS at %d nodes: %d (%d strict) in %d worlds, with %d gates and on-stops; %d runs, %d of them of unknown end; %d were stopped, %d cancelled\n",
+		t.Nodes, t.Rollouts, t.Strict, t.Seasons, t.Followers, t.Runs, t.Unknown, t.Stopped, t.Cancelled)
+	fmt.Fprintf(&text, "  %s of virtual time, %d steps, %d elections; at most %s from healing to the end of all (seed %d); %.1f datagrams and %s per run\n",
+		t.Virtual.Round(time.Minute), t.Steps, t.Terms, t.Longest.Round(time.Second), t.Longer, t.Messages, size(t.Bytes))
+	fmt.Fprintf(&text, "  faults: %s\n", counts(t.Faults))
+	fmt.Fprintf(&text, "  answers to questions for a grant: %s\n", counts(t.Answers))
+	fmt.Fprintf(&text, "  violations: %d; rollouts without an end: %d; trace %016x\n", len(t.Violations), len(t.Stuck), t.Trace)
+	for _, v := range t.Violations[:min(len(t.Violations), 10)] {
+		fmt.Fprintf(&text, "    %s\n", v)
+	}
+	for _, s := range t.Stuck[:min(len(t.Stuck), 5)] {
+		fmt.Fprintf(&text, "    without an end: %s\n", s)
+	}
+	if len(t.Seeds) > 0 {
+		fmt.Fprintf(&text, "  seeds: %v\n", t.Seeds[:min(len(t.Seeds), 20)])
+	}
+	_, err := io.WriteString(w, text.String())
+	return err
+}
+
+func seconds(d time.Duration) string {
+	if d < time.Second {
+		return fmt.Sprintf("%d ms", d.Milliseconds())
+	}
+	return fmt.Sprintf("%.1f s", d.Seconds())
+}
+
+func size(bytes float64) string {
+	switch {
+	case bytes >= 1<<20:
+		return fmt.Sprintf("%.1f MB", bytes/(1<<20))
+	case bytes >= 10<<10:
+		return fmt.Sprintf("%.0f KB", bytes/(1<<10))
+	}
+	return fmt.Sprintf("%.0f B", bytes)
+}
+
+func counts(of map[string]int) string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(of)) {
+		out = append(out, fmt.Sprintf("%s %d", name, of[name]))
+	}
+	return strings.Join(out, ", ")
+}
