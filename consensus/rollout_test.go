@@ -231,8 +231,21 @@ func TestLinkedCommands(t *testing.T) {
 	q.mustPut(t, end(main, exec.EndedOK, 0, 1))
 	wantKind(t, q.put(grant(main, 2)).Err(), fleet.Conflict)
 	wantKind(t, q.put(grant(gates[1], 0)).Err(), fleet.Conflict)
+	restarted := func(node int) int {
+		list, _ := q.s.CommandsFor(nodes[node], start, 10)
+		return len(list)
+	}
+	if restarted(0) != 2 || restarted(2) != 1 {
+		t.Error("a host that was restarted does not find the gate that is for it, or another does")
+	}
 	q.mustPut(t, grant(gates[0], 0, 1))
+	if restarted(0) != 2 {
+		t.Error("a host that was restarted does not find what it was granted")
+	}
 	q.mustPut(t, end(gates[0], exec.EndedOK, 0, 1))
+	if restarted(0) != 1 {
+		t.Error("a gate that has ended is brought")
+	}
 	if got := q.rollout(t, main); got.Wave != 1 {
 		t.Fatalf("the gate does not open: %+v", got)
 	}

@@ -94,12 +94,25 @@ func (c *Command) CancelFor(node fleet.ID) (auth.Envelope, bool) {
 }
 
 // concerns reports whether a node of the set that catches up at now has something to do about the command: start it, or
-// stop it. A command that waits for another is brought by the bell that gives its turn; until then nobody has to know it.
+// stop it. A command that waits for another concerns those that were let in; the bell that gives them their turn brings it,
+// and a node that has been restarted since finds it here.
 func (c *Command) concerns(node fleet.ID, now int64) bool {
 	if _, cancelled := c.CancelFor(node); cancelled {
 		return !c.over(now)
 	}
-	return c.Body.After.IsZero() && c.Body.Header.Expires+auth.MaxSkew.Milliseconds() > now
+	return !c.expired(now) && (c.Body.After.IsZero() || c.letIn(node))
+}
+
+// letIn reports whether the rollout has come to a node that has not ended.
+func (c *Command) letIn(node fleet.ID) bool {
+	for _, i := range c.places([]fleet.ID{node}) {
+		switch c.Rollout.State(i) {
+		case exec.NodeIdle, exec.NodeGranted, exec.NodeFreed:
+			return true
+		case exec.NodeOK, exec.NodeFailed, exec.NodeAside, exec.NodeDeclined, exec.NodeBarred:
+		}
+	}
+	return false
 }
 
 // Result is what an entry came to. A refusal is a value, the same on every replica.
@@ -190,7 +203,8 @@ func (s State) Paced() []*Command {
 
 // CommandsFor lists up to n commands (at least 1) after act index since whose set holds node, that can still start, or
 // that were cancelled there and may still run; next is where to go on. A command comes once as committed, and once more
-// with each cancel that was taken since, whichever node that was for.
+// with each cancel that was taken since, whichever node that was for. One that waits for another comes if it was let in
+// on the node by then.
 func (s State) CommandsFor(node fleet.ID, since uint64, n int) (out []*Command, next uint64) {
 	if since >= s.Act { // nothing, also for a cursor of another history
 		return nil, since

@@ -107,9 +107,9 @@ func rank(s Status) int {
 	switch s {
 	case Success:
 		return 0
-	case Failed, TimedOut, Cancelled, Terminated:
+	case Failed, TimedOut, Cancelled: // what a reader looks for
 		return 1
-	case Refused, InvalidPlatform, Undeliverable, DeliveryTimedOut, Unknown, InProgress, Pending, Skipped:
+	case Terminated, Refused, InvalidPlatform, Undeliverable, DeliveryTimedOut, Unknown, InProgress, Pending, Skipped:
 		return 2
 	}
 	return 2

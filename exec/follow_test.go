@@ -135,7 +135,7 @@ func TestOnStop(t *testing.T) {
 		l.main = l.main.End(l.pace, es)
 		l.main, _, l.onStop = exec.Follow(l.pace, l.main, nil, l.onStop)
 	}
-	l.main, _ = l.main.Grant(l.pace, []uint32{0, 1, 2})
+	l.main, _ = l.main.Grant(l.pace, []uint32{0, 1, 2, 3})
 	follow(ok(0))
 	if letters(l.onStop[0]) != "bbbbb" {
 		t.Fatal("run before the stop")
@@ -145,8 +145,12 @@ func TestOnStop(t *testing.T) {
 	if letters(l.onStop[0]) != "iibbb" {
 		t.Fatalf("on-stop %s", letters(l.onStop[0]))
 	}
-	follow(aside(2), aside(3)) // the silent one speaks; another never took part
-	if letters(l.onStop[0]) != "iiibb" {
+	follow(aside(2), aside(4)) // the silent one speaks; another never took part
+	if letters(l.onStop[0]) != "iiibb" || !l.onStop[0].Waits {
+		t.Fatalf("on-stop %s", letters(l.onStop[0])) // one runs still
+	}
+	follow(ok(3))
+	if letters(l.onStop[0]) != "iiiib" || l.onStop[0].Waits {
 		t.Fatalf("on-stop %s", letters(l.onStop[0]))
 	}
 

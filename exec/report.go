@@ -143,7 +143,7 @@ type Tally struct {
 	Targets, Success, Failed, Running, Pending, Unreachable, Refused, Unknown int
 
 	Terminated int    // never started because the order as a whole was stopped
-	Stopped    string // why the rollout gave no more grants: StoppedByErrors, …; empty: it was not stopped
+	Stopped    string // why the rollout gave no more grants: StoppedByErrors, …, StoppedUnsaid; empty: it was not stopped
 }
 
 // Outcome is what a command came to on one node, as far as this view of the fleet knows.
@@ -220,7 +220,33 @@ func (r Rollout) why() string {
 	return ""
 }
 
-// Count sums up outcomes of the rollout's command.
+// Tally sums up outcomes of a command with this rollout. The rollout may be older than what the nodes say: the verdict must
+// not depend on which came first, so what follows from the outcomes alone counts as if it had been heard.
+func (c Command) Tally(r Rollout, outcomes []Outcome) Tally {
+	t := r.Count(outcomes)
+	switch {
+	case !c.Pace.Limited || t.Stopped != "":
+	case failuresIn(outcomes) > int(c.Pace.Errors):
+		t.Stopped = StoppedByErrors
+	case !c.After.IsZero(): // not needed on those nodes, as if they had been skipped
+		t.Success, t.Terminated = t.Success+t.Terminated, 0
+	case t.Terminated > 0:
+		t.Stopped = StoppedUnsaid
+	}
+	return t
+}
+
+// failuresIn counts the ends that a rollout counts as failures. Silence is none.
+func failuresIn(outcomes []Outcome) (n int) {
+	for _, o := range outcomes {
+		if as, ended := EndKindOf(o.Report.Status); ended && as == EndedFailed {
+			n++
+		}
+	}
+	return n
+}
+
+// Count sums up outcomes, with what the rollout itself says of its stop.
 func (r Rollout) Count(outcomes []Outcome) Tally {
 	t := Count(outcomes)
 	t.Stopped = r.Stopped
@@ -274,7 +300,7 @@ const (
 // ExitCode returns what the command line exits with: 4 outranks 5, which outranks 1.
 func (t Tally) ExitCode() int {
 	switch {
-	case t.Stopped == StoppedByErrors || t.Stopped == StoppedByGate:
+	case t.Stopped == StoppedByErrors || t.Stopped == StoppedByGate || t.Stopped == StoppedUnsaid:
 		return ExitBudget
 	case t.Unknown+t.Unreachable+t.Pending+t.Running > 0:
 		return ExitUnknown

@@ -346,3 +346,41 @@ func TestSSMNames(t *testing.T) {
 		}
 	}
 }
+
+// The verdict is the same whether the nodes or the rollout are heard first.
+func TestTallyOfALateRollout(t *testing.T) {
+	limited := exec.Command{Count: 4, Pace: exec.Pace{Limited: true, Errors: 1}}
+	begun, _ := exec.NewRollout(limited).Grant(limited.Pace, []uint32{0, 1})
+	ended := begun.End(limited.Pace, []exec.Ending{{Node: 0, As: exec.EndedFailed}, {Node: 1, As: exec.EndedFailed}})
+	gate := limited
+	gate.After = exec.After{Command: fleet.UUID{1}, Wave: 1}
+	of := func(statuses ...exec.Status) (out []exec.Outcome) {
+		for _, s := range statuses {
+			out = append(out, exec.Outcome{Status: s, Report: exec.Report{Seq: 1, Status: s}, Reachable: true})
+		}
+		return out
+	}
+	silent := exec.Outcome{Status: exec.Unknown, Reachable: true}
+	for name, c := range map[string]struct {
+		cmd  exec.Command
+		r    exec.Rollout
+		of   []exec.Outcome
+		stop string
+		code int
+	}{
+		"heard":                     {limited, ended, of(exec.Failed, exec.TimedOut, exec.Terminated, exec.Terminated), exec.StoppedByErrors, exec.ExitBudget},
+		"late":                      {limited, begun, of(exec.Failed, exec.TimedOut, exec.Terminated, exec.Terminated), exec.StoppedByErrors, exec.ExitBudget},
+		"not heard of at all":       {limited, exec.Rollout{}, of(exec.Failed, exec.Unknown, exec.Terminated, exec.Terminated), exec.StoppedByErrors, exec.ExitBudget},
+		"why is not known":          {limited, begun, of(exec.Success, exec.Success, exec.Terminated, exec.Terminated), exec.StoppedUnsaid, exec.ExitBudget},
+		"borne":                     {limited, begun, of(exec.Failed, exec.Success, exec.Success, exec.Success), "", exec.ExitFailed},
+		"silence is no failure":     {limited, begun, append(of(exec.Failed, exec.Success), silent, silent), "", exec.ExitUnknown},
+		"cancelled":                 {limited, begun.Stop(exec.StoppedByCancel), of(exec.Failed, exec.Failed, exec.Terminated, exec.Cancelled), exec.StoppedByCancel, exec.ExitFailed},
+		"not needed on some":        {gate, begun, of(exec.Success, exec.Success, exec.Terminated, exec.Terminated), "", exec.ExitOK},
+		"a gate that failed":        {gate, begun, of(exec.Failed, exec.Failed, exec.Terminated), exec.StoppedByErrors, exec.ExitBudget},
+		"a plain command's failure": {exec.Command{Count: 2}, exec.Rollout{}, of(exec.Failed, exec.Failed), "", exec.ExitFailed},
+	} {
+		if got := c.cmd.Tally(c.r, c.of); got.Stopped != c.stop || got.ExitCode() != c.code || got.Targets != len(c.of) {
+			t.Errorf("%s: %+v, exit %d; want %q, %d", name, got, got.ExitCode(), c.stop, c.code)
+		}
+	}
+}

@@ -71,6 +71,8 @@ const (
 	StoppedByGate   = "gate"      // a gate did not succeed on every node that it was for
 	StoppedByCancel = "cancelled" // somebody cancelled the command
 	StoppedUnneeded = "unneeded"  // of a command with After: what it waited for has gone by
+	// StoppedUnsaid is of a Tally only: nodes say that the command was stopped, and why is not heard of yet.
+	StoppedUnsaid = "stopped"
 )
 
 // Rollout is how far a paced command has come: an immutable value. Its methods keep the bounds of the command's Pace,

@@ -239,10 +239,24 @@ func CancelledNodes(cancels []auth.Envelope) (out []fleet.ID) {
 	return exec.SortIDs(out)
 }
 
+// maxListed is how many bytes of a document's values a list shows of each command.
+const maxListed = 1 << 10
+
 // ListOf returns a committed command as a list has it, without what is large.
 func ListOf(c *consensus.Command) CommandInfo {
 	info := InfoOf(c)
-	info.Body.Run.Stdin, info.Body.Run.Script, info.Body.Run.Values = nil, nil, nil
+	run := &info.Body.Run
+	if len(run.Script) > 0 {
+		run.Argv = []string{run.Text()}
+	}
+	run.Stdin, run.Script = nil, nil
+	size := 0
+	for _, v := range run.Values {
+		size += len(v.Name) + len(v.Value)
+	}
+	if size > maxListed {
+		run.Values = nil
+	}
 	info.Nodes, info.Cancels, info.Rollout.Nodes = nil, nil, nil
 	return info
 }

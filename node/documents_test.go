@@ -9,6 +9,7 @@ import (
 	"github.com/muster-fleet/muster/exec/document"
 	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/fleet"
+	"github.com/muster-fleet/muster/node/fleet/wire"
 )
 
 const helloText = `{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runShellScript","name":"hello","inputs":{"runCommand":["echo hello"]}}]}`
@@ -173,5 +174,14 @@ func TestLibraryIsBounded(t *testing.T) {
 	}
 	if _, ok := l.get(fleet.Sum([]byte{0})); !ok {
 		t.Error("what is needed all the time went")
+	}
+}
+
+// The fixture of the fuzz targets has an order that waits for its document.
+func TestFixtureWaitsForItsDocument(t *testing.T) {
+	n := newNewer(t)
+	out := n.step(n.hear(5, wire.Marshal([]auth.Envelope{n.text})))
+	if start := one[StartRun](t, out); start.Command.Header.ID != idOf(n.paper) {
+		t.Error("it runs something else")
 	}
 }

@@ -111,10 +111,12 @@ type (
 		Command fleet.UUID
 		Nodes   []uint32
 	}
-	// ProposeEndings brings endings to the leader. Answer: EndingsProposed.
+	// ProposeEndings brings endings to the leader. With an exec.EndFreed among them only this host itself may commit them,
+	// and only while it leads in that term. Answer: EndingsProposed.
 	ProposeEndings struct {
 		Command fleet.UUID
 		Ends    []exec.Ending
+		Term    uint64
 	}
 	// AnswerReport answers ReportAsked.
 	AnswerReport struct {

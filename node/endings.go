@@ -23,6 +23,9 @@ type endings struct {
 	retryAt   time.Duration
 	touched   map[uint32]time.Duration // of a soft command: when a node that holds a place gave its last sign of life in this office
 	lookAt    time.Duration            // when silent nodes are looked for again
+	started   map[uint32]bool          // nodes that hold a place and said that they run
+	quiet     map[uint32]bool          // nodes that held a place and had not said so when they were looked for last
+	nudgeAt   time.Duration
 }
 
 type ending struct {
@@ -32,7 +35,7 @@ type ending struct {
 
 // newOffice forgets what only the leader of that office could know.
 func (e *endings) newOffice() {
-	e.touched, e.lookAt, e.retryAt = nil, 0, 0
+	e.touched, e.quiet, e.lookAt, e.retryAt = nil, nil, 0, 0
 	for i, x := range e.pending {
 		if x.as == exec.EndFreed {
 			delete(e.pending, i)
@@ -83,13 +86,46 @@ func (n *Node) reportKept(at auth.Instant, ev ReportKept) []Effect {
 	}
 	as, ended := exec.EndKindOf(ev.Status)
 	if !ended {
-		if n.pacing.leading && !p.endings.frees(i) {
-			p.touch(i, at.Boot)
-		}
+		n.signOfLife(at, p, i, ev.Status)
 		return nil
 	}
 	p.endings.add(i, as, at.Boot)
 	return n.proposeEndings(at, p)
+}
+
+func (n *Node) signOfLife(at auth.Instant, p *paced, i uint32, s exec.Status) {
+	if s == exec.InProgress && p.rollout().State(i) == exec.NodeGranted {
+		if p.endings.started == nil {
+			p.endings.started = map[uint32]bool{}
+		}
+		p.endings.started[i] = true
+	}
+	if n.pacing.leading && !p.endings.frees(i) {
+		p.touch(i, at.Boot)
+	}
+}
+
+// nudge rings nodes that were given leave to start and have not said for a while that they did. One that was restarted
+// before its ledger had anything may have forgotten that there is something to start.
+func (n *Node) nudge(at auth.Instant, p *paced) []Effect {
+	e := &p.endings
+	if !n.pacing.leading || p.rollout().Running == 0 || at.Boot < e.nudgeAt {
+		return nil
+	}
+	e.nudgeAt = at.Boot + exec.StartBy
+	quiet := map[uint32]bool{}
+	var turns []uint32
+	for k, id := range p.c.Order.Nodes {
+		i := uint32(k)
+		if p.rollout().State(i) != exec.NodeGranted || e.started[i] {
+			continue
+		}
+		if quiet[i] = true; e.quiet[i] && n.isThere(id) {
+			turns = append(turns, i)
+		}
+	}
+	e.quiet = quiet
+	return n.ringTurn(at, p, turns)
 }
 
 // proposeEndings brings the quorum what it does not know: the leader at once, others when the leader had time to.
@@ -121,7 +157,7 @@ func (n *Node) proposeEndings(at auth.Instant, p *paced) []Effect {
 	for _, x := range ends {
 		e.proposing = append(e.proposing, x.Node)
 	}
-	return []Effect{ProposeEndings{Command: p.id(), Ends: ends}}
+	return []Effect{ProposeEndings{Command: p.id(), Ends: ends, Term: n.pacing.term}}
 }
 
 // endingsProposed hears what became of a proposal. What the quorum took and did not want is not proposed again.
@@ -155,6 +191,7 @@ func (n *Node) freeSilent(at auth.Instant, p *paced) {
 		i := uint32(k)
 		if p.rollout().State(i) != exec.NodeGranted {
 			delete(e.touched, i)
+			delete(e.started, i)
 			continue
 		}
 		last, seen := e.touched[i]

@@ -20,6 +20,7 @@ func FuzzDecodeBell(f *testing.F) {
 	o := w.command("*", w.ids(0, 5), nil)
 	f.Add(Bell{Kind: BellCommand, Statement: idOf(o), Act: 7, Holders: w.ids(0, 2), Rider: []auth.Envelope{o.Statement}}.Encode())
 	f.Add(Bell{Kind: BellCancel, Statement: idOf(o), Act: 7, Rider: []auth.Envelope{w.cancel(idOf(o))}}.Encode())
+	f.Add(Bell{Kind: BellTurn, Statement: idOf(o), Act: 7, Holders: w.ids(0, 1), Rider: []auth.Envelope{o.Statement}}.Encode())
 	f.Add(Bell{Kind: BellRecord, Act: 7, Holders: w.ids(0, 1)}.Encode())
 	f.Add([]byte{0x95, 1, 0xdd, 0xff, 0xff, 0xff, 0xff})
 	h := w.settled(f, 3)
@@ -48,6 +49,8 @@ type newer struct {
 	act    auth.Act
 	order  exec.Order
 	cancel auth.Envelope
+	paper  exec.Order    // it lacks the document of this one
+	text   auth.Envelope // which this is
 }
 
 func newNewer(t testing.TB) newer {
@@ -59,13 +62,19 @@ func newNewer(t testing.TB) newer {
 	w.act++
 	h.step(BeaconHeard{From: w.Nodes[0].ID, Envelope: w.beacon(0, nil)})
 	h.step(bell(n.order, w.act, false, w.Nodes[1].ID))
+	text, ref := w.publish(w.Operator, "hello", helloText)
+	n.text, n.paper = text, w.command("*", w.ids(0, 5), func(c *exec.Command) {
+		c.Header.Act, c.Run.Argv, c.Documents = 0, nil, []exec.DocumentRef{ref}
+	})
+	h.step(OrderFetched{From: w.Nodes[1].ID, Command: idOf(n.paper), Order: n.paper})
+	h.step(OrdersFetched{From: w.Nodes[0].ID, Orders: []Committed{{Act: w.act, Order: n.paper}}})
 	return n
 }
 
 // hear brings what a peer answered with, as the shell decodes it; nil if it is no answer.
 func (n newer) hear(which uint8, data []byte) Event {
 	peer := n.Nodes[1].ID
-	switch which % 5 {
+	switch which % 6 {
 	case 0:
 		var body []auth.Act
 		if wire.Unmarshal(data, &body) == nil {
@@ -91,6 +100,11 @@ func (n newer) hear(which uint8, data []byte) Event {
 		if wire.Unmarshal(data, &e) == nil {
 			return BeaconHeard{From: peer, Envelope: e}
 		}
+	case 5:
+		var body []auth.Envelope
+		if wire.Unmarshal(data, &body) == nil {
+			return DocumentsFetched{From: peer, Command: idOf(n.paper), Statements: body}
+		}
 	}
 	return nil
 }
@@ -110,7 +124,9 @@ func FuzzFetched(f *testing.F) {
 	f.Add(uint8(4), wire.Marshal(n.beacon(1, func(b *auth.Beacon) { b.Act += 5; b.RecordLen += 5 })))
 	f.Add(uint8(4), wire.Marshal(n.beacon(4, nil)))
 	f.Add(uint8(2), []byte{0xdd, 0, 0, 0, 9, 0xc0, 0xc0, 0xc0})
-	signed := map[fleet.UUID]bool{idOf(n.order): true, idOf(other): true}
+	f.Add(uint8(5), wire.Marshal([]auth.Envelope{n.text}))
+	f.Add(uint8(5), wire.Marshal([]auth.Envelope{n.cancel, n.order.Statement, {}}))
+	signed := map[fleet.UUID]bool{idOf(n.order): true, idOf(other): true, idOf(n.paper): true}
 	f.Fuzz(func(t *testing.T, which uint8, data []byte) {
 		n := newNewer(t)
 		ev := n.hear(which, data)
@@ -126,6 +142,9 @@ func FuzzFetched(f *testing.F) {
 		for _, run := range of[StartRun](out) {
 			if !signed[run.Command.Header.ID] {
 				t.Fatal("made-up bytes started a run")
+			}
+			if len(run.Documents) != len(run.Command.Documents) || len(run.Documents) == 1 && string(run.Documents[0]) != helloText {
+				t.Fatal("it runs a document that nobody published")
 			}
 		}
 		for _, kept := range of[KeepActs](out) {
@@ -187,7 +206,7 @@ func TestMemory(t *testing.T) {
 		}
 	}, hostile.Join(hostile.Inputs(2*MaxBell, full.Encode()), hostile.Corpus(t, "FuzzDecodeBell")))
 	for which, sample := range [][]byte{
-		wire.Marshal([]auth.Act{n.act}), n.order.Encode(), wire.Marshal([]Committed{{Act: 9, Order: n.order}}), wire.Marshal([]auth.Envelope{n.cancel}), wire.Marshal(n.beacon(1, nil)),
+		wire.Marshal([]auth.Act{n.act}), n.order.Encode(), wire.Marshal([]Committed{{Act: 9, Order: n.order}}), wire.Marshal([]auth.Envelope{n.cancel}), wire.Marshal(n.beacon(1, nil)), wire.Marshal([]auth.Envelope{n.text}),
 	} {
 		hostile.Check(t, hostile.Bound{Base: 256 << 10, PerByte: 80}, func(in []byte) {
 			if ev := n.hear(uint8(which), in); ev != nil {

@@ -124,7 +124,7 @@ func (n *Node) rest(p *paced) bool {
 		return false
 	}
 	n.pacing.waiters -= len(p.waiting)
-	p.waiting, p.endings.touched = nil, nil
+	p.waiting, p.endings.touched, p.endings.started, p.endings.quiet = nil, nil, nil, nil
 	return true
 }
 
@@ -149,6 +149,8 @@ func (n *Node) grantAsked(at auth.Instant, ev GrantAsked) []Effect {
 	switch state := p.rollout().State(i); {
 	case state == exec.NodeGranted && p.endings.frees(i): // its place may go to another at any moment
 		return answer(ev, GrantWait)
+	case state == exec.NodeGranted && p.rollout().Stopped != "": // it asks, so it has not started: nor shall it
+		return answer(ev, stopAnswer(p.rollout().Stopped))
 	case state == exec.NodeGranted: // it lost the answer, or was restarted
 		p.touch(i, at.Boot)
 		return answer(ev, Granted)
@@ -227,7 +229,7 @@ func (n *Node) pace(at auth.Instant, p *paced) []Effect {
 		out = append(out, p.answerAll(stopAnswer(r.Stopped))...)
 		return append(out, n.tellStopped(at, p)...)
 	}
-	if r.Running > 0 && !p.pace().Strict {
+	if r.Running > 0 {
 		n.wakePacing(at.Boot + freeEvery)
 	}
 	if p.granting != nil || at.Boot < p.holdAt {
@@ -345,9 +347,13 @@ func (p *paced) waiter(i uint32) waiter {
 // isThere reports whether a node can be rung.
 func (n *Node) isThere(id fleet.ID) bool { return id == n.self || n.seen[id].Status == fleet.Online }
 
-// ringTurn tells nodes to ask.
+// ringTurn tells nodes to ask, twice: a turn that nobody hears of is a place that stays empty for a while. Who has asked
+// already has the order, and its bell is short.
 func (n *Node) ringTurn(at auth.Instant, p *paced, places []uint32) (out []Effect) {
-	b := Bell{Kind: BellTurn, Statement: p.id(), Act: p.c.Act, Holders: []fleet.ID{n.self}, Rider: []auth.Envelope{p.c.Order.Statement}}
+	b := Bell{Kind: BellTurn, Statement: p.id(), Act: p.c.Act, Holders: []fleet.ID{n.self}}
+	if slices.ContainsFunc(places, func(i uint32) bool { return p.waiter(i).asked == 0 }) {
+		b.Rider = []auth.Envelope{p.c.Order.Statement}
+	}
 	var to []fleet.ID
 	for _, i := range places {
 		if id := p.c.Order.Nodes[i]; id == n.self {
@@ -359,6 +365,7 @@ func (n *Node) ringTurn(at auth.Instant, p *paced, places []uint32) (out []Effec
 	if len(to) == 0 {
 		return out
 	}
+	n.rings = append(n.rings, laterRing{at: at.Boot + waveGap, to: to, bell: b})
 	return append(out, Ring{To: to, Bell: b})
 }
 
@@ -400,6 +407,7 @@ func (n *Node) duePacing(at auth.Instant) []Effect {
 		}
 		out = append(out, p.lapse(at)...)
 		n.freeSilent(at, p)
+		out = append(out, n.nudge(at, p)...)
 		out = append(out, n.pace(at, p)...)
 	}
 	return out

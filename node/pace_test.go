@@ -271,7 +271,7 @@ func TestTurnsNotTaken(t *testing.T) {
 		want(t, "no room", o.ask(i), GrantWait)
 	}
 	got := o.rung(append(o.report(them[0], exec.Success), o.wait(turnWait+2*paceEvery)...))
-	if len(got) < 2 || got[0] != them[1] || got[1] != them[2] {
+	if len(got) < 3 || got[0] != them[1] || got[1] != them[1] || got[2] != them[2] { // each twice: a bell may be lost
 		t.Errorf("rings %v of %v", got, them)
 	}
 	t.Run("who is away is not rung first", func(t *testing.T) {
@@ -285,7 +285,7 @@ func TestTurnsNotTaken(t *testing.T) {
 		}
 		o.do(Gossiped{members})
 		none[Ring](t, o.wait(silentAfter-paceEvery)) // they ask by themselves
-		if got := o.rung(o.wait(2 * paceEvery)); !slices.Equal(got, []int{them[3]}) {
+		if got := o.rung(o.wait(2 * paceEvery)); !slices.Equal(got, []int{them[3], them[3]}) {
 			t.Errorf("rings %v, want %v", got, them[3])
 		}
 	})
@@ -318,6 +318,9 @@ func TestSilentNodes(t *testing.T) {
 		out := o.wait(2 * freeEvery)
 		if len(o.ends) != 1 || o.ends[0][0] != (exec.Ending{Node: uint32(them[0]), As: exec.EndFreed}) {
 			t.Fatalf("ends %v", o.ends)
+		}
+		if got := one[ProposeEndings](t, out).Term; got != 1 { // no other office may give it away
+			t.Errorf("in term %d", got)
 		}
 		if got := o.rung(out); !slices.Contains(got, them[1]) {
 			t.Errorf("rings %v", got)
@@ -388,6 +391,7 @@ func TestStopped(t *testing.T) {
 		}
 		want(t, "who asks", o.ask(them[1]), GrantStopped)
 		want(t, "who never asked", o.ask(them[3]), GrantStopped)
+		o.wait(time.Second)
 		none[Ring](t, o.wait(time.Minute))
 		if o.node.pacing.waiters != 0 {
 			t.Errorf("%d places are kept", o.node.pacing.waiters)
@@ -401,11 +405,41 @@ func TestStopped(t *testing.T) {
 		want(t, "its answer", o.answerTo(1), GrantStopped)
 		o.do(GrantsProposed{Command: o.c.ID(), Failed: true})
 	})
+	t.Run("while a granted node has not started", func(t *testing.T) {
+		o := newOffice(t, newTown(5, 3), exec.Pace{Concurrency: 2}, nil)
+		them := o.others()
+		o.ask(them[0])
+		o.ask(them[1])
+		o.report(them[1], exec.Failed)
+		want(t, "it asks again", o.ask(them[0]), GrantStopped)
+		o.report(them[0], exec.Terminated)
+		want(t, "running", o.c.Rollout.Running, 0)
+	})
 	t.Run("by a cancel", func(t *testing.T) {
 		o := newOffice(t, newTown(5, 3), exec.Pace{Concurrency: 1}, nil)
 		o.move(o.c.Rollout.Stop(exec.StoppedByCancel))
 		want(t, "its answer", o.ask(o.others()[0]), GrantCancelled)
 	})
+}
+
+// A node that was given leave and does not say that it runs may have forgotten it: it is rung again. One that runs is
+// left alone.
+func TestQuietNodesAreNudged(t *testing.T) {
+	for _, strict := range []bool{false, true} {
+		o := newOffice(t, newTown(5, 3), exec.Pace{Concurrency: 2, Errors: 1, Strict: strict}, nil)
+		them := o.others()
+		o.ask(them[0])
+		o.ask(them[1])
+		o.report(them[1], exec.InProgress)
+		none[Ring](t, o.wait(exec.StartBy-time.Second))
+		got := o.rung(o.wait(4 * exec.StartBy))
+		if len(got) < 4 || len(got) > 8 || slices.Contains(got, them[1]) {
+			t.Errorf("strict %v: rings %v in a minute; %d runs", strict, got, them[1])
+		}
+		o.do(Office{Leading: false, Term: 2})
+		o.wait(time.Second)
+		none[Ring](t, o.wait(4*exec.StartBy))
+	}
 }
 
 // Followers: barred nodes wait, those let in are rung at once, and those that nothing lets in any more hear so.

@@ -113,7 +113,7 @@ func (w *town) noteReplica(h *townHost, s consensus.State) {
 }
 
 func replicaOf(h *townHost, s consensus.State) check.Replica {
-	return check.Replica{Node: h.name, Act: s.Act, Digest: s.Digest().String()}
+	return check.Replica{Node: h.name, Act: s.Taken, Digest: s.Digest().String()}
 }
 
 // noteUp ends the time in which a host was down: what it did before and could tell nobody may be unknown until now.

@@ -34,9 +34,7 @@ func (h *Host) keepAsSet(ctx context.Context) {
 	tick := time.NewTicker(keepEvery)
 	defer tick.Stop()
 	for {
-		if k, ok := any(h.runner).(interface{ KeepBytes(int64) }); ok {
-			k.KeepBytes(h.Agent.Record().Settings.OutputKeep())
-		}
+		h.runner.KeepBytes(h.Agent.Record().Settings.OutputKeep())
 		select {
 		case <-ctx.Done():
 			return

@@ -115,7 +115,7 @@ func (a *app) describe(p *pen, s *sight, outcomes []exec.Outcome, how showing) e
 		view := a.newProgress(s)
 		view.show(outcomes, s.count(outcomes))
 		view.clear()
-		return a.showResult(s, outcomes, how, time.Time{})
+		return a.showResult(s, outcomes, how, time.Time{}, aftermath{})
 	}
 	if err := a.showOne(nil, "", commandFacts(s)); err != nil {
 		return err

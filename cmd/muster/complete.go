@@ -34,10 +34,13 @@ func (a *app) completeNodes(cmd *cobra.Command, args []string, _ string) ([]stri
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
-// completeTargets offers names and tags for --target.
+// completeTargets offers groups, names and tags for --target.
 func (a *app) completeTargets(cmd *cobra.Command) {
 	_ = cmd.RegisterFlagCompletionFunc("target", func(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
-		var words []string
+		words := a.groupNames(cmd)
+		for i, name := range words {
+			words[i] = "@" + name
+		}
 		for m := range a.rollForTab(cmd).view.All() {
 			words = append(words, m.Name)
 			for k, v := range m.Tags {

@@ -35,8 +35,9 @@ func (a *app) followToEnd(ctx context.Context, p *pen, s *sight, how showing) er
 	if err != nil {
 		return err
 	}
+	after := a.aftermath(ctx, p, s)
 	outcomes := s.outcomes(p.now())
-	if err := a.showResult(s, outcomes, how, view.began); err != nil {
+	if err := a.showResult(s, outcomes, how, view.began, after); err != nil {
 		return err
 	}
 	if how.outputDir != "" {

@@ -264,17 +264,22 @@ func newGroupDeleteCommand(a *app) *cobra.Command {
 	}
 }
 
-// completeGroups offers the names of groups.
-func (a *app) completeGroups(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
+// groupNames returns the names of groups, as far as the agent tells them at once.
+func (a *app) groupNames(cmd *cobra.Command) []string {
 	ctx, cancel := context.WithTimeout(cmd.Context(), completionTime)
 	defer cancel()
-	groups, _ := a.client().Groups(ctx)
+	groups, _ := a.client().Groups(ctx) // nothing known: nothing offered
 	var names []string
 	for _, g := range groups {
 		names = append(names, g.Name)
 	}
-	return names, cobra.ShellCompDirectiveNoFileComp
+	return names
+}
+
+// completeGroups offers the names of groups for the first argument.
+func (a *app) completeGroups(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return a.groupNames(cmd), cobra.ShellCompDirectiveNoFileComp
 }

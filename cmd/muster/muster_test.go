@@ -22,8 +22,13 @@ func TestMain(m *testing.M) {
 //	exits CODE ARGS…              muster ARGS in this process, which must exit with CODE
 func TestScripts(t *testing.T) {
 	t.Parallel()
-	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata",
+	testscript.Run(t, scriptParams("testdata"))
+}
+
+// scriptParams are those of the scripts in a folder.
+func scriptParams(dir string) testscript.Params {
+	return testscript.Params{
+		Dir:                 dir,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
@@ -37,7 +42,7 @@ func TestScripts(t *testing.T) {
 			"fleet": scriptFleet,
 			"exits": scriptExits,
 		},
-	})
+	}
 }
 
 func scriptFleet(ts *testscript.TestScript, _ bool, args []string) {

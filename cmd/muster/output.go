@@ -68,17 +68,13 @@ func (p *pen) writeOutput(ctx context.Context, w wanted, part exec.Span, whole b
 	return w.explain(err)
 }
 
-// explain says of a node that does not answer what that means for its output.
+// explain says, of a node that does not answer, where else its output may be.
 func (w wanted) explain(err error) error {
 	e, ok := errors.AsType[*fleet.Error](err)
-	if !ok || e.Kind != fleet.Unavailable {
+	if !ok || w.to == "" || (e.Kind != fleet.Unavailable && e.Kind != fleet.NotFound && e.Kind != fleet.Expired) {
 		return err
 	}
-	hint := "what was reported of it: muster command show " + w.command.String() + " --node " + w.name
-	if w.to != "" {
-		hint = "a copy was sent to " + w.to
-	}
-	return fleet.Errorf(fleet.Unavailable, "the full output is lost with %s, unless it comes back: %w", w.name, err).Hinted("%s", hint)
+	return fleet.Errorf(e.Kind, "%w", err).Hinted("a copy was sent to %s", w.to)
 }
 
 // digestCheck holds an output to the digest that the node reported and signed when its run ended.

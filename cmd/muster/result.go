@@ -22,7 +22,8 @@ type result struct {
 	Tally   tally         `json:"tally"`
 	Stopped string        `json:"stopped,omitempty"` // errors, gate or cancelled: no more nodes were started
 	Exit    int           `json:"exit"`              // what muster run exits with
-	Nodes   []nodeResult  `json:"nodes"`
+	aftermath
+	Nodes []nodeResult `json:"nodes"`
 }
 
 type tally struct {
@@ -77,6 +78,7 @@ type endLine struct {
 	Tally   tally      `json:"tally"`
 	Stopped string     `json:"stopped,omitempty"`
 	Exit    int        `json:"exit"`
+	aftermath
 }
 
 // rolloutLine is a line of -o jsonl when a wave begins or no more nodes are started.
@@ -137,11 +139,13 @@ func wholeRunes(s exec.Stream) (head, tail []byte) {
 }
 
 // showResult prints what came of a command.
-func (a *app) showResult(s *sight, outcomes []exec.Outcome, how showing, began time.Time) error {
+func (a *app) showResult(s *sight, outcomes []exec.Outcome, how showing, began time.Time, after aftermath) error {
 	t := s.count(outcomes)
 	switch a.flags.output {
 	case asJSON, asYAML:
-		return a.printData(a.resultOf(s, outcomes, t))
+		out := a.resultOf(s, outcomes, t)
+		out.aftermath = after
+		return a.printData(out)
 	case asLines:
 		for _, o := range outcomes { // whoever has not ended was not told of yet
 			if o.Status.Final() || o.Status == exec.Unknown {
@@ -151,7 +155,7 @@ func (a *app) showResult(s *sight, outcomes []exec.Outcome, how showing, began t
 				return err
 			}
 		}
-		return a.printLine(endLine{"end", s.id, counts(t), t.Stopped, t.ExitCode()})
+		return a.printLine(endLine{"end", s.id, counts(t), t.Stopped, t.ExitCode(), after})
 	case asNames:
 		_, err := fmt.Fprintln(a.stdout, s.id)
 		return err
@@ -170,6 +174,7 @@ func (a *app) showResult(s *sight, outcomes []exec.Outcome, how showing, began t
 	if why := stopLine(t, s.pace()); why != "" {
 		a.say("%s", why)
 	}
+	a.sayAftermath(after)
 	if t.Unreachable > 0 && t.Stopped == "" {
 		a.say("whoever comes back before %s still gets it", when(s.expires))
 	}
@@ -193,6 +198,8 @@ func stopLine(t exec.Tally, p exec.Pace) string {
 		return "stopped by a gate that did not succeed"
 	case exec.StoppedByCancel:
 		return "cancelled"
+	case exec.StoppedUnsaid:
+		return "stopped, and no server has said why yet"
 	}
 	return ""
 }

@@ -187,6 +187,9 @@ func (a *app) run(ctx context.Context, f runFlags, words []string) error {
 	if err != nil {
 		return err
 	}
+	if len(m.gate) > 0 && len(m.pace.Waves) < 2 {
+		a.say("--canary comes to one wave here: there is nothing for the gate to stand before")
+	}
 	if f.dryRun {
 		a.say("%s", matchedLine(chosen.chosen))
 		return a.preview(ctx, p, chosen, w, m)

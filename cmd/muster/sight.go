@@ -76,7 +76,26 @@ func (s *sight) pace() exec.Pace {
 }
 
 func (s *sight) outcomes(now time.Time) []exec.Outcome {
-	return s.rollout().Outcomes(s.nodes, s.reports, s.roll.online, s.expires, now)
+	outcomes := s.rollout().Outcomes(s.nodes, s.reports, s.roll.online, s.expires, now)
+	sameWords(outcomes)
+	return outcomes
+}
+
+// sameWords gives nodes that were never started, and have not said so yet, the words of those that have: they are shown
+// as one group.
+func sameWords(outcomes []exec.Outcome) {
+	words := ""
+	for _, o := range outcomes {
+		if o.Status == exec.Terminated && o.Report.Seq > 0 {
+			words = o.Report.Detail
+			break
+		}
+	}
+	for i := range outcomes {
+		if o := &outcomes[i]; words != "" && o.Status == exec.Terminated && o.Report.Seq == 0 {
+			o.Report.Detail = words
+		}
+	}
 }
 
 // names names nodes as a nodeset.
@@ -88,7 +107,13 @@ func (s *sight) names(ids []fleet.ID) string {
 	return fleet.FoldNames(names)
 }
 
-func (s *sight) count(outcomes []exec.Outcome) exec.Tally { return s.rollout().Count(outcomes) }
+// count sums outcomes up. Nodes may have told of more than the servers' last word on the rollout has counted.
+func (s *sight) count(outcomes []exec.Outcome) exec.Tally {
+	if s.info == nil {
+		return exec.Count(outcomes)
+	}
+	return s.info.Body.Tally(s.info.Rollout, outcomes)
+}
 
 // heardAll reports whether no news can change what is shown now, but for nodes whose end is unknown.
 func (s *sight) heardAll(outcomes []exec.Outcome, t exec.Tally) bool {
@@ -100,12 +125,20 @@ func (s *sight) mayBeAll(outcomes []exec.Outcome, t exec.Tally, silent bool) boo
 	return s.info != nil && t.Settled() && (silent || s.synced && s.counted(outcomes))
 }
 
-// counted reports whether the rollout has counted every end that nodes have told: only then is it known whether it was
-// stopped.
+// counted reports whether the servers' last word on the rollout has all that nodes have told: only then is it known
+// whether it was stopped, and why. News of nodes and of the rollout come on two ways.
 func (s *sight) counted(outcomes []exec.Outcome) bool {
 	r := s.rollout()
+	if len(r.Nodes) != len(outcomes) {
+		return !s.pace().Limited
+	}
 	for i, o := range outcomes {
-		if _, ended := exec.EndKindOf(o.Report.Status); ended && len(r.Nodes) > 0 && r.State(uint32(i)) == exec.NodeGranted {
+		state := r.State(uint32(i))
+		switch as, ended := exec.EndKindOf(o.Report.Status); {
+		case !ended:
+		case o.Report.Status == exec.Terminated && r.Stopped == "":
+			return false
+		case as != exec.EndedAside && (state == exec.NodeIdle || state == exec.NodeGranted):
 			return false
 		}
 	}

@@ -139,17 +139,33 @@ func act(name string, run exec.Run) (r exec.Report, kept []byte) {
 		return exec.Report{Seq: 1, Status: exec.Failed, ExitCode: 3, Stderr: stream("trying\ndisk full\n")}, nil
 	case text == "refuse":
 		return exec.Report{Seq: 1, Status: exec.Refused, Detail: "policy: operator alice may not run"}, nil
-	case text == "hang", text == "vanish" && odd:
+	case text == "hang", text == "sleep infinity", text == "vanish" && odd:
 		return exec.Report{Seq: 1, Status: exec.InProgress}, nil
 	case text == "evil":
 		return ok("\x1b]0;owned\x07fine\n"), nil
+	case text == "nproc" && odd:
+		return ok("2\n"), nil
+	case text == "nproc":
+		return ok("4\n"), nil
+	case text == "df -h /var" && odd:
+		return exec.Report{Seq: 1, Status: exec.Failed, ExitCode: 1, Stderr: stream("df: /var: Input/output error\n")}, nil
+	case text == "df -h /var":
+		return ok("/dev/vda1  20G  7G  13G  35% /\n"), nil
+	case text == "cat /etc/motd" && odd:
+		return ok("welcome\nbe quick\n"), nil
+	case text == "cat /etc/motd":
+		return ok("welcome\nbe careful\n"), nil
+	case text == "systemctl reload nginx":
+		return ok(""), nil
+	case text == "false":
+		return exec.Report{Seq: 1, Status: exec.Failed, ExitCode: 1}, nil
 	case text == "binary":
 		return ok("\xff\xfe"), nil
 	case text == "config" && odd:
 		return ok("listen 80\nworkers 2\nlog off\n"), nil
 	case text == "config":
 		return ok("listen 80\nworkers 4\nlog off\n"), nil
-	case text == "big", text == "forged" && odd, text == "forged", text == "pruned":
+	case text == "big", text == "journalctl -b", text == "forged" && odd, text == "forged", text == "pruned":
 		kept = []byte(strings.Repeat("a", 992) + "the end\n")
 		r := ok(string(kept[:90]))
 		r.Stdout.Size, r.Stdout.Kept, r.Stdout.Tail, r.Stdout.Digest = 1000, 1000, kept[992:], fleet.Sum(kept)
@@ -159,7 +175,7 @@ func act(name string, run exec.Run) (r exec.Report, kept []byte) {
 		return r, kept
 	case text == "lost":
 		return exec.Report{Seq: 1, Status: exec.Unknown, Detail: "the host lost power"}, nil
-	case text == "stdin":
+	case text == "stdin", text == "tee /run/wish":
 		return ok(string(run.Stdin)), nil
 	case text == "env":
 		return ok(fmt.Sprintf("%q in %s as %s for %d\n", run.Env, run.Dir, run.User, run.Timeout)), nil
@@ -270,8 +286,8 @@ func (w *town) Usage(context.Context) []api.Store {
 		{What: "runs", Path: "/var/lib/muster/runs", Bytes: 3 << 20, Bound: 4 << 30, Items: 12, Free: 5 << 30},
 		{What: "decisions", Path: "/var/lib/muster/decisions", Bytes: 1500, Bound: 16 << 20, Free: 5 << 30},
 	}
-	if len(w.state.Record.Settings.All()) > 0 { // a bound that was taken in
-		stores[0].Bound = w.state.Record.Settings.OutputKeep()
+	if keep := w.state.Record.Settings.OutputKeep(); keep > 0 {
+		stores[0].Bound = keep
 	}
 	return stores
 }
@@ -288,7 +304,7 @@ func (w *town) Output(_ context.Context, id fleet.ID, signed auth.Envelope, ask 
 	case read.What != node.ReadOutput:
 		return fleet.Errorf(fleet.Denied, "not what was signed")
 	case w.status[id] != fleet.Online:
-		return fleet.Errorf(fleet.Unavailable, "%s cannot be reached", n.Name)
+		return fleet.Errorf(fleet.Unavailable, "the full output is lost with %s, unless it comes back", n.Name)
 	}
 	if c, ok := w.state.Command(read.Arg); ok && c.Body.Text() == "pruned" {
 		return fleet.Errorf(fleet.Expired, "the output of command %s is no longer kept on this node (retention)", read.Arg)

@@ -141,21 +141,12 @@ func TestDocker(t *testing.T) {
 
 // TestStoppedContainers checks that a container, which is no child of the run, does not outlive a run that was stopped.
 func TestStoppedContainers(t *testing.T) {
-	ready := filepath.Join(t.TempDir(), "ready")
-	if err := syscall.Mkfifo(ready, 0o600); err != nil {
-		t.Fatal(err)
-	}
 	b, log := engine(t, "docker", `[ "$1" = kill ] && exit 0
-trap 'exit 1' TERM
-echo >"`+ready+`"
+trap 'kill $!; exit 1' TERM
+echo ready
 sleep 1000 & wait`)
 	cmd, words := process(t, "docker", document.Docker{Action: "Run", Image: "app"}, b.env...)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.ReadFile(ready); err != nil {
-		t.Fatal(err)
-	}
+	untilReady(t, cmd)
 	cmd.Process.Signal(syscall.SIGTERM)
 	cmd.Wait()
 	argv, _ := os.ReadFile(log)

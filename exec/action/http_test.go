@@ -20,6 +20,7 @@ import (
 
 	"github.com/muster-fleet/muster/exec/document"
 	"github.com/muster-fleet/muster/exec/s3/s3test"
+	"github.com/muster-fleet/muster/node/fleet"
 )
 
 func serve(t *testing.T, f http.HandlerFunc) string {
@@ -76,6 +77,7 @@ func TestHTTP(t *testing.T) {
 }
 
 func TestHTTPRefuses(t *testing.T) {
+	loops := 0
 	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/none":
@@ -83,6 +85,7 @@ func TestHTTPRefuses(t *testing.T) {
 		case "/part":
 			w.WriteHeader(http.StatusNoContent)
 		case "/loop":
+			loops++
 			http.Redirect(w, r, "/loop", http.StatusFound)
 		case "/ftp":
 			http.Redirect(w, r, "ftp://h/x", http.StatusFound)
@@ -120,6 +123,17 @@ func TestHTTPRefuses(t *testing.T) {
 		}
 		wantFiles(t, b.downloads, map[string]string{"a": "old"})
 	}
+	if loops != 1+maxRedirects {
+		t.Errorf("a loop was followed %d times", loops)
+	}
+}
+
+func TestShortContentIsNotWritten(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := write(t.Context(), dir+"/a", strings.NewReader("short"), 9, ""); fleet.KindOf(err) != fleet.Unavailable || !strings.Contains(err.Error(), "5 of 9") {
+		t.Errorf("got %v", err)
+	}
+	wantFiles(t, dir, nil)
 }
 
 func TestPlainHTTPNeedsLeave(t *testing.T) {

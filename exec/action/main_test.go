@@ -1,10 +1,12 @@
 package action
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -191,8 +193,30 @@ func process(t *testing.T, act string, inputs any, env ...string) (*exec.Cmd, *s
 	}
 	words := &said{}
 	cmd := exec.CommandContext(t.Context(), self, "act", act)
+	cmd.WaitDelay = mercy
 	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.Env = bytes.NewReader(text), words, words, append(os.Environ(), env...)
 	return cmd, words
+}
+
+// untilReady starts a process and waits until it prints the line "ready", or ends.
+func untilReady(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	all := cmd.Stdout
+	cmd.Stdout = nil
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for lines := bufio.NewReader(out); ; {
+		line, err := lines.ReadString('\n')
+		io.WriteString(all, line)
+		if line == "ready\n" || err != nil {
+			return
+		}
+	}
 }
 
 func TestLocal(t *testing.T) {

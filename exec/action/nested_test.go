@@ -189,18 +189,10 @@ func TestNestedLeavesNothingAlive(t *testing.T) {
 }
 
 func TestNestedStops(t *testing.T) {
-	ready, out := filepath.Join(t.TempDir(), "ready"), filepath.Join(t.TempDir(), "out")
-	if err := syscall.Mkfifo(ready, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	text := shellDocument("trap 'echo cleaned >"+out+"; exit 1' TERM; echo >"+ready+"; sleep 1000 & wait", "echo second >>"+out)
+	out := filepath.Join(t.TempDir(), "out")
+	text := shellDocument("trap 'echo cleaned >"+out+"; exit 1' TERM; echo ready; sleep 1000 & wait", "echo second >>"+out)
 	cmd, words := process(t, "document", document.Nested{Name: "d", Text: text, Depth: 1})
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.ReadFile(ready); err != nil {
-		t.Fatal(err)
-	}
+	untilReady(t, cmd)
 	cmd.Process.Signal(syscall.SIGTERM)
 	cmd.Wait()
 	if got, _ := os.ReadFile(out); cmd.ProcessState.ExitCode() != 143 || string(got) != "cleaned\n" {

@@ -46,21 +46,32 @@ func children() []int {
 // killRest ends what is left of a step whose program is gone: its process group after the rest of its mercy, and whatever
 // left the group. Children that were there before the step are not the step's.
 func (h host) killRest(group int, before []int) {
+	left := func() []int {
+		var out []int
+		for _, pid := range children() { // a child that was not waited for keeps its PID
+			if slices.Contains(before, pid) {
+				continue
+			}
+			if got, err := syscall.Wait4(pid, nil, syscall.WNOHANG, nil); err == nil && got == 0 {
+				out = append(out, pid)
+			}
+		}
+		return out
+	}
 	for range int(mercy / killPause) {
-		if syscall.Kill(-group, 0) != nil {
+		if left(); syscall.Kill(-group, 0) != nil {
 			break
 		}
 		h.pause(context.Background(), killPause)
 	}
 	syscall.Kill(-group, syscall.SIGKILL)
 	for range killRounds {
-		left := slices.DeleteFunc(children(), func(pid int) bool { return slices.Contains(before, pid) })
-		if len(left) == 0 {
+		pids := left()
+		if len(pids) == 0 {
 			return
 		}
-		for _, pid := range left { // a child that was not waited for keeps its PID
+		for _, pid := range pids {
 			syscall.Kill(pid, syscall.SIGKILL)
-			syscall.Wait4(pid, nil, syscall.WNOHANG, nil)
 		}
 		h.pause(context.Background(), killPause)
 	}

@@ -15,8 +15,12 @@ type flow struct {
 	functions map[string]*syntax.Stmt
 }
 
+// maxRounds bounds how often a script is gone through: once more for each variable that is given on to one that stands
+// above it.
+const maxRounds = 20
+
 // trace finds where values go, again and again until nothing is found any more.
-func (w *shellWriter) trace(file *syntax.File) *flow {
+func (w *shellWriter) trace(file *syntax.File) {
 	f := &flow{holds: map[string]bool{}, integers: map[string]bool{}, functions: map[string]*syntax.Stmt{}}
 	w.flow = f
 	for _, p := range w.b.d.parameters {
@@ -24,15 +28,20 @@ func (w *shellWriter) trace(file *syntax.File) *flow {
 			f.holds[variable(p.Name)] = true
 		}
 	}
-	for before := -1; before != len(f.holds)+len(f.functions)+len(f.integers); {
-		before = len(f.holds) + len(f.functions) + len(f.integers)
+	for range maxRounds {
+		before := f.size()
 		syntax.Walk(file, func(n syntax.Node) bool {
 			w.follow(n)
 			return true
 		})
+		if f.size() == before {
+			return
+		}
 	}
-	return f
+	w.err = refuse(w.src.lines[0], "%s: variables are given on from one to another so often that nobody can say where values go", w.b.s.of())
 }
+
+func (f *flow) size() int { return len(f.holds) + len(f.integers) + len(f.functions) }
 
 // follow notes what one node does with values.
 func (w *shellWriter) follow(n syntax.Node) {

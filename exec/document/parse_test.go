@@ -12,7 +12,7 @@ func refused(t *testing.T, text string, want ...string) {
 	t.Helper()
 	_, err := Parse([]byte(text))
 	if err == nil {
-		t.Errorf("taken:\n%s", text)
+		t.Errorf("taken:\n%.600s", text)
 		return
 	}
 	if fleet.KindOf(err) != fleet.Invalid {
@@ -20,7 +20,7 @@ func refused(t *testing.T, text string, want ...string) {
 	}
 	for _, w := range want {
 		if !strings.Contains(err.Error(), w) {
-			t.Errorf("%q is not in %q, for\n%s", w, err, text)
+			t.Errorf("%q is not in %q, for\n%.600s", w, err, text)
 		}
 	}
 }

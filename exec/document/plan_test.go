@@ -267,6 +267,22 @@ func TestNestedDocuments(t *testing.T) {
 	}
 }
 
+func TestADocumentFromAFileCountsAsALevel(t *testing.T) {
+	text := fmt.Sprintf(oneStep, "2.2", "aws:runDocument", "{documentType: LocalPath, documentPath: ./x/../y.yaml, documentParameters: '{}'}")
+	for depth := range MaxDepth {
+		plan, err := planWith(t, text, Host{Linux, depth}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := inputsOf[Nested](t, plan.Steps[0]); n.Path != "y.yaml" || n.Depth != depth+1 {
+			t.Errorf("%+v", n)
+		}
+	}
+	if _, err := planWith(t, text, Host{Linux, MaxDepth}, nil); err == nil || !strings.Contains(err.Error(), "line 7") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestDocumentsThatRunThemselvesEnd(t *testing.T) {
 	self := "schemaVersion: '2.2'\nmainSteps:\n"
 	for i := range 100 {

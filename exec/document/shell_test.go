@@ -1,6 +1,7 @@
 package document
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -24,8 +25,6 @@ mainSteps:
       - |
 ` + indented + "\n"
 }
-
-const scriptLine = 15 // the document's line of a script's first
 
 func TestReferencesAreRewrittenByTheirPlace(t *testing.T) {
 	for _, c := range []struct{ script, want string }{
@@ -84,6 +83,30 @@ func TestReferencesAreRewrittenByTheirPlace(t *testing.T) {
 	}
 }
 
+func TestTheLineOfARefusalIsTheDocuments(t *testing.T) {
+	refused(t, docWith("echo a\necho 'b\nc'\neval {{ p }}"), "line 18:", "{{ p }} inside eval")
+	refused(t, docWith("x={{ p }}\n\neval $x"), "line 17:", "$x, which holds a value, inside eval")
+	refused(t, docWith("echo {{ p }}\nif true"), "line 16:", "no shell can read")
+	refused(t, `{"schemaVersion": "2.2", "parameters": {"p": {"type": "String"}},
+"mainSteps": [{"name": "a", "action": "aws:runShellScript", "inputs": {"runCommand": [
+"echo one",
+"echo two\neval {{ p }}"]}}]}`, "line 4:", "inside eval")
+}
+
+// TestTangledScriptsAreRefusedAtOnce: documents come from other people, and are read where everybody waits.
+func TestTangledScriptsAreRefusedAtOnce(t *testing.T) {
+	backwards := ""
+	for i := 2500; i > 0; i-- {
+		backwards += fmt.Sprintf("v%d=$v%d\n", i, i-1)
+	}
+	for _, script := range []string{
+		backwards + "v0={{ p }}", strings.Repeat("echo {{ p }} | ", 1_500) + "cat", strings.Repeat("$(", 9_000) + "echo {{ p }}" + strings.Repeat(")", 9_000),
+		strings.Repeat("{ ", 5_000) + "echo {{ p }}" + strings.Repeat("; }", 5_000),
+	} {
+		refused(t, docWith(script), "line 15")
+	}
+}
+
 func TestUnsafePlacesAreRefusedWithTheirLine(t *testing.T) {
 	for _, script := range []string{
 		`eval "echo {{ p }}"`, `eval {{ p }}`, `sh -c "echo {{ p }}"`, `bash -ec 'echo {{ p }}'`, `sh -c -e "{{ p }}"`, `/bin/sh -c "{{ p }}"`,
@@ -105,6 +128,7 @@ func TestUnsafePlacesAreRefusedWithTheirLine(t *testing.T) {
 		"#!/usr/bin/python3\nprint('{{ p }}')", `echo {{ missing }}`, `echo {{ ssm:secret }}`, `echo "{{ p }}`, `f() { sh; }; echo {{ p }} | f`, `echo $(( {{ e }} ))`, "echo {{ b }} $(( {{ b }} ))",
 		"#!/bin/bash\necho +({{ p }})", `env -S "{{ p }}"`, `flock /l -c "{{ p }}"`, "cat <<'E F'\n{{ p }}\nE F", `{{ p }} | cat {{ q }} | sh`, `sh {{ p }}`, `bash --rcfile {{ p }} -i`, `bash --init-file={{ p }} -i`,
 		`$cmd {{ p }}`, `"$cmd" {{ p }}`, `command $x {{ p }}`, `sudo $x {{ p }}`, `{{ e }} {{ p }}`, `"$d/sh" -c {{ p }}`,
+		"cat <<'EOF'#x\n{{ p }}\nEOF\nEOF#x",
 		`command eval "{{ p }}"`, `builtin eval {{ p }}`, `'eval' {{ p }}`, `e"v"al {{ p }}`, `\eval {{ p }}`, `bash -c "$(echo {{ p }})"`, `eval "$(cat <<EOF` + "\n{{ p }}\nEOF\n)\"",
 	} {
 		_, err := Parse([]byte(docWith(script)))

@@ -78,7 +78,8 @@ func (w *shellWriter) literalHeredoc(r *syntax.Redirect) {
 	}
 	start, end := int(r.Word.Pos().Offset()), int(r.Word.End().Offset())
 	delimiter := strings.NewReplacer(`'`, "", `"`, "", `\`, "").Replace(w.text[start:end])
-	if delimiter == "" || strings.ContainsFunc(delimiter, func(c rune) bool { return !letter(c) && c != '_' }) || w.unquote {
+	odd := strings.ContainsFunc(delimiter, func(c rune) bool { return !letter(c) && c != '_' })
+	if delimiter == "" || odd || w.unquote || !strings.ContainsRune(" \t\n;&|)<>", rune(w.text[end])) { // 'EOF'#x is one word to a shell
 		w.refuse(w.marks[inside[0]], "in a heredoc that ends with "+w.text[start:end])
 		return
 	}

@@ -37,7 +37,7 @@ func (w *shellWriter) rewrite(file *syntax.File) error {
 	if tooDeep(file) {
 		return refuse(w.src.lines[0], "%s: a script that nests deeper than %d, or with longer chains, has no place for values", w.b.s.of(), maxShellDepth)
 	}
-	w.flow = w.trace(file)
+	w.trace(file)
 	w.stmts(file.Stmts)
 	w.comments(file)
 	for _, m := range w.marks {
@@ -50,7 +50,7 @@ func (w *shellWriter) rewrite(file *syntax.File) error {
 }
 
 // maxShellDepth bounds the nesting of a script with values, so that looking at it takes no time worth mentioning.
-const maxShellDepth = 400
+const maxShellDepth = 200
 
 func tooDeep(file *syntax.File) bool {
 	depth, most := 0, 0
@@ -98,6 +98,9 @@ func (w *shellWriter) comments(file *syntax.File) {
 		c, ok := n.(*syntax.Comment)
 		if !ok {
 			return true
+		}
+		if before := w.before(int(c.Pos().Offset())); before != 0 && !strings.ContainsRune(" \t\n;&|()`", rune(before)) {
+			return true // "x"#y is one word to a shell, whatever the parser says
 		}
 		for i := range w.within(c) {
 			w.replace(i, w.marks[i].original)

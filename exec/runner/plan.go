@@ -34,6 +34,10 @@ func (s *supervision) runPlan() (note endNote, ended bool, err error) {
 			if why := s.step(m); why != "" {
 				return s.note(failed(why)), true, nil
 			}
+			if s.late {
+				_ = s.persist()
+				return s.terminated(), true, nil
+			}
 		case steps.Reboot:
 			if err := s.persist(); err != nil {
 				return s.note(failed("it asked for a reboot, but its journal cannot be written: " + bare(err).Error())), true, nil
@@ -115,6 +119,7 @@ func (s *supervision) reopen() (err error) {
 	if mark, err := folder(".").start(); err == nil {
 		s.began = fromUnixNano(mark.Time)
 	}
+	s.fresh = !s.journal.g.Begun()
 	stdout, stderr := s.journal.g.Written()
 	s.stdout = reopenCapture(string(Stdout), s.o.MaxOutput, stdout)
 	s.stderr = reopenCapture(string(Stderr), s.o.MaxOutput, stderr)

@@ -547,6 +547,43 @@ func TestTooLate(t *testing.T) {
 	wantStatus(t, h.run(s), exec.Success)
 }
 
+// A start that was recorded in time, but comes to its process much later, is none.
+func TestLateBehindTheBarrier(t *testing.T) {
+	t.Parallel()
+	h := open(t, Config{})
+	witness := filepath.Join(t.TempDir(), "witness")
+	for _, s := range []Spec{spec("touch " + witness), document(sh("touch "+witness), sh("touch "+witness))} {
+		o, err := h.order(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.By = int64(bootNow() - lateStart - time.Second) // s.By is not set: the ledger took it
+		r := newRun(s.Command)
+		h.slots <- struct{}{}
+		r.slot = true
+		if err := h.Runner.start(r, s, o); err != nil {
+			t.Fatal(err)
+		}
+		got := h.ended(s.Command)
+		if got.Status != exec.Terminated || got.Detail != tooLate || got.ExitCode != -1 {
+			t.Fatalf("%+v", got)
+		}
+	}
+	s := document(sh("touch " + witness))
+	s.By = bootNow() + time.Hour
+	crashed(t, h, s, "") // nothing had begun
+	h = h.reopen()
+	wantStatus(t, h.ended(s.Command), exec.Terminated)
+	if _, err := os.Stat(witness); err == nil {
+		t.Fatal("it was started")
+	}
+	s = document(sh("true"), sh("true"))
+	s.By = bootNow() + time.Hour
+	crashed(t, h, s, "", steps.Began{Step: 0, Attempt: 1, Boot: h.boot}, steps.Ended{Step: 0, Attempt: 1, Status: steps.Success})
+	h = h.reopen()
+	wantStatus(t, h.ended(s.Command), exec.Success) // it had begun in time
+}
+
 func TestActAsAnotherUser(t *testing.T) {
 	t.Parallel()
 	h := open(t, Config{Act: []string{"/proc/self/exe", "act"}})

@@ -19,6 +19,8 @@ const (
 	DefaultMaxOutput = 1 << 30
 	// MaxSpec bounds scripts, input, arguments and environment together, in bytes.
 	MaxSpec = 16 << 20
+	// lateStart is how long after Spec.By the first process of a run may still be started.
+	lateStart = 5 * time.Second
 	// Grace is the time between SIGTERM and SIGKILL.
 	Grace = 5 * time.Second
 )
@@ -29,7 +31,9 @@ type Spec struct {
 	Digest  fleet.ID // of the signed body
 	Issued  time.Time
 	Expires time.Time
-	By      time.Duration // boot time after which the ledger takes no start of it any more; 0: no such limit
+	// By is the boot time after which the ledger takes no start of it any more; 0: no such limit. A run that was recorded in
+	// time, but whose process is not there lateStart after By, ends as Terminated: the place it was given may be another's.
+	By time.Duration
 
 	Plan      steps.Plan    // what is run, step by step
 	Env       []string      // NAME=value, added to PATH, HOME, USER, LOGNAME, SHELL, MUSTER_COMMAND_ID, SSM_COMMAND_ID
@@ -91,6 +95,7 @@ type order struct {
 	Digest    [32]byte
 	Issued    int64
 	Expires   int64
+	By        int64 // nanoseconds on the boot clock; see Spec
 	BootID    string
 	Plan      steps.Plan
 	Act       []string // argv before the name of an act
@@ -119,7 +124,7 @@ const orderFormat = 2
 // makeOrder resolves a checked spec for the host it runs on.
 func makeOrder(s Spec, who account, drop bool, boot string) order {
 	o := order{Format: orderFormat, Command: s.Command, Digest: s.Digest, Issued: unixNano(s.Issued), Expires: unixNano(s.Expires),
-		BootID: boot, Plan: s.Plan, Env: environment(s, who), Dir: s.Dir, Stdin: s.Stdin,
+		By: int64(s.By), BootID: boot, Plan: s.Plan, Env: environment(s, who), Dir: s.Dir, Stdin: s.Stdin,
 		Timeout: int64(s.Timeout), Grace: int64(Grace), MaxOutput: s.MaxOutput}
 	if o.Dir == "" {
 		o.Dir, o.DirIsHome = who.Home, true

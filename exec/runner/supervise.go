@@ -97,6 +97,8 @@ type supervision struct {
 	began   time.Time
 	pid     int // of the child
 	status  *syscall.WaitStatus
+	late    bool         // nothing of it was started, and nothing may be any more
+	fresh   bool         // with Resume: nothing of it had begun
 	journal *stepJournal // nil for a plain run; once running is closed
 
 	stdout, stderr *capture // once running is closed
@@ -151,6 +153,9 @@ func (s *supervision) runPlain() (endNote, error) {
 		return s.notMarked(err)
 	}
 	e := s.attempt(0, time.Duration(s.o.Timeout))
+	if s.late {
+		return s.terminated(), nil
+	}
 	return s.note(steps.Outcome{Status: e.Status, ExitCode: e.ExitCode, Signal: e.Signal, Detail: e.Detail}), nil
 }
 
@@ -165,6 +170,28 @@ func (s *supervision) notMarked(err error) (endNote, error) {
 
 func failed(detail string) steps.Outcome {
 	return steps.Outcome{Status: steps.Failed, ExitCode: -1, Detail: detail}
+}
+
+// terminated is the end of a run that was not begun in time.
+func (s *supervision) terminated() endNote {
+	n := s.note(failed(tooLate))
+	n.Status = string(exec.Terminated)
+	return n
+}
+
+const tooLate = "its start came too late for its grant"
+
+// isLate is asked right before the first process of the run: whoever recorded the start, or launched us, may have stood
+// still since. A run that another supervisor takes up before anything began is late without looking at the clock, which may
+// be another boot's.
+func (s *supervision) isLate() bool {
+	if s.o.By == 0 || s.first != 0 {
+		return false
+	}
+	if s.o.Resume {
+		return s.fresh
+	}
+	return bootNow() > time.Duration(s.o.By)+lateStart
 }
 
 // note closes the outputs and describes the end of the run.
@@ -288,6 +315,9 @@ func (s *supervision) startChild(step int) error {
 	defer c.closeFiles()
 	if s.stdout == nil {
 		s.stdout, s.stderr = newCapture(string(Stdout), s.o.MaxOutput), newCapture(string(Stderr), s.o.MaxOutput)
+	}
+	if s.late = s.isLate(); s.late {
+		return errors.Join(&startError{detail: tooLate, code: -1}, outR.Close(), errR.Close())
 	}
 	if s.pid, err = c.start(s.cage); err != nil {
 		return errors.Join(err, outR.Close(), errR.Close())

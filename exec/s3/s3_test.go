@@ -48,19 +48,20 @@ func TestParse(t *testing.T) {
 
 func TestParseRefuses(t *testing.T) {
 	for text, want := range map[string]string{
-		"":                                       "begins with s3://",
-		"/var/log":                               "begins with s3://",
-		"s3://":                                  "no name of a bucket",
-		"s3://a b/":                              "no URL",
-		"s3://..%2f/x":                           "no URL",
-		"s3://-x/y":                              "no name of a bucket",
-		"s3://logs/x?acl=public":                 `not "acl"`,
-		"s3://logs/x?endpoint=ftp://h":           "no http or https",
-		"s3://logs/x?endpoint=https://h/p":       "nothing more",
-		"s3://logs/x?region=EU":                  "is no region",
-		"s3://u:hunter2@logs/x":                  "holds a user name",
-		"https://h/logs/x?X-Amz-Signature=hunt":  "nothing behind ?",
-		"s3://logs/" + strings.Repeat("k", 2000): "at most 1024",
+		"":                                 "begins with s3://",
+		"/var/log":                         "begins with s3://",
+		"s3://":                            "no name of a bucket",
+		"s3://a b/":                        "no URL",
+		"s3://..%2f/x":                     "no URL",
+		"s3://-x/y":                        "no name of a bucket",
+		"s3://logs/x?acl=public":           `not "acl"`,
+		"s3://logs/x?endpoint=ftp://h":     "no http or https",
+		"s3://logs/x?endpoint=https://h/p": "nothing more",
+		"s3://logs/x?region=EU":            "is no region",
+		"s3://logs/x?endpoint=https://u:hunter2@h": "nothing more",
+		"s3://u:hunter2@logs/x":                    "holds a user name",
+		"https://h/logs/x?X-Amz-Signature=hunt":    "nothing behind ?",
+		"s3://logs/" + strings.Repeat("k", 2000):   "at most 1024",
 	} {
 		_, err := Parse(text, Defaults{})
 		if err == nil || !strings.Contains(err.Error(), want) || fleet.KindOf(err) != fleet.Invalid {

@@ -272,6 +272,11 @@ func (s Step) judge(e Ended, codes bool) outcome {
 // over reports whether the run has come to its end.
 func (g Progress) over() bool { return g.doubt || g.stopped.Status != "" || g.at == len(g.states) }
 
+// Begun reports whether an attempt of any step was begun.
+func (g Progress) Begun() bool {
+	return slices.ContainsFunc(g.states, func(s state) bool { return s.result.Attempts > 0 })
+}
+
 // Written says how far the streams had come at the newest entry.
 func (g Progress) Written() (stdout, stderr Written) { return g.stdout, g.stderr }
 

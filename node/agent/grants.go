@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -122,7 +123,7 @@ func (a *Agent) holdsGrant(ctx context.Context, command fleet.UUID, peer fleet.I
 		return false, nil
 	}
 	i, ok := node.Place(c.Order, peer)
-	return ok && c.Rollout.State(i) == exec.NodeGranted, nil
+	return ok && c.Rollout.State(i) == exec.NodeGranted && c.Rollout.Stopped == "", nil
 }
 
 // proposeGrants has the quorum agree on grants, as the leader.
@@ -143,11 +144,32 @@ func (a *Agent) proposeGrants(ctx context.Context, e node.ProposeGrants) {
 func (a *Agent) proposeEndings(ctx context.Context, e node.ProposeEndings) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	_, err := a.atLeader(ctx, askPropose, consensus.Encode(consensus.PutEndings{Command: e.Command, Ends: e.Ends}, 0))
+	put := consensus.PutEndings{Command: e.Command, Ends: e.Ends}
+	var err error
+	if freesPlaces(e.Ends) {
+		err = a.commitInTerm(ctx, put, e.Term)
+	} else {
+		_, err = a.atLeader(ctx, askPropose, consensus.Encode(put, 0))
+	}
 	if err != nil {
 		a.log.Debug("endings were not taken", "command", e.Command, "err", err)
 	}
 	a.Post(node.EndingsProposed{Command: e.Command, Failed: err != nil})
+}
+
+// freesPlaces reports whether ends give a silent node's place away.
+func freesPlaces(ends []exec.Ending) bool {
+	return slices.ContainsFunc(ends, func(x exec.Ending) bool { return x.As == exec.EndFreed })
+}
+
+// commitInTerm commits what only the leader of that term may decide: another may have given the same node leave to start
+// since.
+func (a *Agent) commitInTerm(ctx context.Context, e consensus.Entry, term uint64) error {
+	if s := a.quorum.Status(); !s.Leading || s.Term != term {
+		return NotLeader{s.Leader}
+	}
+	_, err := a.commit(ctx, e)
+	return err
 }
 
 // postOffice tells the loop whether the quorum is led from here.

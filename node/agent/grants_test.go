@@ -131,6 +131,44 @@ func TestOnlyTheLeaderGrants(t *testing.T) {
 	}
 }
 
+// A silent node's place is given away by the leader of the term in which its core decided it, and never by way of
+// another host: that one may have answered the node since.
+func TestPlacesAreGivenAwayInOffice(t *testing.T) {
+	d := newPacedDesk(t)
+	d.grant(t, d.paced, d.web.ID)
+	i, _ := node.Place(d.paced, d.web.ID)
+	d.peers.kind, d.peers.body = done, wire.Marshal(consensus.Result{}) // whoever it would be brought to takes it
+	leads := d.quorum.(stubQuorum)
+	failed := func(q Quorum, as exec.EndKind, term uint64) bool {
+		t.Helper()
+		d.quorum = q
+		d.setLeader(fleet.ID{9})
+		d.proposeEndings(t.Context(), node.ProposeEndings{Command: idOf(d.paced), Ends: []exec.Ending{{Node: i, As: as}}, Term: term})
+		got := d.posted()
+		if len(got) != 1 {
+			t.Fatalf("%+v", got)
+		}
+		return got[0].(node.EndingsProposed).Failed
+	}
+	for name, lost := range map[string]Quorum{"it follows": follows{leads}, "it has lost the lead": lostLead{leads}} {
+		if !failed(lost, exec.EndFreed, 1) {
+			t.Errorf("%s: given away", name)
+		}
+	}
+	if !failed(leads, exec.EndFreed, 2) {
+		t.Error("in another term: given away")
+	}
+	if failed(follows{leads}, exec.EndedOK, 1) {
+		t.Error("an end is not brought to the leader")
+	}
+	if failed(leads, exec.EndFreed, 1) {
+		t.Error("not given away in office")
+	}
+	if c, _ := d.replica.State().Command(idOf(d.paced)); c.Rollout.State(i) != exec.NodeFreed {
+		t.Errorf("%+v", c.Rollout)
+	}
+}
+
 // lostLead thinks that it leads, and could not prove it.
 type lostLead struct{ stubQuorum }
 
@@ -199,7 +237,7 @@ func TestMayPropose(t *testing.T) {
 		{"grants, a member", web, consensus.PutGrants{Command: idOf(d.paced), Nodes: []uint32{0}}, false},
 		{"an end, a server", db, end(exec.EndedOK), true},
 		{"an end, a member", web, end(exec.EndedOK), false},
-		{"a silent node's, the leader itself", self, end(exec.EndFreed), true},
+		{"a silent node's, by a request", self, end(exec.EndFreed), false},
 		{"a silent node's, a server", db, end(exec.EndFreed), false},
 		{"a document", web, document(helloText), true},
 		{"no document", web, document("hello"), false},

@@ -24,7 +24,8 @@ const (
 )
 
 const (
-	// outputWindow is how many pieces may be under way. QUIC's own window would let megabytes gather for a slow reader.
+	// outputWindow is how many pieces may be under way: 128 KiB, which is 2.5 MB/s where a round trip takes 50 ms. QUIC's own
+	// window would let megabytes gather for a slow reader.
 	outputWindow = 4
 	// outputPoll is how often a run that goes on is looked at.
 	outputPoll = 200 * time.Millisecond

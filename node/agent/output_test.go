@@ -363,7 +363,7 @@ func TestOutputWaitsForItsReader(t *testing.T) {
 			p.runner.output.mu.Lock()
 			ahead := p.runner.output.read - taken
 			p.runner.output.mu.Unlock()
-			const most = 320 << 10 // whoever reads from many nodes at once holds that of each
+			const most = 256 << 10 // whoever reads from many nodes at once holds that of each
 			if ahead > most {
 				t.Fatalf("%d bytes are under way, at most %d may be", ahead, most)
 			}

@@ -251,8 +251,7 @@ func (a *Agent) mayPropose(peer fleet.ID, entry consensus.Entry) error {
 			return fleet.Errorf(fleet.Denied, "only the leader gives leave to start")
 		}
 	case consensus.PutEndings:
-		freed := slices.ContainsFunc(e.Ends, func(x exec.Ending) bool { return x.As == exec.EndFreed })
-		if peer != a.self && (freed || !a.isServer(peer)) {
+		if freesPlaces(e.Ends) || peer != a.self && !a.isServer(peer) { // the leader commits its own itself
 			return fleet.Errorf(fleet.Denied, "servers tell of endings, and the leader alone gives a silent node's place away")
 		}
 	case consensus.PutDocument: // a state machine does not read texts, for versions of it might disagree

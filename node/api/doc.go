@@ -13,9 +13,17 @@
 //	GET  /v1/nodes      root, the agent's own account, members of the group muster
 //	GET  /v1/quorum     the same
 //	GET  /v1/operators  the same
+//	GET  /v1/policy     the same: the text that this host judges by
+//	GET  /v1/groups     the same: the saved targets
+//	GET  /v1/settings   the same: those that are not at their default
+//	GET  /v1/usage      the same: what the data folder takes of the disk
 //	POST /v1/entries    anyone: what is posted is signed by an operator
 //	POST /v1/read       anyone: the same
 //	POST /v1/watch      anyone: the same; answers with JSON lines until the caller hangs up
+//	POST /v1/direct     anyone: the same; an order that the quorum does not see
+//	POST /v1/output/ID  anyone: the same; all that a run wrote on the node of that ID, as bytes
+//	POST /v1/why/ID     anyone: the same; what the node decided about a command
+//	POST /v1/report/ID  anyone: the same; the node's own report of a command, signed by it
 //	POST /v1/leave      root, the agent's own account
 //
 // For example:
@@ -24,6 +32,10 @@
 //	curl --unix-socket /run/muster/agent.sock http://muster/v1/nodes
 //	curl --unix-socket /run/muster/agent.sock -X POST http://muster/v1/leave
 //	curl --unix-socket /run/muster/agent.sock http://muster/v1/read -d '{"statement":"lQEB…"}'
+//
+// Output comes as it was written. The header Muster-Output says how much there is when it begins; behind it the trailer
+// Muster-Output-End says the same as of the end, with the digest, and stands for a whole answer: when it broke off there is
+// Muster-Error in its place. Both hold JSON.
 //
 // An answer that is none has a fitting HTTP status and the body {"error":{"kind":…,"what":…,"hint":…}}; the last line
 // of a watch that failed has the same form. Requests must name the host muster or localhost and must not come from a web

@@ -136,7 +136,7 @@ type Read struct {
 // Replica is what one server said of its replicated state.
 type Replica struct {
 	Node   string
-	Act    uint64
+	Act    uint64 // entries that it took: consensus.State.Taken
 	Digest string
 }
 

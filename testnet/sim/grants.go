@@ -18,7 +18,7 @@ func (h *host) askGrant(e node.AskGrant) {
 		h.post(0, node.GrantAnswered{Command: e.Command, Asked: e.Asked, Answer: node.Granted})
 		return
 	}
-	h.atLeader(grants, 80, askTimeout, func(leader *host, reply func(any, int)) {
+	h.hop4(0, func(leader *host, reply func(any, int)) {
 		if leader.replica == nil || leader.replica.lead.term == 0 {
 			reply(notLeads{w.quorum.hint(leader)}, 60)
 			return
@@ -37,6 +37,33 @@ func (h *host) askGrant(e node.AskGrant) {
 	})
 }
 
+// grantHops is how many servers are asked who leads, as in the agent.
+const grantHops = 4
+
+// hop4 asks who leads for a grant, and whom it names. done hears the answer, or nil.
+func (h *host) hop4(try int, serve func(leader *host, reply func(any, int)), done func(any)) {
+	to := h.leaderToTry(try)
+	h.request(to, grants, 80, askTimeout, func(reply func(any, int)) { serve(to, reply) }, func(answer any) {
+		led, elsewhere := answer.(notLeads)
+		switch {
+		case elsewhere:
+			h.leader = led.leader
+		case answer == nil:
+			h.leader = nil
+		default:
+			h.leader = to
+		}
+		if (elsewhere || answer == nil) && try+1 < grantHops {
+			h.hop4(try+1, serve, done)
+			return
+		}
+		if elsewhere {
+			answer = nil
+		}
+		done(answer)
+	})
+}
+
 // answerGrant answers a question. That a grant is still good needs proof; a moment may go by until there is one.
 func (h *host) answerGrant(e node.AnswerGrant) {
 	reply := h.replica.tickets[e.Ticket]
@@ -51,7 +78,8 @@ func (h *host) answerGrant(e node.AnswerGrant) {
 				reply(err, 60)
 				return
 			}
-			if c, ok := h.replica.state().Command(e.Command); !ok || c.Rollout.State(place(c, e.Node)) != exec.NodeGranted {
+			c, ok := h.replica.state().Command(e.Command)
+			if !ok || c.Rollout.State(place(c, e.Node)) != exec.NodeGranted || c.Rollout.Stopped != "" {
 				reply(node.GrantFailed, 50)
 				return
 			}
@@ -90,8 +118,12 @@ func (h *host) proposeGrants(e node.ProposeGrants) {
 	h.w.after(askTimeout, func() { h.alive(life, func() { tell(true) }) })
 }
 
-// proposeEndings brings endings to whoever leads.
+// proposeEndings brings endings to whoever leads. A silent node's place may be given away by who leads in that term alone.
 func (h *host) proposeEndings(e node.ProposeEndings) {
+	if slices.ContainsFunc(e.Ends, func(x exec.Ending) bool { return x.As == exec.EndFreed }) {
+		h.freePlaces(e)
+		return
+	}
 	h.atLeader(grants, 60+8*len(e.Ends), askTimeout, func(leader *host, reply func(any, int)) {
 		led := h.w.quorum.propose(leader, consensus.PutEndings{Command: e.Command, Ends: e.Ends}, func(r consensus.Result, known bool) {
 			if known {
@@ -105,6 +137,23 @@ func (h *host) proposeEndings(e node.ProposeEndings) {
 		_, known := answer.(consensus.Result)
 		h.w.step(h, node.EndingsProposed{Command: e.Command, Failed: !known})
 	})
+}
+
+func (h *host) freePlaces(e node.ProposeEndings) {
+	life, answered := h.life, false
+	tell := func(failed bool) {
+		if !answered {
+			answered = true
+			h.post(0, node.EndingsProposed{Command: e.Command, Failed: failed})
+		}
+	}
+	h.w.freed += len(e.Ends)
+	put := consensus.PutEndings{Command: e.Command, Ends: e.Ends}
+	if h.replica.lead.term != e.Term || !h.w.quorum.propose(h, put, func(_ consensus.Result, known bool) { tell(!known) }) {
+		tell(true)
+		return
+	}
+	h.w.after(askTimeout, func() { h.alive(life, func() { tell(true) }) })
 }
 
 // changedBy lists the paced commands that an entry changed: its own, and those that are linked with it.

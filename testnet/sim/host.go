@@ -30,6 +30,7 @@ type host struct {
 
 	// The process. It is gone with every kill.
 	life     int // what was meant for an earlier one is lost
+	cameAt   time.Duration
 	node     *node.Node
 	tickAt   time.Duration // when the next Tick is queued; 0: none
 	leader   *host         // who answered last
@@ -41,6 +42,7 @@ type host struct {
 	age      []fleet.UUID // of held
 	newest   uint64       // act of the newest order
 	seen     []node.Sighting
+	looking  bool // gossip's news are on their way to the core
 
 	// The disk.
 	record auth.Record
@@ -71,9 +73,9 @@ func (h *host) knows() bool { return h.envelope.Format != 0 && h.clock.Heard != 
 // come starts the agent.
 func (h *host) come() {
 	w := h.w
-	h.up, h.life = true, h.life+1
+	h.up, h.life, h.cameAt = true, h.life+1, w.now
 	h.tickAt, h.pausedTill, h.leader, h.beacon, h.envelope, h.own = 0, 0, nil, auth.Beacon{}, auth.Envelope{}, auth.Envelope{}
-	h.clock, h.held, h.age, h.newest, h.seen = auth.Clock{Floor: h.floor}, nil, nil, 0, nil
+	h.clock, h.held, h.age, h.newest, h.seen, h.looking = auth.Clock{Floor: h.floor}, nil, nil, 0, nil, false
 	h.node = node.New(node.Config{
 		Self: h.id, Facts: fleet.Facts{OS: "debian"}, Seed: w.seed<<24 ^ uint64(h.index)<<8 ^ uint64(h.life), Record: h.record, Clock: h.clock,
 	})
@@ -182,21 +184,27 @@ func (h *host) statusOf(m *host) fleet.Status {
 	return fleet.ConnectionLost
 }
 
-// look brings gossip's picture to the core. Those who see all of one side share it.
-func (h *host) look(shared map[int][]node.Sighting) {
-	whole := len(h.view) == len(h.w.hosts)
-	members := shared[h.side]
-	if !whole || members == nil {
-		members = make([]node.Sighting, len(h.view))
+// lookSoon brings gossip's picture to the core in a while, as it is then.
+func (h *host) lookSoon() {
+	h.looking = true
+	life := h.life
+	h.w.after(h.w.between(time.Millisecond, 3*time.Second), func() { h.alive(life, h.look) })
+}
+
+func (h *host) look() {
+	h.looking = false
+	if len(h.view) == len(h.w.hosts) && h.w.pictures[h.side] != nil {
+		h.seen = h.w.pictures[h.side]
+	} else {
+		h.seen = make([]node.Sighting, len(h.view))
 		for i, m := range h.view {
-			members[i] = node.Sighting{ID: m.id, Status: h.statusOf(m)}
+			h.seen[i] = node.Sighting{ID: m.id, Status: h.statusOf(m)}
+		}
+		if len(h.view) == len(h.w.hosts) {
+			h.w.pictures[h.side] = h.seen
 		}
 	}
-	if whole {
-		shared[h.side] = members
-	}
-	h.seen = members
-	h.post(h.w.between(time.Millisecond, 3*time.Second), node.Gossiped{Members: members})
+	h.w.step(h, node.Gossiped{Members: h.seen})
 }
 
 // hold keeps an order for peers who ask, a bounded number of them as the agent does.

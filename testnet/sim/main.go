@@ -57,6 +57,9 @@ type options struct {
 	jobs     int
 	json     bool
 	plant    plant
+	follow   string
+	out      io.Writer // of follow
+	towns    *towns
 }
 
 func parseOptions(args []string, stderr io.Writer) (options, error) {
@@ -76,11 +79,16 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	minutes := f.Float64("minutes", 0, "begin nothing new after so many minutes; 0: do all")
 	jobs := f.Int("jobs", runtime.GOMAXPROCS(0), "worlds at a time; one of 10,000 nodes takes 3 GB")
 	output := f.String("o", "table", "table or json")
+	follow := f.String("follow", "", "write what hosts decide about the command whose ID begins so (one job, one season)")
 	planted := f.Int("plant", 0, "build a bug in, which must be found: 1 to "+strconv.Itoa(int(plants)-1))
 	if err := f.Parse(args); err != nil {
 		return options{}, err
 	}
-	o := options{commands: *commands, seed: *seed, budget: time.Duration(*minutes * float64(time.Minute)), jobs: *jobs, json: *output == "json", plant: plant(*planted)}
+	o := options{commands: *commands, seed: *seed, budget: time.Duration(*minutes * float64(time.Minute)), jobs: *jobs, json: *output == "json", plant: plant(*planted),
+		follow: *follow, out: stderr, towns: &towns{}}
+	if o.follow != "" {
+		o.jobs = 1
+	}
 	var err error
 	if o.nodes, err = numbers("--nodes", *nodes, 3, 20_000); err != nil {
 		return o, err

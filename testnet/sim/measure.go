@@ -5,8 +5,6 @@ import (
 	"hash/fnv"
 	"sync"
 	"time"
-
-	"github.com/muster-fleet/muster/testnet/check"
 )
 
 // report is all that was measured.
@@ -17,28 +15,29 @@ type report struct {
 
 // tally sums up all seasons of one size.
 type tally struct {
-	Nodes      int               `json:"nodes"`
-	Seasons    int               `json:"seasons"`
-	Rollouts   int               `json:"rollouts"`  // that a person sent
-	Followers  int               `json:"followers"` // gates, and what is run on a stop
-	Strict     int               `json:"strict"`
-	Runs       int               `json:"runs"`
-	Stopped    int               `json:"stopped"`
-	Cancelled  int               `json:"cancelled"`
-	Terms      int               `json:"terms"` // leaders that were elected
-	Faults     map[string]int    `json:"faults"`
-	Answers    map[string]int    `json:"answers"` // to questions for a grant
-	Unknown    int               `json:"unknown"` // runs of which nobody knows the end
-	Virtual    time.Duration     `json:"virtual"`
-	Longest    time.Duration     `json:"longest"` // from healing until everything had ended
-	Longer     uint64            `json:"longest_seed"`
-	Messages   float64           `json:"messages"` // datagrams per run, without beacons
-	Bytes      float64           `json:"bytes"`
-	Violations []check.Violation `json:"violations"`
-	Seeds      []uint64          `json:"seeds"` // of seasons in which something was broken
-	Stuck      []string          `json:"stuck"`
-	Trace      uint64            `json:"trace"`
-	Steps      int               `json:"steps"`
+	Nodes      int            `json:"nodes"`
+	Seasons    int            `json:"seasons"`
+	Rollouts   int            `json:"rollouts"`  // that a person sent
+	Followers  int            `json:"followers"` // gates, and what is run on a stop
+	Strict     int            `json:"strict"`
+	Runs       int            `json:"runs"`
+	Stopped    int            `json:"stopped"`
+	Cancelled  int            `json:"cancelled"`
+	Terms      int            `json:"terms"` // leaders that were elected
+	Faults     map[string]int `json:"faults"`
+	Answers    map[string]int `json:"answers"` // to questions for a grant
+	Unknown    int            `json:"unknown"` // runs of which nobody knows the end
+	Virtual    time.Duration  `json:"virtual"`
+	Longest    time.Duration  `json:"longest"` // from healing until everything had ended
+	Longer     uint64         `json:"longest_seed"`
+	Messages   float64        `json:"messages"` // datagrams per run, without beacons
+	Bytes      float64        `json:"bytes"`
+	Violations []string       `json:"violations"` // each with the seed of its season
+	Stuck      []string       `json:"stuck"`      // so too
+	Lies       []string       `json:"lies"`       // so too
+	Seeds      []uint64       `json:"seeds"`      // of seasons in which something was broken
+	Trace      uint64         `json:"trace"`
+	Steps      int            `json:"steps"`
 	messages   uint64
 	bytes      uint64
 }
@@ -58,7 +57,7 @@ func measure(o options, more func() bool, say func(string)) report {
 		for _, loss := range o.loss {
 			if o.commands > 0 && more() {
 				say(fmt.Sprintf("%d nodes, %.0f %% lost: %d commands", nodes, 100*loss, o.commands))
-				r.Spreads = append(r.Spreads, measureSpread(setting{nodes: nodes, seed: o.seed, loss: loss}, o.commands))
+				r.Spreads = append(r.Spreads, measureSpread(setting{town: o.towns.of(nodes), seed: o.seed, loss: loss}, o.commands))
 			}
 		}
 		if o.rollouts[i] > 0 {
@@ -76,7 +75,7 @@ func (o options) seasons(nodes, rollouts int, more func() bool, say func(string)
 	var next, done int
 	var mu sync.Mutex
 	var all sync.WaitGroup
-	townOf(nodes)
+	town := o.towns.of(nodes)
 	for range min(o.jobs, count) {
 		all.Go(func() {
 			for {
@@ -87,7 +86,7 @@ func (o options) seasons(nodes, rollouts int, more func() bool, say func(string)
 				if i >= count || !more() {
 					return
 				}
-				s := setting{nodes: nodes, seed: o.seed + uint64(i), loss: o.loss[i%len(o.loss)], plant: o.plant}
+				s := setting{town: town, seed: o.seed + uint64(i), loss: o.loss[i%len(o.loss)], plant: o.plant, follow: o.follow, out: o.out}
 				one := play(s, min(each, rollouts-i*each))
 				mu.Lock()
 				found[i] = one
@@ -142,15 +141,23 @@ func (t *tally) add(s season) {
 	for answer, n := range s.answers {
 		t.Answers[answer.String()] += n
 	}
-	if len(s.Violations)+len(s.Stuck) > 0 {
+	if len(s.Violations)+len(s.Stuck)+len(s.Lies) > 0 {
 		t.Seeds = append(t.Seeds, s.Seed)
 	}
-	t.Violations, t.Stuck = append(t.Violations, s.Violations...), append(t.Stuck, s.Stuck...)
+	for _, v := range s.Violations {
+		t.Violations = append(t.Violations, fmt.Sprintf("seed %d: %s", s.Seed, v))
+	}
+	for _, text := range s.Lies {
+		t.Lies = append(t.Lies, fmt.Sprintf("seed %d: %s", s.Seed, text))
+	}
+	for _, text := range s.Stuck {
+		t.Stuck = append(t.Stuck, fmt.Sprintf("seed %d: %s", s.Seed, text))
+	}
 }
 
 func (r report) broken() bool {
 	for _, t := range r.Rollouts {
-		if len(t.Violations)+len(t.Stuck) > 0 {
+		if len(t.Violations)+len(t.Stuck)+len(t.Lies) > 0 {
 			return true
 		}
 	}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"slices"
+
 	"github.com/muster-fleet/muster/exec"
 	"github.com/muster-fleet/muster/node"
 )
@@ -123,8 +125,10 @@ func (h *host) fetchOrders(e node.FetchOrders) {
 		commands, next := peer.replica.state().CommandsFor(h.id, e.Since, ordersPage)
 		answer, size := node.OrdersFetched{From: e.From, Next: next}, 60
 		for _, c := range commands {
-			answer.Orders = append(answer.Orders, committedFor(c, h.id))
-			size += orderSize(c.Order)
+			if of := committedFor(c, h.id); len(of.Cancel) > 0 || !slices.Contains(e.Known, c.ID()) {
+				answer.Orders = append(answer.Orders, of)
+				size += orderSize(c.Order)
+			}
 		}
 		reply(answer, size)
 	}, func(answer any) { h.w.step(h, orElse(answer, failed)) })

@@ -68,7 +68,11 @@ func (r *replica) stepDown() {
 	r.makeBeacon()
 }
 
-const beaconEvery = 3 * time.Second
+// How servers tell the time, as in the agent.
+const (
+	beaconEvery = 3 * time.Second
+	listenFirst = 5 * time.Second // for another server's beacon
+)
 
 func (r *replica) beacons(life int) {
 	h := r.h
@@ -82,6 +86,9 @@ func (r *replica) beacons(life int) {
 // makeBeacon signs the summary of the newest state here.
 func (r *replica) makeBeacon() {
 	h, q := r.h, r.h.w.quorum
+	if h.clock.Heard == 0 && h.w.now < h.cameAt+listenFirst {
+		return // its own clock may be wrong, and would move everybody's
+	}
 	state := r.state()
 	b := auth.Beacon{
 		Time: h.stamp(), Epoch: state.Record.Charter.Epoch(), CharterHead: state.Record.Charter.Head(), CharterLen: state.Record.Charter.Len(),

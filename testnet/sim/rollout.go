@@ -77,7 +77,7 @@ func (w *world) launch() *rollout {
 	id := w.fleet.NewID()
 	plain := func(c *exec.Command) {
 		c.Run.Argv, c.Run.Timeout = []string{"true"}, timeout
-		if w.nodes > wholeView && len(w.listed) == 0 { // see spreadOne
+		if len(w.hosts) > wholeView && len(w.listed) == 0 { // see spreadOne
 			c.Run.Argv, c.Run.Script = nil, slices.Repeat([]byte("#"), padding)
 		}
 	}
@@ -147,7 +147,7 @@ func (w *world) pace(count uint32) exec.Pace {
 		Concurrency: min(count, pick(w, 0, 1, 2, 3, 5, 10, max(1, count/10), max(1, count/2), count)),
 		Errors:      min(count, pick(w, 0, 0, 1, 2, 5, count/10, count)),
 	}
-	if w.nodes > wholeView { // one at a time would take ten thousand nodes a day
+	if len(w.hosts) > wholeView { // one at a time would take ten thousand nodes a day
 		p.Concurrency = min(count, pick(w, 0, count/50, count/20, count/10, count/2))
 		p.Errors = min(count, pick(w, 0, 5, count/100, count/20, count))
 		if p.Strict {

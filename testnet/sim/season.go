@@ -1,10 +1,12 @@
 package main
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/muster-fleet/muster/exec"
 	"github.com/muster-fleet/muster/node"
+	"github.com/muster-fleet/muster/node/fleet"
 	"github.com/muster-fleet/muster/testnet/check"
 )
 
@@ -22,6 +24,7 @@ type season struct {
 	Longest    time.Duration     `json:"longest"` // from healing to the end of the last
 	Violations []check.Violation `json:"violations"`
 	Stuck      []string          `json:"stuck"`
+	Lies       []string          `json:"lies"` // what was agreed of a node, and is not so
 	Trace      uint64            `json:"trace"`
 	Steps      int               `json:"steps"`
 	Terms      uint64            `json:"terms"`
@@ -46,7 +49,7 @@ func play(s setting, rollouts int) season {
 	w := newWorld(s)
 	w.run(settleFor, nil)
 	gap := launchGap
-	if s.nodes > wholeView {
+	if len(w.hosts) > wholeView {
 		gap = 60 * time.Second
 	}
 	launched := 0
@@ -94,6 +97,38 @@ func (w *world) unknown(r *rollout) int {
 	return count
 }
 
+// lies compares what was agreed of each node with what happened there.
+func (w *world) lies(r *rollout) []string {
+	c, ok := w.quorum.newest().Command(r.id)
+	if !ok {
+		return nil
+	}
+	began := map[fleet.ID]part{}
+	for _, x := range r.parts {
+		began[x.h.id] = x
+	}
+	var out []string
+	for i, id := range c.Order.Nodes {
+		x, ran := began[id]
+		lie := ""
+		switch s := c.Rollout.State(uint32(i)); s {
+		case exec.NodeOK:
+			if !ran || x.bad || x.gone == never {
+				lie = "ended well"
+			}
+		case exec.NodeDeclined, exec.NodeIdle, exec.NodeBarred:
+			if ran {
+				lie = "took no part"
+			}
+		case exec.NodeFailed, exec.NodeAside, exec.NodeGranted, exec.NodeFreed:
+		}
+		if lie != "" {
+			out = append(out, fmt.Sprintf("%s on %s: it is agreed that it %s; it began: %t, failed: %t", r.id, w.byID[id].key.Name, lie, ran, x.bad))
+		}
+	}
+	return out
+}
+
 // judge holds what happened to the bounds.
 func (w *world) judge() season {
 	out := season{
@@ -102,6 +137,7 @@ func (w *world) judge() season {
 	out.messages, out.bytes = w.traffic.total()-w.traffic.messages[beacons], w.traffic.size()-w.traffic.bytes[beacons]
 	for _, r := range w.listed {
 		out.Violations = append(out.Violations, w.paced(r).Violations()...)
+		out.Lies = append(out.Lies, w.lies(r)...)
 		out.Runs += len(r.parts)
 		out.Unknown += w.unknown(r)
 		if r.main != nil {

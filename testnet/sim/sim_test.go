@@ -10,11 +10,14 @@ import (
 	"pgregory.net/rapid"
 )
 
+// known are towns that several tests share.
+var known towns
+
 // spreads are measured once for several tests: by loss in percent.
 var spreads = sync.OnceValue(func() map[int]spread {
 	out := map[int]spread{}
 	for _, percent := range []int{0, 10, 25} {
-		out[percent] = measureSpread(setting{nodes: 50, seed: 1, loss: float64(percent) / 100}, 4)
+		out[percent] = measureSpread(setting{town: known.of(50), seed: 1, loss: float64(percent) / 100}, 4)
 	}
 	return out
 })
@@ -37,7 +40,7 @@ func TestCommandsReachEverybody(t *testing.T) {
 }
 
 func TestSameSeedSameTrace(t *testing.T) {
-	s := setting{nodes: 50, seed: 1, loss: 0.25}
+	s := setting{town: known.of(50), seed: 1, loss: 0.25}
 	if again := measureSpread(s, 4); again.Trace != spreads()[25].Trace || again.Steps != spreads()[25].Steps {
 		t.Errorf("the same seed went another way: %d steps, then %d", spreads()[25].Steps, again.Steps)
 	}
@@ -46,7 +49,7 @@ func TestSameSeedSameTrace(t *testing.T) {
 		t.Error("another seed went the same way")
 	}
 	for seed := range uint64(2) {
-		s := setting{nodes: 50, seed: 100 + seed, loss: 0.1}
+		s := setting{town: known.of(50), seed: 100 + seed, loss: 0.1}
 		if one, two := play(s, 10), play(s, 10); one.Trace != two.Trace || one.Steps != two.Steps || one.Runs != two.Runs {
 			t.Errorf("the same seed went another way: %d steps and %d runs, then %d and %d", one.Steps, one.Runs, two.Steps, two.Runs)
 		}
@@ -60,13 +63,16 @@ func TestRolloutsKeepTheirBounds(t *testing.T) {
 		if c.nodes > wholeView && testing.Short() {
 			continue
 		}
-		o := options{seed: 1000, loss: []float64{0, 0.1, 0.25}, jobs: 2}
+		o := options{seed: 1000, loss: []float64{0, 0.1, 0.25}, jobs: 2, towns: &known}
 		sum := o.seasons(c.nodes, c.rollouts, func() bool { return true }, func(string) {})
 		for _, v := range sum.Violations {
 			t.Errorf("%d nodes: %s", c.nodes, v)
 		}
 		for _, s := range sum.Stuck {
 			t.Errorf("%d nodes: it never ends: %s", c.nodes, s)
+		}
+		for _, s := range sum.Lies {
+			t.Errorf("%d nodes: %s", c.nodes, s)
 		}
 		if sum.Rollouts != c.rollouts || sum.Runs < c.least {
 			t.Errorf("%d nodes: %d rollouts, %d runs", c.nodes, sum.Rollouts, sum.Runs)
@@ -91,7 +97,7 @@ func TestPlantedBugsAreCaught(t *testing.T) {
 		t.Run(plantNames[p], func(t *testing.T) {
 			t.Parallel()
 			for seed := range uint64(20) {
-				if s := play(setting{nodes: 30, seed: seed, loss: 0.1, plant: p}, 20); len(s.Violations) > 0 {
+				if s := play(setting{town: known.of(30), seed: seed, loss: 0.1, plant: p}, 20); len(s.Violations) > 0 {
 					t.Logf("seed %d: %s", seed, s.Violations[0])
 					return
 				}

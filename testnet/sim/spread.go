@@ -63,8 +63,9 @@ func measureSpread(s setting, commands int) spread {
 	before := w.traffic
 	w.run(w.now+restFor, nil)
 	rest := w.traffic.minus(before)
-	out := spread{Nodes: s.nodes, Loss: s.loss, Commands: commands}
-	perSecond := 1 / (restFor.Seconds() * float64(s.nodes))
+	nodes := len(w.hosts)
+	out := spread{Nodes: nodes, Loss: s.loss, Commands: commands}
+	perSecond := 1 / (restFor.Seconds() * float64(nodes))
 	out.Rest, out.RestSize = float64(rest.total())*perSecond, float64(rest.size())*perSecond
 
 	var had, told []time.Duration
@@ -79,7 +80,7 @@ func measureSpread(s setting, commands int) spread {
 			}
 		}
 	}
-	each := 1 / float64(commands*s.nodes)
+	each := 1 / float64(commands*nodes)
 	out.Had, out.Told = quantilesOf(had), quantilesOf(told)
 	out.Messages, out.Bytes = float64(out.kinds.total())*each, float64(out.kinds.size())*each
 	out.Trace, out.Steps = w.trace, w.steps

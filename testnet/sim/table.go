@@ -48,12 +48,16 @@ func (t tally) write(w io.Writer) error {
 		t.Virtual.Round(time.Minute), t.Steps, t.Terms, t.Longest.Round(time.Second), t.Longer, t.Messages, size(t.Bytes))
 	fmt.Fprintf(&text, "  faults: %s\n", counts(t.Faults))
 	fmt.Fprintf(&text, "  answers to questions for a grant: %s\n", counts(t.Answers))
-	fmt.Fprintf(&text, "  violations: %d; rollouts without an end: %d; trace %016x\n", len(t.Violations), len(t.Stuck), t.Trace)
+	fmt.Fprintf(&text, "  violations: %d; rollouts without an end: %d; nodes of which what was agreed is not so: %d; trace %016x\n",
+		len(t.Violations), len(t.Stuck), len(t.Lies), t.Trace)
 	for _, v := range t.Violations[:min(len(t.Violations), 10)] {
 		fmt.Fprintf(&text, "    %s\n", v)
 	}
 	for _, s := range t.Stuck[:min(len(t.Stuck), 5)] {
 		fmt.Fprintf(&text, "    without an end: %s\n", s)
+	}
+	for _, s := range t.Lies[:min(len(t.Lies), 5)] {
+		fmt.Fprintf(&text, "    not so: %s\n", s)
 	}
 	if len(t.Seeds) > 0 {
 		fmt.Fprintf(&text, "  seeds: %v\n", t.Seeds[:min(len(t.Seeds), 20)])

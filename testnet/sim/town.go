@@ -17,11 +17,12 @@ type town struct {
 	servers int // the first so many nodes are eligible, and vote
 }
 
-var towns sync.Map // size → func() *town
+// towns are the towns of this process, by size. The zero towns are ready.
+type towns struct{ bySize sync.Map } // size → func() *town
 
-// townOf returns the town of that many nodes.
-func townOf(nodes int) *town {
-	found, _ := towns.LoadOrStore(nodes, sync.OnceValue(func() *town { return foundTown(nodes) }))
+// of returns the town of that many nodes.
+func (t *towns) of(nodes int) *town {
+	found, _ := t.bySize.LoadOrStore(nodes, sync.OnceValue(func() *town { return foundTown(nodes) }))
 	return found.(func() *town)()
 }
 

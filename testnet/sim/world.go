@@ -2,6 +2,7 @@ package main
 
 import (
 	"hash/fnv"
+	"io"
 	"math/rand/v2"
 	"reflect"
 	"time"
@@ -15,16 +16,18 @@ import (
 
 // setting is what a world is made of.
 type setting struct {
-	nodes int
+	town  *town
 	seed  uint64
 	loss  float64 // of packets, 0 to 1
 	plant plant   // a bug that the checkers must find
+	// follow is the beginning of a command's ID: what hosts decide about it is written to out.
+	follow string
+	out    io.Writer
 }
 
 // world is a fleet in virtual time.
 type world struct {
 	setting
-	town   *town
 	fleet  *authtest.Fleet // signs for the operator
 	start  time.Time       // the true wall time at now 0
 	rand   *rand.Rand
@@ -40,6 +43,8 @@ type world struct {
 	trace   uint64
 	steps   int
 	stale   bool // gossip has news on its way
+	// pictures are what gossip tells those who see all of one side; they share it until somebody comes or goes.
+	pictures map[int][]node.Sighting
 
 	rollouts map[fleet.UUID]*rollout
 	listed   []*rollout // in the order in which they were signed
@@ -47,6 +52,7 @@ type world struct {
 	cruel    float64    // chance that a host is hit just when it is granted something
 	healed   time.Duration
 	happened map[string]int           // faults
+	freed    int                      // endings with silent nodes among them
 	answers  map[node.GrantAnswer]int // that nodes heard
 
 	took     func(*host, fleet.UUID)  // a host has an order, verified
@@ -56,11 +62,11 @@ type world struct {
 
 // newWorld makes a fleet that is at rest: everybody online, nothing to do.
 func newWorld(s setting) *world {
-	t := townOf(s.nodes)
+	t := s.town
 	f := t.Fleet.Clone()
 	w := &world{
-		setting: s, town: t, fleet: f, start: t.Now.Add(time.Hour), rand: rand.New(rand.NewPCG(s.seed, 0x73696d)),
-		byID: make(map[fleet.ID]*host, s.nodes), links: map[link]time.Duration{}, names: map[reflect.Type]uint64{},
+		setting: s, fleet: f, start: t.Now.Add(time.Hour), rand: rand.New(rand.NewPCG(s.seed, 0x73696d)),
+		byID: make(map[fleet.ID]*host, len(t.Nodes)), links: map[link]time.Duration{}, pictures: map[int][]node.Sighting{}, names: map[reflect.Type]uint64{},
 		rollouts: map[fleet.UUID]*rollout{}, healed: never, happened: map[string]int{}, answers: map[node.GrantAnswer]int{},
 	}
 	for i, n := range t.Nodes {
@@ -74,6 +80,9 @@ func newWorld(s setting) *world {
 	w.quorum = newQuorum(w, w.hosts[:t.servers], t.state)
 	for _, h := range w.hosts {
 		h.come()
+	}
+	for _, h := range w.hosts {
+		h.look()
 	}
 	w.quorum.watch()
 	return w
@@ -133,7 +142,9 @@ func (w *world) step(h *host, ev node.Event) {
 	at := w.instant(h)
 	effects := h.node.Step(at, ev)
 	w.steps++
-	w.debug(h, ev, effects)
+	if w.follow != "" {
+		w.tell(h, ev, effects)
+	}
 	w.mix(uint64(w.now))
 	w.mix(uint64(h.index))
 	w.mix(w.nameOf(ev))
@@ -166,16 +177,16 @@ func (w *world) viewOf(h *host) []*host {
 
 // gossip tells everybody, each in its own time, who is there. News that come meanwhile go along.
 func (w *world) gossip() {
+	clear(w.pictures)
 	if w.stale {
 		return
 	}
 	w.stale = true
 	w.after(w.between(500*time.Millisecond, 2*time.Second), func() {
 		w.stale = false
-		shared := map[int][]node.Sighting{}
 		for _, h := range w.hosts {
-			if h.up && h.news() {
-				h.look(shared)
+			if h.up && !h.looking && h.news() {
+				h.lookSoon()
 			}
 		}
 	})

@@ -14,6 +14,7 @@ import (
 // here; what go test -short leaves out needs no line, and a skip that rapid takes for "draw again" is none.
 var skips = map[string]string{
 	"cmd/muster/decide_test.go TestSudo":              "an account with ID 1, as every Debian has",
+	"exec/action/http_test.go smallDisk":              "root, to mount a small disk",
 	"exec/runner/runner_test.go TestFullDisk":         "root, to mount a small disk",
 	"exec/runner/runner_test.go TestRunAsAnotherUser": "root, to run as another account",
 	"node/gossip/measure_test.go TestMeasure":         "a person who asked for figures: MUSTER_MEASURE",

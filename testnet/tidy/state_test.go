@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"go/ast"
 	"go/token"
+	"strings"
 	"testing"
 )
 
@@ -73,13 +74,27 @@ func (h house) variablesOf(r room, f file, tables map[string]bool) []string {
 				if i < len(spec.Values) {
 					value = spec.Values[i]
 				}
-				if variables[r.path+"."+name.Name] == "" && !isConstant(value) {
+				if variables[r.path+"."+name.Name] == "" && !isConstant(value) && !isEmbedded(spec) {
 					out = append(out, fmt.Sprintf("%s: package variable %s may hold state", h.at(f, name.Pos()), name.Name))
 				}
 			}
 		}
 	}
 	return out
+}
+
+// isEmbedded reports whether a variable is a file of the source as text.
+func isEmbedded(spec *ast.ValueSpec) bool {
+	text, ok := spec.Type.(*ast.Ident)
+	if !ok || text.Name != "string" || spec.Doc == nil {
+		return false
+	}
+	for _, line := range spec.Doc.List {
+		if strings.HasPrefix(line.Text, "//go:embed ") {
+			return true
+		}
+	}
+	return false
 }
 
 // isConstant reports whether an initial value is one of the calls above, a method of one, or a table written out.
