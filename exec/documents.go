@@ -77,7 +77,7 @@ func JudgeDocuments(v Verdict, statements []auth.Envelope, record auth.Record, s
 		return v, nil, err
 	}
 	var texts [][]byte
-	raw := false
+	raw := v.Command.Run.bends()
 	for _, ref := range v.Command.Documents {
 		text, ok := builtIn(ref)
 		if !ok {
@@ -99,6 +99,11 @@ func JudgeDocuments(v Verdict, statements []auth.Envelope, record auth.Record, s
 	}
 	return v.mayRunDocument(raw, record, self, now), texts, nil
 }
+
+// bends reports whether the run gives a document more than values: a variable such as PATH or LD_PRELOAD, a folder in which
+// ./check is something else, or input that it may read a script from. Who may do that may do anything, so it counts as raw
+// shell.
+func (r Run) bends() bool { return len(r.Env) > 0 || len(r.Stdin) > 0 || r.Dir != "" }
 
 // signed is a publication with who signed it.
 type signed struct {

@@ -245,3 +245,29 @@ func TestPublicationCheck(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatBendsADocument holds that nobody who may run documents alone gets a shell by what surrounds one.
+func TestWhatBendsADocument(t *testing.T) {
+	for name, bend := range map[string]func(*exec.Run){
+		"a variable": func(r *exec.Run) { r.Env = []string{"BASH_ENV=/tmp/mine"} },
+		"a folder":   func(r *exec.Run) { r.Dir = "/tmp/mine" },
+		"input":      func(r *exec.Run) { r.Stdin = []byte("id") },
+		"nothing":    func(*exec.Run) {},
+	} {
+		s := docScene{newScene(), auth.Signer{}}
+		s.doc = s.AddOperator("doc", "docs")
+		s.SetPolicy(docPolicy)
+		o := s.order(func(cmd *exec.Command) {
+			cmd.Run.Argv, cmd.Documents = nil, []exec.DocumentRef{ref("web-greet", plainText)}
+			bend(&cmd.Run)
+		})
+		v, err := s.judge(o)
+		if err != nil || v.Status != exec.Pending {
+			t.Fatalf("%s: %+v, %v", name, v, err)
+		}
+		v, _, err = exec.JudgeDocuments(v, []auth.Envelope{publish(s.Fleet, s.doc, "web-greet", plainText)}, s.Record, s.Member(s.web.ID), s.Now)
+		if want := name != "nothing"; err != nil || (v.Status == exec.Refused) != want {
+			t.Errorf("%s: %s, %q, %v", name, v.Status, v.Reason, err)
+		}
+	}
+}

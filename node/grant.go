@@ -115,7 +115,7 @@ func (n *Node) grantAnswered(at auth.Instant, ev GrantAnswered) []Effect {
 		if newest {
 			l.fails, l.nextAt = 0, at.Boot+askAgain+n.spread(l.count)
 		}
-	case GrantFailed:
+	default: // GrantFailed, or what only a newer version understands
 		if newest {
 			l.nextAt = at.Boot + min(retryAfter<<min(l.fails, 4), askAgain) + n.spread(l.count)
 			l.fails++

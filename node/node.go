@@ -163,6 +163,9 @@ func (n *Node) Deadline(at auth.Instant) time.Duration {
 	if n.outbox.owing() {
 		next = min(next, n.outbox.wakeAt)
 	}
+	for _, x := range n.outbox.news {
+		next = min(next, x.since+progressGap)
+	}
 	if n.missesOrders() && !n.orders.asking {
 		next = min(next, n.orders.retryAt)
 	}

@@ -30,7 +30,8 @@ type owed struct {
 	retryAt time.Duration       // boot time
 	wait    time.Duration
 	since   time.Duration
-	open    bool // listed in outbox.open
+	open    bool       // listed in outbox.open
+	news    []RunWrote // none or one: what came too soon after the last report
 }
 
 type outbox struct {
@@ -39,6 +40,7 @@ type outbox struct {
 	open   []*owed       // those that too few servers have, or of which an answer is awaited
 	wakeAt time.Duration // boot time at which an open one is looked at again
 	output int           // bytes of output in all reports
+	news   []*owed       // those with news, which wait for progressGap
 }
 
 func newOutbox() outbox { return outbox{byID: map[fleet.UUID]*owed{}} }
@@ -188,13 +190,13 @@ func (o *outbox) lost(ev ReportLost, at time.Duration) {
 
 // dueReports sends what is owed to servers that lack it: two of the current ones shall have each report.
 func (n *Node) dueReports(at auth.Instant) []Effect {
+	out := n.dueNews(at)
 	o := &n.outbox
 	o.wakeAt = at.Boot + retryAfter
 	servers := n.servers()
 	if len(o.open) == 0 || len(servers) == 0 {
-		return nil
+		return out
 	}
-	var out []Effect
 	open := o.open[:0]
 	for _, x := range o.open {
 		if at.Boot < x.retryAt {
@@ -300,6 +302,24 @@ func (n *Node) runStarted(at auth.Instant, ev RunStarted) []Effect {
 	return append(n.note(at, x, exec.DecidedStart, "it runs"), n.tell(at, r)...)
 }
 
+// dueNews tells what runs wrote too soon after what was told before.
+func (n *Node) dueNews(at auth.Instant) (out []Effect) {
+	o := &n.outbox
+	all := o.news
+	o.news = nil
+	for _, x := range all {
+		if at.Boot < x.since+progressGap {
+			o.news = append(o.news, x)
+			continue
+		}
+		news := x.news
+		if x.news = nil; len(news) == 1 {
+			out = append(out, n.runWrote(at, news[0])...)
+		}
+	}
+	return out
+}
+
 // ended reports whether a final report of a command is kept. It never changes.
 func (n *Node) ended(command fleet.UUID) bool {
 	x := n.outbox.byID[command]
@@ -308,7 +328,14 @@ func (n *Node) ended(command fleet.UUID) bool {
 
 func (n *Node) runWrote(at auth.Instant, ev RunWrote) []Effect {
 	x, owing := n.orders.byID[ev.Command], n.outbox.byID[ev.Command]
-	if x == nil || owing == nil || x.status != exec.InProgress || at.Boot-owing.since < progressGap {
+	if x == nil || owing == nil || x.status != exec.InProgress {
+		return nil
+	}
+	if at.Boot < owing.since+progressGap { // it may be the last for long: told when its time has come
+		if len(owing.news) == 0 {
+			n.outbox.news = append(n.outbox.news, owing)
+		}
+		owing.news = []RunWrote{ev}
 		return nil
 	}
 	r := owing.report

@@ -140,10 +140,19 @@ func TestProgressIsCoalesced(t *testing.T) {
 	sent := 0
 	for i := range 400 { // 4 s of news, a hundred a second
 		sent += answer(h.step(RunWrote{Command: id, Stdout: exec.Stream{Size: int64(i), Kept: int64(i)}}))
-		h.pass(10 * time.Millisecond)
+		sent += answer(h.pass(10 * time.Millisecond))
 	}
 	if sent < 10 || sent > 18 {
 		t.Errorf("%d copies of progress in 4 s", sent)
+	}
+	// What came too soon is told when its time has come, though nothing follows it.
+	answer(h.pass(2 * progressGap))
+	answer(h.step(RunWrote{Command: id, Stdout: exec.Stream{Size: 500, Kept: 500}}))
+	wantSays(t, h.step(RunWrote{Command: id, Stdout: exec.Stream{Size: 501, Kept: 501}}))
+	if last := of[SendReport](h.pass(progressGap)); len(last) != 2 || last[0].Report.Stdout.Size != 501 {
+		t.Errorf("the last of it: %d reports", len(last))
+	} else {
+		answer([]Effect{last[0], last[1]})
 	}
 	h.pass(progressGap)
 	held := h.step(RunWrote{Command: id, Stdout: exec.Stream{Size: 1000, Kept: 1000}})

@@ -447,7 +447,7 @@ func TestFollowers(t *testing.T) {
 	after := func(c *exec.Command) { c.After = exec.After{Command: uuid(5)} }
 	o := newOffice(t, newTown(5, 3), exec.Pace{Concurrency: 5}, after)
 	them := o.others()
-	none[Ring](t, o.wait(time.Minute))
+	none[Ring](t, o.wait(time.Second))
 	want(t, "barred", o.ask(them[0]), GrantWait)
 	r := o.c.Rollout
 	r.Nodes = slices.Clone(r.Nodes)

@@ -65,6 +65,9 @@ func TestFullOutput(t *testing.T) {
 	t.Run("by name", func(t *testing.T) { f.oneOutput(t, asker, run) })
 	t.Run("changed", func(t *testing.T) { f.changedOutput(t, asker, run) })
 	t.Run("pruned", func(t *testing.T) { f.prunedOutput(t, asker, run) })
+	t.Run("going on", func(t *testing.T) { f.goingOutput(t, asker, others[0]) })
+	t.Run("why", func(t *testing.T) { f.whyAfterRestart(t, asker, others[1]) })
+	t.Run("copied", func(t *testing.T) { f.copiedOutput(t, asker, others[2]) })
 	t.Run("lost", func(t *testing.T) { f.lostOutput(t, asker, run) })
 }
 
@@ -145,39 +148,55 @@ func (f *Fleet) lostOutput(t *testing.T, asker *Node, run ended) {
 	})
 }
 
-// TestFollowedOutput follows a run that goes on from another node, until it ends.
-func TestFollowedOutput(t *testing.T) {
-	t.Parallel()
-	f := New(t, 3)
-	asker := f.Nodes[0]
+// goingOutput reads the output of a run that goes on: what is there so far, whatever was reported.
+func (f *Fleet) goingOutput(t *testing.T, asker, n *Node) {
 	gate := filepath.Join(f.Dir, "gate")
 	if err := syscall.Mkfifo(gate, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var run ended
-	f.JSON(&run, asker, "run", "--async", "--target", "n2", "--", "echo one; cat "+gate+"; echo three")
+	f.JSON(&run, asker, "run", "--async", "--target", n.Name, "--", "echo one; cat "+gate+"; echo three")
 	f.Until("the first line is there", func() bool {
-		r := f.Muster(asker, "command", "show", run.ID, "--node", "n2", "--stdout")
+		r := f.Muster(asker, "command", "show", run.ID, "--node", n.Name, "--stdout")
 		return r.Code == 0 && r.Stdout == "one\n"
 	})
 	if err := os.WriteFile(gate, []byte("two\n"), 0); err != nil {
 		t.Fatal(err)
 	}
 	f.Until("all of it is there", func() bool {
-		r := f.Muster(asker, "command", "show", run.ID, "--node", "n2", "--stdout")
+		r := f.Muster(asker, "command", "show", run.ID, "--node", n.Name, "--stdout")
 		return r.Code == 0 && r.Stdout == "one\ntwo\nthree\n"
 	})
 }
 
-// TestWhyTellsDecisions: a node says in order what it decided about a command, also after a restart.
-func TestWhyTellsDecisions(t *testing.T) {
-	t.Parallel()
-	f := New(t, 3)
-	asker, node := f.Nodes[0], f.Nodes[2]
+// copiedOutput kills an agent while a run goes on whose output is to go elsewhere: the copy is made when the agent is back.
+func (f *Fleet) copiedOutput(t *testing.T, asker, n *Node) {
+	to, gate := filepath.Join(f.Dir, "copies"), filepath.Join(f.Dir, "gate2")
+	if err := errors.Join(os.Mkdir(to, 0o700), syscall.Mkfifo(gate, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	var run ended
+	f.JSON(&run, asker, "run", "--async", "--target", n.Name, "--output-to", to, "--", "echo one; cat "+gate)
+	f.Until("it runs", func() bool {
+		return f.Muster(asker, "command", "show", run.ID, "--node", n.Name, "--stdout").Stdout == "one\n"
+	})
+	n.Kill()
+	if err := os.WriteFile(gate, []byte("two\n"), 0); err != nil {
+		t.Fatal(err)
+	}
+	n.Start()
+	f.Until("the copy is there", func() bool {
+		text, err := os.ReadFile(filepath.Join(to, run.ID, n.Name, "stdout"))
+		return err == nil && string(text) == "one\ntwo\n"
+	})
+	f.Until("it is told", func() bool { return strings.Contains(f.Must(asker, "why", n.Name, run.ID), "copied to "+to) })
+}
+
+// whyAfterRestart has a node say in order what it decided about a command, also after a restart.
+func (f *Fleet) whyAfterRestart(t *testing.T, asker, node *Node) {
 	var run ended
 	f.JSON(&run, asker, "run", "--target", node.Name, "--", "true")
-	told := func() string { return f.Must(asker, "why", node.Name, run.ID) }
-	first := told()
+	first := f.Must(asker, "why", node.Name, run.ID)
 	at := 0
 	for _, word := range []string{"signature", "set", "policy", "start", "end"} {
 		next := strings.Index(first[at:], word)
@@ -188,9 +207,10 @@ func TestWhyTellsDecisions(t *testing.T) {
 	}
 	node.Stop()
 	node.Start()
-	if again := told(); !strings.Contains(again, strings.TrimSpace(strings.SplitN(first, "\n", 2)[0])) {
-		t.Errorf("after a restart:\n%s\nbefore:\n%s", again, first)
-	}
+	f.Until(node.Name+" says again what it decided", func() bool {
+		r := f.Muster(asker, "why", node.Name, run.ID)
+		return r.Code == 0 && strings.HasPrefix(r.Stdout, first)
+	})
 }
 
 // restPeak has the kernel begin anew with a node's peak of memory, and returns what it has now.

@@ -26,7 +26,7 @@ func (h *Host) makeRecords(shells *agent.Shells) {
 	}
 	h.copies, err = outlet.OpenQueue(outlet.Config{
 		Dir: filepath.Join(h.opts.Dir, copiesName), Node: h.Name, Options: outlet.Options{Getenv: os.Getenv}, Open: h.openOutput,
-		Told: h.Agent.CopyTold, Log: h.opts.Log,
+		Told: h.Agent.CopyTold, Delayed: h.Agent.CopyTold, Log: h.opts.Log,
 	})
 	if err != nil {
 		h.opts.Log.Warn("no output is copied from here", "err", err)

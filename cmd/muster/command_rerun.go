@@ -68,7 +68,7 @@ func again(s *sight, outcomes []exec.Outcome, failedOnly bool) (selection, error
 	}
 	wanted := map[fleet.ID]bool{}
 	for _, o := range outcomes {
-		wanted[o.Node] = true
+		wanted[o.Node] = !failedOnly || endedBadly(o.Status)
 	}
 	chosen := slices.DeleteFunc(s.roll.view.Select(target), func(m fleet.Member) bool { return !wanted[m.ID] })
 	if len(chosen) > 0 {

@@ -22,6 +22,7 @@ type part struct {
 	stdout bool
 	stderr bool
 	full   bool
+	follow bool
 }
 
 // check reports flags that do not go together.
@@ -34,6 +35,9 @@ func (w part) check() error {
 	}
 	if n > 1 {
 		return fleet.Errorf(fleet.Invalid, "--stdout, --stderr and --full are one or the other").Hinted("--full is both")
+	}
+	if w.follow && !w.stdout && !w.stderr {
+		return fleet.Errorf(fleet.Invalid, "--follow is for --stdout or --stderr")
 	}
 	return nil
 }
@@ -65,6 +69,7 @@ and the end; it is held to the digest that the node reported. To a file or a pip
   muster command show 0195 --node web07
   muster command show 0195 --node web07 --full
   muster command show 0195 --node web07 --stdout > boot.log
+  muster command show 0195 --node web07 --stderr --follow
   muster command show 0195 --node web07 --step install --stderr
   muster command show 0195 --output-dir ./out`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -94,6 +99,7 @@ and the end; it is held to the digest that the node reported. To a file or a pip
 	flags.BoolVar(&w.stdout, "stdout", false, "all of its standard output")
 	flags.BoolVar(&w.stderr, "stderr", false, "all of its standard error")
 	flags.BoolVar(&w.full, "full", false, "all of both")
+	flags.BoolVar(&w.follow, "follow", false, "with --stdout or --stderr: go on until the run has ended")
 	how.flags(cmd)
 	a.completeNodeFlag(cmd, "node")
 	return cmd
@@ -145,7 +151,7 @@ func commandFacts(s *sight) []fact {
 		{"act", fmt.Sprint(c.Act)}, {"output to", c.OutputTo},
 	}
 	for _, d := range s.info.Body.Documents {
-		facts = append(facts, fact{"document", fmt.Sprintf("%s:%d  sha256 %x", d.Name, d.Version, d.Digest[:8])})
+		facts = append(facts, fact{"document", fmt.Sprintf("%s:%d  sha256 %s", d.Name, d.Version, shortHex(d.Digest))})
 	}
 	p, r := s.pace(), s.rollout()
 	if !p.Limited {
@@ -245,11 +251,11 @@ func (a *app) showNode(o exec.Outcome, r nodeResult, step string) error {
 
 // cutStream returns the part of a stream that a step wrote, as far as a report has it.
 func cutStream(s exec.Stream, part exec.Span) exec.Stream {
-	from, to := min(part.From, s.Size), min(part.To, s.Size)
-	out := exec.Stream{Size: max(to-from, 0)}
-	out.Kept = max(min(to, s.Kept)-from, 0)
+	to := min(max(part.To, 0), s.Size)
+	from := min(max(part.From, 0), to)
+	out := exec.Stream{Size: to - from, Kept: max(min(to, s.Kept)-from, 0)}
 	head := int64(len(s.Head))
-	out.Head = s.Head[min(from, head):min(max(from, to), head)]
+	out.Head = s.Head[min(from, head):min(to, head)]
 	if tailAt := s.Size - int64(len(s.Tail)); to > tailAt && len(s.Tail) > 0 {
 		out.Tail = s.Tail[max(from-tailAt, 0):max(to-tailAt, 0)]
 	}
@@ -283,7 +289,7 @@ func stepListing() listing[shape.Step] {
 
 // showStream writes all of one stream, or of a step's part of it: standard error to standard error.
 func (a *app) showStream(ctx context.Context, p *pen, s *sight, o exec.Outcome, r nodeResult, w part, stream string) error {
-	want := wanted{command: s.id, node: o.Node, name: r.Name, report: o.Report, stream: stream, to: s.outputTo()}
+	want := wanted{command: s.id, node: o.Node, name: r.Name, report: o.Report, stream: stream, to: s.outputTo(), follow: w.follow}
 	out := a.stdout
 	if stream == exec.StderrName && w.full {
 		out = a.stderr

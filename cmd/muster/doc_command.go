@@ -99,7 +99,7 @@ func (a *app) putDocument(ctx context.Context, path, name, versionName string, m
 		info.Default = version.Number
 	}
 	facts := []fact{
-		{"document", name}, {"version", strings.TrimSpace(fmt.Sprint(version.Number) + " " + version.VersionName)}, {"sha256", version.Digest.String()},
+		{"document", name}, {"version", strings.TrimSpace(fmt.Sprint(version.Number) + " " + version.VersionName)}, {"sha256", hexOf(version.Digest)},
 	}
 	if info.Default != version.Number {
 		facts = append(facts, fact{"default", fmt.Sprintf("%d still; muster doc default %s %d", info.Default, name, version.Number)})
@@ -166,7 +166,6 @@ type documentVersion struct {
 	Default     bool      `json:"default"`
 	Latest      bool      `json:"latest"`
 	BuiltIn     bool      `json:"built_in"`
-	Digest      fleet.ID  `json:"digest"`
 	SHA256      string    `json:"sha256"` // in hexadecimal, as sha256sum prints it
 	By          string    `json:"by,omitempty"`
 	Published   time.Time `json:"published,omitzero"`
@@ -180,15 +179,14 @@ func versionShape(info node.DocumentInfo, v node.DocumentVersion) documentVersio
 	}
 	return documentVersion{
 		Format: shape.Format, Name: info.Name, Version: v.Number, VersionName: v.VersionName, Default: v.Number == info.Default,
-		Latest: v.Number == latest, Digest: v.Digest, SHA256: fmt.Sprintf("%x", v.Digest[:]), By: v.Publisher, Published: shape.At(v.Time),
+		Latest: v.Number == latest, SHA256: hexOf(v.Digest), By: v.Publisher, Published: shape.At(v.Time),
 	}
 }
 
 func builtInShape(d document.BuiltInDocument) documentVersion {
-	digest := document.Digest(d.Text)
 	return documentVersion{
-		Format: shape.Format, Name: d.Name, Version: builtInVersion, Default: true, Latest: true, BuiltIn: true, Digest: digest,
-		SHA256: fmt.Sprintf("%x", digest[:]),
+		Format: shape.Format, Name: d.Name, Version: builtInVersion, Default: true, Latest: true, BuiltIn: true,
+		SHA256: hexOf(document.Digest(d.Text)),
 	}
 }
 
@@ -484,20 +482,18 @@ func newDocValidateCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			digest := document.Digest(text)
 			out := struct {
-				Format     int      `json:"format"`
-				Schema     string   `json:"schema"`
-				Parameters int      `json:"parameters"`
-				RawShell   bool     `json:"raw_shell"`
-				Digest     fleet.ID `json:"digest"`
-				SHA256     string   `json:"sha256"`
-			}{shape.Format, doc.Schema(), len(doc.Parameters()), doc.RawShell(), digest, fmt.Sprintf("%x", digest[:])}
+				Format     int    `json:"format"`
+				Schema     string `json:"schema"`
+				Parameters int    `json:"parameters"`
+				RawShell   bool   `json:"raw_shell"`
+				SHA256     string `json:"sha256"`
+			}{shape.Format, doc.Schema(), len(doc.Parameters()), doc.RawShell(), hexOf(document.Digest(text))}
 			shell := "its parameters are values"
 			if out.RawShell {
 				shell = "a parameter is the script itself: policy treats it as raw shell"
 			}
-			return a.showOne(out, digest.String(), []fact{
+			return a.showOne(out, out.SHA256, []fact{
 				{"schema", out.Schema}, {"parameters", fmt.Sprint(out.Parameters)}, {"shell", shell}, {"sha256", out.SHA256},
 			})
 		},

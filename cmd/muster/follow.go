@@ -40,12 +40,17 @@ func (a *app) followToEnd(ctx context.Context, p *pen, s *sight, how showing) er
 	if err := a.showResult(s, outcomes, how, view.began, after); err != nil {
 		return err
 	}
+	code := s.count(outcomes).ExitCode()
 	if how.outputDir != "" {
-		if err := a.keepOutputs(ctx, p, s, outcomes, how.outputDir); err != nil {
+		err := a.keepOutputs(ctx, p, s, outcomes, how.outputDir)
+		switch {
+		case err != nil && code == exec.ExitBudget: // which nothing outranks
+			a.printError(err)
+		case err != nil:
 			return err
 		}
 	}
-	if code := s.count(outcomes).ExitCode(); code != exec.ExitOK {
+	if code != exec.ExitOK {
 		return exitCode(code)
 	}
 	return nil

@@ -211,6 +211,7 @@ func TestCutStream(t *testing.T) {
 	}{
 		{whole, 2, 5, "234", "", 3, 3}, {whole, 0, 10, "0123456789", "", 10, 10}, {whole, 10, 10, "", "", 0, 0}, {whole, 4, 99, "456789", "", 6, 6},
 		{gap, 8, 97, "89", "uvw", 89, 82}, {gap, 96, 100, "", "wxyz", 4, 0}, {gap, 20, 30, "", "", 10, 10}, {whole, 7, 3, "", "", 0, 0},
+		{gap, 99, 97, "", "", 0, 0}, {whole, -5, -3, "", "", 0, 0}, {whole, -5, 2, "01", "", 2, 2},
 	} {
 		got := cutStream(c.of, exec.Span{From: c.from, To: c.to})
 		if string(got.Head) != c.head || string(got.Tail) != c.tail || got.Size != c.size || got.Kept != c.kept {
@@ -299,5 +300,31 @@ func TestShelf(t *testing.T) {
 	}
 	if fleet.KindOf(err) != fleet.Exhausted {
 		t.Errorf("too many: %v", err)
+	}
+}
+
+// TestRawShell: policy hears that a document is handed its script, also by way of another; see exec/document.
+func TestRawShell(t *testing.T) {
+	t.Parallel()
+	raw, ok := builtInDocument("AWS-RunShellScript")
+	if !ok {
+		t.Fatal("AWS-RunShellScript is not built in")
+	}
+	script, err := openBuiltIn(raw, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := document.Parse([]byte(`{"schemaVersion":"2.2","mainSteps":[{"name":"a","action":"aws:runShellScript","inputs":{"runCommand":["true"]}}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := published{exec.DocumentRef{Name: "Plain", Version: 1}, doc}
+	for _, c := range []struct {
+		all  []published
+		want bool
+	}{{[]published{plain}, false}, {[]published{script}, true}, {[]published{plain, script}, true}, {[]published{script, plain}, true}} {
+		if w := documentsWork(exec.Run{}, document.Values{}, c.all); w.shell != c.want || len(w.documents) != len(c.all) {
+			t.Errorf("%+v: %+v", c.all, w)
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/muster-fleet/muster/exec"
@@ -26,6 +27,7 @@ type wanted struct {
 	report  exec.Report
 	stream  string // exec.StdoutName or exec.StderrName
 	to      string // where the command's output was copied besides
+	follow  bool   // until the run has ended
 }
 
 func (w wanted) reported() exec.Stream {
@@ -35,25 +37,26 @@ func (w wanted) reported() exec.Stream {
 	return w.report.Stdout
 }
 
-// writeOutput writes a part of what a run wrote: from the report where that has it, else from the node, piece by piece.
-// All of an ended run's output must be what the report's digest names.
+// writeOutput writes a part of what a run wrote: from its last report where that has it, else from the node, piece by
+// piece. All of an ended run's output must be what the report's digest names. The newest report of a run that goes on may
+// be of its beginning: only the node knows more.
 func (p *pen) writeOutput(ctx context.Context, w wanted, part exec.Span, whole bool, out io.Writer) error {
-	s := w.reported()
-	if s.Gap() == 0 && s.Kept == s.Size {
+	s, final := w.reported(), w.report.Status.Final()
+	if final && s.Gap() == 0 && s.Kept == s.Size {
 		if !whole {
-			s.Head = s.Head[min(part.From, s.Size):min(part.To, s.Size)]
+			s = cutStream(s, part)
 		}
-		_, err := out.Write(s.Head)
+		_, err := out.Write(slices.Concat(s.Head, s.Tail))
 		return err
 	}
-	ask := exec.OutputAsk{Stream: w.stream}
+	ask := exec.OutputAsk{Stream: w.stream, Follow: w.follow && !final}
 	if !whole {
 		if part.To <= part.From {
 			return nil
 		}
 		ask.From, ask.To = part.From, part.To
 	}
-	check := newDigestCheck(s, whole && w.report.Status.Final())
+	check := newDigestCheck(s, whole && final)
 	err := p.client.Output(ctx, w.node, p.request(node.ReadOutput, w.command), ask, func(piece exec.OutputPiece) error {
 		if len(piece.Data) == 0 {
 			return nil

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"strings"
@@ -60,6 +61,8 @@ type nodeResult struct {
 // output is one stream. When it was too long for a report, Omitted bytes are missing between Text and Tail.
 type output struct {
 	Size    int64  `json:"size"`
+	Kept    int64  `json:"kept"`             // on the node
+	SHA256  string `json:"sha256,omitempty"` // of what is kept, in hexadecimal
 	Text    string `json:"text"`
 	Base64  string `json:"base64,omitempty"` // instead of Text and Tail, with the gap as it is
 	Omitted int64  `json:"omitted,omitempty"`
@@ -113,12 +116,24 @@ func exited(s exec.Status, code int, signal string) bool {
 }
 
 func outputOf(s exec.Stream) output {
+	out := output{Size: s.Size, Kept: s.Kept}
+	if !s.Digest.IsZero() {
+		out.SHA256 = hexOf(s.Digest)
+	}
 	head, tail := wholeRunes(s)
 	if !utf8.Valid(head) || !utf8.Valid(tail) {
-		return output{Size: s.Size, Omitted: s.Gap(), Base64: base64.StdEncoding.EncodeToString(append(s.Head[:len(s.Head):len(s.Head)], s.Tail...))}
+		out.Omitted, out.Base64 = s.Gap(), base64.StdEncoding.EncodeToString(append(s.Head[:len(s.Head):len(s.Head)], s.Tail...))
+		return out
 	}
-	return output{Size: s.Size, Text: string(head), Tail: string(tail), Omitted: s.Size - int64(len(head)) - int64(len(tail))}
+	out.Text, out.Tail, out.Omitted = string(head), string(tail), s.Size-int64(len(head))-int64(len(tail))
+	return out
 }
+
+// hexOf writes a SHA-256 as sha256sum does.
+func hexOf(digest fleet.ID) string { return hex.EncodeToString(digest[:]) }
+
+// shortHex is the beginning of it, where a column or a line has no more room.
+func shortHex(digest fleet.ID) string { return hexOf(digest)[:16] }
 
 // wholeRunes drops the pieces of characters that the gap between head and tail has left.
 func wholeRunes(s exec.Stream) (head, tail []byte) {

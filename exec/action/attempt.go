@@ -75,7 +75,7 @@ func (h host) work(ctx context.Context, step steps.Step) error {
 	if step.Act != "" {
 		return inner.act(ctx, step.Act, step.Inputs)
 	}
-	scripts, remove, err := privateFolder()
+	scripts, remove, err := h.privateFolder()
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ func (h host) docker(ctx context.Context, in document.Docker) error {
 	if !ok {
 		return invalidPlatform("this host has neither docker nor podman")
 	}
-	private, remove, err := privateFolder()
+	private, remove, err := h.privateFolder()
 	if err != nil {
 		return err
 	}

@@ -124,9 +124,7 @@ func TestDocker(t *testing.T) {
 		if strings.Contains(string(argv), "hunter2") {
 			t.Errorf("a secret is in an argument: %s", argv)
 		}
-		if left, _ := filepath.Glob("/dev/shm/muster-act-*/env"); len(left) > 0 {
-			t.Errorf("left behind: %v", left)
-		}
+		wantFiles(t, b.private[0], nil)
 	}
 	b, _ := engine(t, "docker", "exit 7")
 	if code := b.do(t, "docker", document.Docker{Action: "Stop", Container: "web"}); code != 7 {

@@ -120,7 +120,7 @@ func (h host) fromGit(ctx context.Context, in document.SourceInfo, to destinatio
 	if !ok {
 		return invalidPlatform("this host has no git")
 	}
-	secrets, remove, err := privateFolder()
+	secrets, remove, err := h.privateFolder()
 	if err != nil {
 		return err
 	}

@@ -138,9 +138,7 @@ func TestGitByHTTPWithPassword(t *testing.T) {
 	if all := seen + b.err.String() + b.out.String(); strings.Contains(all, "hunter") {
 		t.Errorf("a secret is in an argument, the environment or the output: %s", all)
 	}
-	if left, _ := filepath.Glob("/dev/shm/muster-act-*/credentials"); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
-	}
+	wantFiles(t, b.private[0], nil)
 }
 
 // spied puts a git before the real one that writes down arguments and environment.
@@ -201,9 +199,7 @@ exec sh -c "$*"`)
 	if strings.Count(string(text), "StrictHostKeyChecking=yes") != 2 || strings.Contains(string(text)+b.err.String(), "hunter") {
 		t.Errorf("ssh was called so: %s", text)
 	}
-	if left, _ := filepath.Glob("/dev/shm/muster-act-*/key"); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
-	}
+	wantFiles(t, b.private[0], nil)
 }
 
 func TestRemotes(t *testing.T) {

@@ -35,6 +35,7 @@ type host struct {
 	env       []string
 	dir       string // the working directory
 	downloads string
+	private   []string // where folders for secrets are made: the first that can be; "" is the host's own temporary folder
 	stdout    io.Writer
 	stderr    io.Writer
 	now       func() time.Time
@@ -42,7 +43,7 @@ type host struct {
 }
 
 func newHost(env []string, stdout, stderr io.Writer) (host, error) {
-	h := host{env: env, stdout: stdout, stderr: stderr, now: time.Now, pause: pause}
+	h := host{env: env, private: []string{"/dev/shm", ""}, stdout: stdout, stderr: stderr, now: time.Now, pause: pause}
 	dir, err := os.Getwd()
 	if err != nil {
 		return h, fleet.Errorf(fleet.Unavailable, "there is no working directory: %w", err)
@@ -143,8 +144,8 @@ func bare(err error) error {
 }
 
 // privateFolder makes a folder for secrets, 0700, that remove deletes with all in it: in memory where that is possible.
-func privateFolder() (dir string, remove func(), err error) {
-	for _, parent := range []string{"/dev/shm", ""} {
+func (h host) privateFolder() (dir string, remove func(), err error) {
+	for _, parent := range h.private {
 		if dir, err = os.MkdirTemp(parent, "muster-act-"); err == nil {
 			return dir, func() { os.RemoveAll(dir) }, nil
 		}

@@ -59,7 +59,7 @@ func newBed(t *testing.T, env ...string) bed {
 	downloads := t.TempDir()
 	b := bed{out: &said{}, err: &said{}}
 	env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), DownloadsVariable + "=" + downloads}, env...)
-	b.host = host{env: env, dir: downloads, downloads: downloads, stdout: b.out, stderr: b.err, now: time.Now,
+	b.host = host{env: env, dir: downloads, downloads: downloads, private: []string{t.TempDir()}, stdout: b.out, stderr: b.err, now: time.Now,
 		pause: func(ctx context.Context, d time.Duration) error {
 			if d < firstPause {
 				return pause(ctx, d)

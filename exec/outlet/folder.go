@@ -29,6 +29,9 @@ func (f folder) Copy(ctx context.Context, s Source) error {
 		return err
 	}
 	root, err := os.OpenRoot(f.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fleet.Errorf(fleet.Unavailable, "there is no folder %s on this node", f.path).Hinted("make it, or mount what belongs there: it is not made, so that a share that is not mounted fills no other disk")
+	}
 	if err != nil {
 		return f.trouble(err)
 	}

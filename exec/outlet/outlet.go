@@ -77,7 +77,7 @@ func Open(to string, o Options) (Outlet, error) {
 	}
 	switch d := d.(type) {
 	case toFolder:
-		return folder{d.path}, nil
+		return folder(d), nil
 	case toSyslog:
 		return syslog{o}, nil
 	case toBucket:

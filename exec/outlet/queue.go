@@ -42,7 +42,9 @@ type Config struct {
 	Open func(command fleet.UUID, stream string) (io.ReadCloser, int64, error)
 	// Told hears of every copy that was made (nil) or given up. It may be called twice for one copy, around a crash.
 	Told func(command fleet.UUID, to string, err error)
-	Log  *slog.Logger
+	// Delayed hears, once since the agent started, of a copy whose first attempt failed and which is tried again; nil: nobody.
+	Delayed func(command fleet.UUID, to string, err error)
+	Log     *slog.Logger
 }
 
 // Queue makes copies, now or when it can. Its files survive restarts.
@@ -223,12 +225,17 @@ func (q *Queue) work(ctx context.Context, command fleet.UUID, j job) {
 	over := err == nil || (ctx.Err() == nil && (hopeless(err) || (mine.tries >= fewest && q.cfg.Options.Now().Sub(mine.ready) > Patience)))
 	mine.due = q.cfg.Options.Now().Add(retry(mine.tries, rand.Float64()))
 	mine.busy = over // who settles it still has it
+	first := mine.tries == 1
 	q.mu.Unlock()
 	switch {
 	case over:
 		q.settle(command, j.to, err)
 	case ctx.Err() == nil:
 		q.cfg.Log.Warn("output not copied yet", "command", command.String(), "to", shown(j.to), "error", err)
+		if first && q.cfg.Delayed != nil {
+			until := j.ready.Add(Patience).UTC().Format("2006-01-02 15:04Z")
+			q.cfg.Delayed(command, j.to, fleet.Errorf(fleet.KindOf(err), "not yet, it is tried again until %s: %w", until, err))
+		}
 	}
 	q.rouse()
 }
@@ -244,7 +251,7 @@ func (q *Queue) rouse() {
 // settle ends a job: somebody is told before it is forgotten.
 func (q *Queue) settle(command fleet.UUID, to string, err error) {
 	if err != nil {
-		err = fleet.Errorf(fleet.KindOf(err), "the copy of the output to %s was given up: %w", shown(to), err)
+		err = fleet.Errorf(fleet.KindOf(err), "given up: %w", err)
 		q.cfg.Log.Error("output not copied, given up", "command", command.String(), "to", shown(to), "error", err)
 	}
 	if q.cfg.Told != nil {

@@ -24,6 +24,7 @@ type node struct {
 	open  func(stream string) (string, error)
 	opens int
 	told  []string
+	late  []string
 }
 
 func (n *node) config() Config {
@@ -45,6 +46,11 @@ func (n *node) config() Config {
 				to += ": " + err.Error()
 			}
 			n.told = append(n.told, to)
+		},
+		Delayed: func(_ fleet.UUID, to string, err error) {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			n.late = append(n.late, to+": "+err.Error())
 		}}
 }
 
@@ -160,6 +166,9 @@ func TestQueueTriesAgain(t *testing.T) {
 		synctest.Wait()
 		if tries := n.opens; tries < 10 || tries > 20 || len(n.heard()) != 0 {
 			t.Errorf("opened %d times, told %v", tries, n.heard())
+		}
+		if len(n.late) != 1 || !strings.Contains(n.late[0], "not yet, it is tried again until 2000-01-08 00:00Z: there is no folder "+n.to) {
+			t.Errorf("of the delay was told %q", n.late)
 		}
 		os.Mkdir(n.to, 0o700)
 		time.Sleep(longestRetry)

@@ -70,6 +70,7 @@ type Agent struct {
 	grants tickets[node.GrantAnswer]
 	words  tickets[[]exec.Report] // this node's own, asked for
 	giving giving
+	taking taking
 }
 
 // picture is what everybody on this host reads without waiting.

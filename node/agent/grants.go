@@ -41,6 +41,9 @@ func (a *Agent) fetchGrant(ctx context.Context, e node.AskGrant) {
 		if err == nil {
 			err = wire.Unmarshal(body, &got)
 		}
+		if err == nil && (kind != done || got.Answer > node.GrantEnded) {
+			err = fleet.Errorf(fleet.Unavailable, "%s gave an answer that is not understood by this version", id)
+		}
 		if err == nil {
 			answer = got.Answer
 			a.setLeader(id)

@@ -356,3 +356,42 @@ func TestPacedCommandInOneAgent(t *testing.T) {
 		}
 	})
 }
+
+// What a node says it has need not come again, unless it was cancelled for that node.
+func TestKnownOrdersAreLeftOut(t *testing.T) {
+	d := newPacedDesk(t)
+	orders := func(known ...fleet.UUID) (out []fleet.UUID) {
+		t.Helper()
+		var got ordersBody
+		_, body, err := d.answer(t.Context(), d.web.ID, askOrders, wire.Marshal(ordersAsk{Known: known}))
+		if err != nil || wire.Unmarshal(body, &got) != nil {
+			t.Fatal(err)
+		}
+		for _, c := range got.Orders {
+			out = append(out, idOf(c.Order))
+		}
+		return out
+	}
+	one, two := d.commandID(), idOf(d.paced)
+	if got := orders(); !slices.Equal(got, []fleet.UUID{one, two}) {
+		t.Errorf("all: %v", got)
+	}
+	if got := orders(one); !slices.Equal(got, []fleet.UUID{two}) {
+		t.Errorf("but one: %v", got)
+	}
+	cancel := func(of fleet.ID) {
+		t.Helper()
+		e := d.Sign(auth.ForCancel, exec.Cancel{Header: d.Header(time.Hour), Command: one, Nodes: []fleet.ID{of}})
+		if result, err := d.commit(t.Context(), consensus.PutCancel{Statement: e}); err != nil || result.Err() != nil {
+			t.Fatal(err, result.Err())
+		}
+	}
+	cancel(d.self)
+	if got := orders(one, two); len(got) != 0 {
+		t.Errorf("cancelled elsewhere: %v", got)
+	}
+	cancel(d.web.ID)
+	if got := orders(one, two); !slices.Equal(got, []fleet.UUID{one}) {
+		t.Errorf("cancelled: %v", got)
+	}
+}

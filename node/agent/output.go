@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/muster-fleet/muster/exec"
@@ -15,8 +16,8 @@ import (
 )
 
 // Full output comes from the node that has it, on the bulk plane: outputAsk there; back one outputHead, any number of
-// outputData, and an outputHead as of the end. Either side holds outputWindow pieces at most: for every piece that was
-// used up beyond them, the asker sends an outputMore.
+// outputData, and an outputHead as of the end. The giver sends no more pieces than the asker has room for: outputWindow,
+// and one for every outputMore. QUIC's own window would let megabytes gather for a slow reader.
 const (
 	outputHead byte = 0x42 // exec.OutputHead
 	outputData byte = 0x43 // bytes
@@ -24,9 +25,12 @@ const (
 )
 
 const (
-	// outputWindow is how many pieces may be under way: 128 KiB, which is 2.5 MB/s where a round trip takes 50 ms. QUIC's own
-	// window would let megabytes gather for a slow reader.
-	outputWindow = 4
+	// outputWindow is how many pieces of one output may be under way, at least; outputMost, at most: 512 KiB, which is 10 MB/s
+	// where a round trip takes 50 ms.
+	outputWindow = 2
+	outputMost   = 16
+	// outputRoom is how many pieces an agent wants under way of all outputs that it takes at a time.
+	outputRoom = 16
 	// outputPoll is how often a run that goes on is looked at.
 	outputPoll = 200 * time.Millisecond
 	// maxOutputs is how many outputs a node gives at a time, and maxOutputsPerPeer to one peer.
@@ -77,6 +81,16 @@ func (g *giving) end(peer fleet.ID) {
 	}
 }
 
+// taking counts the outputs that are being taken.
+type taking struct{ all atomic.Int64 }
+
+// begin returns how many pieces beyond outputWindow one more output may have under way.
+func (t *taking) begin() int {
+	return min(outputMost, outputRoom/int(t.all.Add(1))) - outputWindow
+}
+
+func (t *taking) end() { t.all.Add(-1) }
+
 // ServeBulk answers one stream of a member on the bulk plane.
 func (a *Agent) ServeBulk(s Stream) {
 	defer s.Close()
@@ -111,7 +125,7 @@ func (a *Agent) serveOutput(s Stream, body []byte) error {
 	defer a.giving.end(s.Peer())
 	ctx, stop := context.WithCancel(s.Context())
 	defer stop()
-	room := make(chan struct{}, outputWindow)
+	room := make(chan struct{}, outputMost)
 	for range outputWindow {
 		room <- struct{}{}
 	}
@@ -140,7 +154,7 @@ func hearMore(s Stream, room chan<- struct{}, stop func()) {
 		select {
 		case room <- struct{}{}:
 		default:
-			return // more than was ever given
+			return // more than anybody may ask for
 		}
 	}
 }
@@ -258,6 +272,10 @@ func (a *Agent) receiveOutput(ctx context.Context, from fleet.ID, ask outputAsk,
 	if err := s.WriteFrame(askOutput, wire.Marshal(ask)); err != nil {
 		return err
 	}
+	for range a.taking.begin() {
+		_ = s.WriteFrame(outputMore, nil) // the answer says what is wrong
+	}
+	defer a.taking.end()
 	for !r.over {
 		kind, body, err := s.ReadFrame()
 		if !silent.Stop() && r.heads == 0 && ctx.Err() == nil {

@@ -207,7 +207,7 @@ func (r resolver) group(name string) (node, error) {
 	}
 	saved, ok := r.lookup(name)
 	if !ok || saved.root == nil {
-		return nil, Errorf(NotFound, "no group @%s", name).Hinted("groups cannot be saved yet: write the expression out")
+		return nil, Errorf(NotFound, "no group @%s", name).Hinted("muster group list")
 	}
 	r.open[name] = true
 	n, err := r.resolve(saved.root)

@@ -187,8 +187,11 @@ func (h *host) statusOf(m *host) fleet.Status {
 // lookSoon brings gossip's picture to the core in a while, as it is then.
 func (h *host) lookSoon() {
 	h.looking = true
-	life := h.life
-	h.w.after(h.w.between(time.Millisecond, 3*time.Second), func() { h.alive(life, h.look) })
+	life, slowest := h.life, 3*time.Second
+	if len(h.view) < len(h.w.hosts) { // and it costs as much as all else
+		slowest = 15 * time.Second
+	}
+	h.w.after(h.w.between(time.Millisecond, slowest), func() { h.alive(life, h.look) })
 }
 
 func (h *host) look() {

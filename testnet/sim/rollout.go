@@ -77,7 +77,8 @@ func (w *world) launch() *rollout {
 	id := w.fleet.NewID()
 	plain := func(c *exec.Command) {
 		c.Run.Argv, c.Run.Timeout = []string{"true"}, timeout
-		if len(w.hosts) > wholeView && len(w.listed) == 0 { // see spreadOne
+		if len(w.hosts) > wholeView && !w.fetched[target.text] { // see spreadOne
+			w.fetched[target.text] = true
 			c.Run.Argv, c.Run.Script = nil, slices.Repeat([]byte("#"), padding)
 		}
 	}

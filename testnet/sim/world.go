@@ -47,9 +47,10 @@ type world struct {
 	pictures map[int][]node.Sighting
 
 	rollouts map[fleet.UUID]*rollout
-	listed   []*rollout // in the order in which they were signed
-	sides    int        // of partitions, so far
-	cruel    float64    // chance that a host is hit just when it is granted something
+	listed   []*rollout      // in the order in which they were signed
+	fetched  map[string]bool // targets of which a command was fetched with its set
+	sides    int             // of partitions, so far
+	cruel    float64         // chance that a host is hit just when it is granted something
 	healed   time.Duration
 	happened map[string]int           // faults
 	freed    int                      // endings with silent nodes among them
@@ -67,7 +68,7 @@ func newWorld(s setting) *world {
 	w := &world{
 		setting: s, fleet: f, start: t.Now.Add(time.Hour), rand: rand.New(rand.NewPCG(s.seed, 0x73696d)),
 		byID: make(map[fleet.ID]*host, len(t.Nodes)), links: map[link]time.Duration{}, pictures: map[int][]node.Sighting{}, names: map[reflect.Type]uint64{},
-		rollouts: map[fleet.UUID]*rollout{}, healed: never, happened: map[string]int{}, answers: map[node.GrantAnswer]int{},
+		rollouts: map[fleet.UUID]*rollout{}, fetched: map[string]bool{}, healed: never, happened: map[string]int{}, answers: map[node.GrantAnswer]int{},
 	}
 	for i, n := range t.Nodes {
 		h := newHost(w, i, n)

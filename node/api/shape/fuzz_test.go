@@ -17,6 +17,7 @@ func someReport() exec.Report {
 	return exec.Report{
 		Command: fleet.UUID{1}, Node: fleet.Sum(nil), Seq: 3, Status: exec.Failed, ExitCode: 7, Signal: "killed", Received: 1, Started: 2, Ended: 3,
 		Stdout: exec.Stream{Size: 5, Kept: 4, Digest: fleet.Sum(nil), Head: []byte{0xff, 0}, Tail: []byte("x")}, Detail: "why \xff", Act: 4, Rule: "r",
+		Steps: []exec.StepReport{{Name: "a", Action: "b", Status: exec.Success, ExitCode: -1, Attempts: 1, Started: 2, Ended: 3, Stdout: exec.Span{To: 4}, Detail: "\xff"}},
 	}
 }
 
@@ -24,7 +25,15 @@ func someAnswer() node.Answer {
 	head := auth.Header{ID: fleet.UUID{2}, Issued: 1_800_000_000_123, Expires: 1_800_000_000_124, Charter: fleet.Sum(nil), Act: 9, Mode: auth.ByQuorum}
 	return node.Answer{
 		Commands: []node.CommandInfo{{ID: head.ID, Operator: "alice", Act: 12, Committed: 5, Cancelled: 6, Nodes: []fleet.ID{fleet.Sum(nil)},
-			Body: exec.Command{Header: head, Target: "*", Count: 1, Run: exec.Run{Argv: []string{"a"}, Script: []byte{0}, Env: []string{"A=1"}, Timeout: 5}}}},
+			Body: exec.Command{Header: head, Target: "*", Count: 1, Run: exec.Run{Argv: []string{"a"}, Script: []byte{0}, Env: []string{"A=1"}, Timeout: 5}}},
+			{ID: head.ID, Operator: "alice", Body: exec.Command{
+				Header: head, Count: 2, Run: exec.Run{Values: []exec.Argument{{Name: "a", Value: "1"}}}, Documents: []exec.DocumentRef{{Name: "Deploy", Version: 1}},
+				Pace:    exec.Pace{Limited: true, Concurrency: 1, Errors: 2, Strict: true, Waves: []uint32{1, 2}, Gates: []fleet.UUID{{4}}, OnStop: fleet.UUID{5}},
+				After:   exec.After{Command: fleet.UUID{6}, Wave: 1},
+				Comment: "c", OutputTo: "syslog",
+			}, Rollout: exec.Rollout{Nodes: []byte{0, 1}, Idle: 1, Running: 1, Granted: 1, Stopped: "gate"}, Cancels: []fleet.ID{fleet.Sum(nil)}}},
+		Documents: []node.DocumentInfo{{Name: "Deploy", Default: 1, Last: 2, Count: 1, Versions: []node.DocumentVersion{{Number: 1, Digest: fleet.Sum(nil), Time: 3, Size: 4}}}},
+		Version:   1, Text: []byte("text"),
 		Tokens:   []node.TokenInfo{{ID: head.ID, Operator: "bob", Used: 2, Body: auth.Token{Header: head, Join: []byte{1}, Uses: 3, Tags: map[string]string{"a": "b"}}}},
 		Requests: []consensus.OperatorRequest{{Nonce: fleet.UUID{3}, Name: "eve", Key: []byte{1}, HPKE: []byte{2}, Issued: 7}},
 	}
@@ -86,7 +95,9 @@ func through(t *testing.T, v, back any) {
 
 // FuzzAnswers: no agent's answer brings the command line down.
 func FuzzAnswers(f *testing.F) {
-	for _, v := range []any{OfStatus(node.Status{}), OfAnswer(someAnswer()), OfUpdate(node.Update{Synced: true}), OfNode(fleet.Member{Name: "a"}, 1), Failure{Error{"denied", "no", "ask"}}} {
+	for _, v := range []any{OfStatus(node.Status{}), OfAnswer(someAnswer()), OfUpdate(node.Update{Synced: true}), OfNode(fleet.Member{Name: "a"}, 1),
+		OfOutputHead(exec.OutputHead{Sum: exec.OutputSum{Size: 2, Kept: 1, Digest: fleet.Sum(nil)}, Ended: true}), OfDecisions([]exec.Decision{{At: 1, What: "policy"}}),
+		OfGroups([]auth.Group{{Name: "a", Target: "b"}}), OfSettings([]auth.Setting{{Name: "a", Value: "b"}}), Failure{Error{"denied", "no", "ask"}}} {
 		raw, err := Marshal(v)
 		if err != nil {
 			f.Fatal(err)
@@ -111,6 +122,22 @@ func FuzzAnswers(f *testing.F) {
 		var n Node
 		if Unmarshal(data, &n) == nil {
 			_, _ = n.Member()
+		}
+		var output OutputHead
+		if Unmarshal(data, &output) == nil {
+			OfOutputHead(output.Head())
+		}
+		var decisions []Decision
+		if Unmarshal(data, &decisions) == nil {
+			OfDecisions(Decisions(decisions))
+		}
+		var groups []Group
+		if Unmarshal(data, &groups) == nil {
+			OfGroups(Groups(groups))
+		}
+		var settings []Setting
+		if Unmarshal(data, &settings) == nil {
+			OfSettings(Settings(settings))
 		}
 		var failure Failure
 		if Unmarshal(data, &failure) == nil && failure.Error.Err() == nil {

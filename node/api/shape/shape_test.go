@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/muster-fleet/muster/exec"
 	"github.com/muster-fleet/muster/node"
 	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/fleet"
@@ -46,6 +47,27 @@ func TestEmpty(t *testing.T) {
 			if strings.Contains(strings.ReplaceAll(text, `"leader":null`, ""), "null") {
 				t.Errorf("null in %s", text)
 			}
+		}
+	}
+}
+
+// TestSSM: every status has Systems Manager's words, and none that promises a success but a success.
+func TestSSM(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		of              exec.Status
+		reachable       bool
+		status, details string
+	}{
+		{exec.Pending, true, "Pending", "Pending"}, {exec.Pending, false, "Delayed", "Delayed"}, {exec.InProgress, false, "InProgress", "InProgress"},
+		{exec.Success, true, "Success", "Success"}, {exec.Skipped, true, "Success", "Success"}, {exec.Failed, true, "Failed", "Failed"},
+		{exec.TimedOut, true, "TimedOut", "ExecutionTimedOut"}, {exec.Cancelled, true, "Cancelled", "Cancelled"},
+		{exec.DeliveryTimedOut, false, "TimedOut", "DeliveryTimedOut"}, {exec.Undeliverable, false, "Failed", "Undeliverable"},
+		{exec.Refused, true, "Failed", "AccessDenied"}, {exec.Terminated, true, "Cancelled", "Terminated"},
+		{exec.InvalidPlatform, true, "Failed", "InvalidPlatform"}, {exec.Unknown, false, "Failed", "Unknown"}, {"Later", true, "Failed", "Later"},
+	} {
+		if status, details := SSM(c.of, c.reachable); status != c.status || details != c.details {
+			t.Errorf("%s: %s, %s", c.of, status, details)
 		}
 	}
 }
