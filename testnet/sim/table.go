@@ -18,13 +18,14 @@ func (r report) write(asJSON bool, w io.Writer) error {
 		e.SetIndent("", "  ")
 		return e.Encode(r)
 	}
-	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	if len(r.Spreads) > 0 {
-		fmt.Fprintln(out, "COMMANDS\tlost\tsent\thad 50 %\t99 %\t99.9 %\tall\ttold 50 %\t99 %\t99.9 %\tall\tdatagrams\tbytes\tat rest\tbytes")
-		fmt.Fprintln(out, "nodes\t\t\tof the nodes had the order after\t\t\t\tand servers their last report after\t\t\t\tper node and command\t\tper node and second\t")
+		fmt.Fprintln(w, "Commands without limits, to all nodes. HAD: until that many nodes had the order; TOLD: until servers had the last reports of\n"+
+			"that many; both since the quorum took it. Datagrams and bytes: per node and command; at REST: per node and second.")
+		fmt.Fprintln(out, "nodes\tlost\tsent\tHAD 50 %\t99 %\t99.9 %\tall\tTOLD 50 %\t99 %\t99.9 %\tall\tdatagrams\tbytes\tREST datagrams\tbytes\t")
 	}
 	for _, s := range r.Spreads {
-		fmt.Fprintf(out, "%d\t%.0f %%\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%.1f\t%s\t%.2f\t%s\n", s.Nodes, 100*s.Loss, s.Commands,
+		fmt.Fprintf(out, "%d\t%.0f %%\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%.1f\t%s\t%.2f\t%s\t\n", s.Nodes, 100*s.Loss, s.Commands,
 			seconds(s.Had.Half), seconds(s.Had.P99), seconds(s.Had.P999), seconds(s.Had.All),
 			seconds(s.Told.Half), seconds(s.Told.P99), seconds(s.Told.P999), seconds(s.Told.All),
 			s.Messages, size(s.Bytes), s.Rest, size(s.RestSize))
