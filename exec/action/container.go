@@ -1,7 +1,6 @@
 package action
 
 import (
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -9,11 +8,11 @@ import (
 	"github.com/muster-fleet/muster/node/fleet"
 )
 
-var (
-	imageName     = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,511}$`)
-	containerName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,254}$`)
-	memorySize    = regexp.MustCompile(`^[0-9]{1,18}[bkmgBKMG]?$`)
-	variableName  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
+const (
+	imageName     = fleet.Pattern(`^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,511}$`)
+	containerName = fleet.Pattern(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,254}$`)
+	memorySize    = fleet.Pattern(`^[0-9]{1,18}[bkmgBKMG]?$`)
+	variableName  = fleet.Pattern(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
 )
 
 // containerWork is one call of the container engine, checked.

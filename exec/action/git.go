@@ -7,7 +7,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"github.com/muster-fleet/muster/exec/document"
@@ -18,7 +17,7 @@ import (
 const maxGitWords = 64 << 10
 
 // scpRemote is git's short form of ssh: [USER@]HOST:PATH.
-var scpRemote = regexp.MustCompile(`^(?:([A-Za-z0-9_][A-Za-z0-9_.-]*)@)?([A-Za-z0-9][A-Za-z0-9.-]*):([^:].*)$`)
+const scpRemote = fleet.Pattern(`^(?:([A-Za-z0-9_][A-Za-z0-9_.-]*)@)?([A-Za-z0-9][A-Za-z0-9.-]*):([^:].*)$`)
 
 // remote is a repository and the keys to it.
 type remote struct {

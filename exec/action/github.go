@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"path"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"github.com/muster-fleet/muster/exec/document"
@@ -19,7 +18,7 @@ import (
 // gitHubAPI is where repositories are asked for unless sourceInfo has a baseURL.
 const gitHubAPI = "https://api.github.com"
 
-var repositoryName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$`)
+const repositoryName = fleet.Pattern(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$`)
 
 // fromGitHub downloads a file or folder of a repository, or all of it, from the tar ball of one revision.
 func (h host) fromGitHub(ctx context.Context, in document.SourceInfo, to destination) error {

@@ -1,7 +1,6 @@
 package action
 
 import (
-	"regexp"
 	"strings"
 
 	"github.com/muster-fleet/muster/exec/document"
@@ -10,9 +9,9 @@ import (
 
 // packageName is a name that no package manager takes for an option, a pattern, a path, a group or a URL. One that ends in
 // "-" would be an order to remove it.
-var (
-	packageName    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9+._-]{0,199}(:[a-z0-9-]{1,20})?$`)
-	packageVersion = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.+~^:_-]{0,199}$`)
+const (
+	packageName    = fleet.Pattern(`^[A-Za-z0-9][A-Za-z0-9+._-]{0,199}(:[a-z0-9-]{1,20})?$`)
+	packageVersion = fleet.Pattern(`^[A-Za-z0-9][A-Za-z0-9.+~^:_-]{0,199}$`)
 )
 
 // wanted is what the step asks for, checked.

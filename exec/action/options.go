@@ -1,16 +1,15 @@
 package action
 
 import (
-	"regexp"
 	"strings"
 
 	"github.com/muster-fleet/muster/node/fleet"
 )
 
-var (
+const (
 	// A branch or tag: no option, no refspec, no pattern.
-	refName  = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_./+@-]{0,254}$`)
-	commitID = regexp.MustCompile(`^[0-9a-fA-F]{7,64}$`)
+	refName  = fleet.Pattern(`^[A-Za-z0-9_][A-Za-z0-9_./+@-]{0,254}$`)
+	commitID = fleet.Pattern(`^[0-9a-fA-F]{7,64}$`)
 )
 
 // revision is what getOptions asks for; the zero value is the default branch.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"regexp"
 	"time"
 
 	"github.com/muster-fleet/muster/exec/s3"
@@ -91,7 +90,7 @@ func Open(to string, o Options) (Outlet, error) {
 }
 
 // nodeName is what names of nodes look like; they become names of files.
-var nodeName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,62}$`)
+const nodeName = fleet.Pattern(`^[a-z0-9][a-z0-9.-]{0,62}$`)
 
 // check refuses sources whose names would lead elsewhere.
 func (s Source) check() error {

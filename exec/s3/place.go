@@ -2,7 +2,6 @@ package s3
 
 import (
 	"net/url"
-	"regexp"
 	"strings"
 
 	"github.com/muster-fleet/muster/node/fleet"
@@ -28,11 +27,11 @@ type Defaults struct {
 	Region   string
 }
 
-var (
-	bucketName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{1,62}$`)
-	regionName = regexp.MustCompile(`^[a-z0-9-]{1,63}$`)
+const (
+	bucketName = fleet.Pattern(`^[A-Za-z0-9][A-Za-z0-9._-]{1,62}$`)
+	regionName = fleet.Pattern(`^[a-z0-9-]{1,63}$`)
 	// Amazon's hosts, with the bucket before them or in the path.
-	amazonHost = regexp.MustCompile(`^(?:(.+)\.)?s3(?:[.-]([a-z0-9-]+))?(\.amazonaws\.com(?:\.cn)?)$`)
+	amazonHost = fleet.Pattern(`^(?:(.+)\.)?s3(?:[.-]([a-z0-9-]+))?(\.amazonaws\.com(?:\.cn)?)$`)
 )
 
 // Parse reads s3://BUCKET/KEY, which takes ?endpoint=URL and &region=NAME, or the https URL of an object: at Amazon's hosts

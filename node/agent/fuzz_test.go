@@ -199,11 +199,11 @@ func FuzzAnswer(f *testing.F) {
 		case 9:
 			d.fetchDocuments(t.Context(), node.FetchDocuments{From: from, Digests: []fleet.ID{fleet.Sum(body)}})
 		case 10:
-			quorum := d.quorum // a member without a replica asks others
-			d.quorum = nil
+			quorum, replica := d.quorum, d.replica // a member without a replica asks others
+			d.quorum, d.replica = nil, nil
 			d.setLeader(from)
 			d.fetchGrant(t.Context(), node.AskGrant{})
-			d.quorum = quorum
+			d.quorum, d.replica = quorum, replica
 			d.setLeader(fleet.ID{})
 		}
 		if same != nil && (!bytes.Equal(wire.Marshal(same), body) || kind != done) {

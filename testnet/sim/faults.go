@@ -123,12 +123,12 @@ func (w *world) hit(h *host) {
 		switch w.rand.IntN(6) {
 		case 0:
 			w.killFor(h, time.Second, 20*time.Second)
-		case 1:
-			w.crashFor(h, time.Second, 90*time.Second)
+		case 1: // up to longer than its place is kept
+			w.crashFor(h, time.Second, 120*time.Second)
 		case 2, 3:
-			w.pauseFor(h, time.Second, 90*time.Second)
+			w.pauseFor(h, time.Second, 120*time.Second)
 		case 4, 5:
-			w.cutFor([]*host{h}, time.Second, 90*time.Second)
+			w.cutFor([]*host{h}, time.Second, 120*time.Second)
 		}
 	})
 }
@@ -142,7 +142,7 @@ func (w *world) trouble(until time.Duration) {
 		}
 	}
 	mean := w.between(time.Second, 12*time.Second)
-	w.cruel = pick(w, 0, 0.01, 0.03, 0.1)
+	w.cruel = pick(w, 0, 0.01, 0.03, 0.1, 0.3)
 	var next func()
 	next = func() {
 		if w.now >= until {

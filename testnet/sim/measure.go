@@ -27,6 +27,7 @@ type tally struct {
 	Faults     map[string]int `json:"faults"`
 	Answers    map[string]int `json:"answers"` // to questions for a grant
 	Unknown    int            `json:"unknown"` // runs of which nobody knows the end
+	Freed      int            `json:"freed"`   // places of silent nodes that a leader gave away
 	Virtual    time.Duration  `json:"virtual"`
 	Longest    time.Duration  `json:"longest"` // from healing until everything had ended
 	Longer     uint64         `json:"longest_seed"`
@@ -127,6 +128,7 @@ func (t *tally) add(s season) {
 	t.Stopped += s.Stopped
 	t.Cancelled += s.Cancelled
 	t.Unknown += s.Unknown
+	t.Freed += s.Freed
 	t.Terms += int(s.Terms) - 1
 	t.Virtual += s.Virtual
 	t.Steps += s.Steps

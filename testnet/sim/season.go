@@ -18,6 +18,7 @@ type season struct {
 	Followers  int               `json:"followers"`
 	Strict     int               `json:"strict"`
 	Unknown    int               `json:"unknown"`
+	Freed      int               `json:"freed"` // places of silent nodes that a leader gave away
 	Runs       int               `json:"runs"`
 	Stopped    int               `json:"stopped"`
 	Cancelled  int               `json:"cancelled"`
@@ -132,7 +133,8 @@ func (w *world) lies(r *rollout) []string {
 // judge holds what happened to the bounds.
 func (w *world) judge() season {
 	out := season{
-		Seed: w.seed, Trace: w.trace, Steps: w.steps, Terms: w.quorum.term, Virtual: w.now, happened: w.happened, answers: w.answers,
+		Freed: w.freed,
+		Seed:  w.seed, Trace: w.trace, Steps: w.steps, Terms: w.quorum.term, Virtual: w.now, happened: w.happened, answers: w.answers,
 	}
 	out.messages, out.bytes = w.traffic.total()-w.traffic.messages[beacons], w.traffic.size()-w.traffic.bytes[beacons]
 	for _, r := range w.listed {

@@ -45,8 +45,8 @@ func (t tally) write(w io.Writer) error {
 	var text strings.Builder
 	fmt.Fprintf(&text, "\nROLLOUTS at %d nodes: %d (%d strict) in %d worlds, with %d gates and on-stops; %d runs, %d of them of unknown end; %d were stopped, %d cancelled\n",
 		t.Nodes, t.Rollouts, t.Strict, t.Seasons, t.Followers, t.Runs, t.Unknown, t.Stopped, t.Cancelled)
-	fmt.Fprintf(&text, "  %s of virtual time, %d steps, %d elections; at most %s from healing to the end of all (seed %d); %.1f datagrams and %s per run\n",
-		t.Virtual.Round(time.Minute), t.Steps, t.Terms, t.Longest.Round(time.Second), t.Longer, t.Messages, size(t.Bytes))
+	fmt.Fprintf(&text, "  %s of virtual time, %d steps, %d elections, %d silent places given away; at most %s from healing to the end of all (seed %d); %.1f datagrams and %s per run\n",
+		t.Virtual.Round(time.Minute), t.Steps, t.Terms, t.Freed, t.Longest.Round(time.Second), t.Longer, t.Messages, size(t.Bytes))
 	fmt.Fprintf(&text, "  faults: %s\n", counts(t.Faults))
 	fmt.Fprintf(&text, "  answers to questions for a grant: %s\n", counts(t.Answers))
 	fmt.Fprintf(&text, "  violations: %d; rollouts without an end: %d; nodes of which what was agreed is not so: %d; trace %016x\n",

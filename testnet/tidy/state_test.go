@@ -74,6 +74,9 @@ func (h house) variablesOf(r room, f file, tables map[string]bool) []string {
 				if i < len(spec.Values) {
 					value = spec.Values[i]
 				}
+				if isPattern(value) && !within(r.path, "testnet") {
+					out = append(out, fmt.Sprintf("%s: %s is compiled whenever a run starts: make it a fleet.Pattern", h.at(f, name.Pos()), name.Name))
+				}
 				if variables[r.path+"."+name.Name] == "" && !isConstant(value) && !isEmbedded(spec) {
 					out = append(out, fmt.Sprintf("%s: package variable %s may hold state", h.at(f, name.Pos()), name.Name))
 				}
@@ -95,6 +98,16 @@ func isEmbedded(spec *ast.ValueSpec) bool {
 		}
 	}
 	return false
+}
+
+// isPattern reports whether an initial value is a regular expression that is compiled when the process starts.
+func isPattern(value ast.Expr) bool {
+	call, ok := value.(*ast.CallExpr)
+	if !ok {
+		return false
+	}
+	f, ok := call.Fun.(*ast.SelectorExpr)
+	return ok && f.Sel.Name == "MustCompile"
 }
 
 // isConstant reports whether an initial value is one of the calls above, a method of one, or a table written out.
