@@ -292,7 +292,7 @@ func fine() {
 		"exec/a_test.go": "package exec\nvar counter int\nfunc init() {}",
 	})
 	caught(t, mutable(h),
-		"exec/a.go:14: an init function",
+		"exec/a.go:14: an init function", "exec/a.go:3: form is compiled whenever a run starts",
 		"exec/a.go:10: package variable count", "exec/a.go:11: package variable lock", "exec/a.go:12: package variable cache",
 		"exec/a.go:13: package variable seen",
 		"exec/a_test.go:3: an init function",
