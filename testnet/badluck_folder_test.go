@@ -73,7 +73,8 @@ func digest(dir string) (sum [32]byte) {
 			return nil
 		}
 		info, err := d.Info()
-		if err != nil || info.Size() > 1<<20 || strings.HasPrefix(path, filepath.Join(dir, "reports")) {
+		if err != nil || info.Size() > 1<<20 || strings.HasPrefix(path, filepath.Join(dir, "reports")) ||
+			strings.HasPrefix(path, filepath.Join(dir, "decisions")) {
 			return nil
 		}
 		h.Write([]byte(path + info.Mode().String()))

@@ -64,6 +64,7 @@ func TestAFleetThatKeepsItsPromisesPasses(t *testing.T) {
 func TestBugsAreCaught(t *testing.T) {
 	for bug, want := range map[string]check.Promise{
 		"runs again after a restart": check.PromiseOnce,
+		"starts more than it may":    check.PromiseBounds,
 		"calls failures successes":   check.PromiseTruth,
 		"changes its mind":           check.PromiseSteady,
 		"forgets a tag":              check.PromiseKept,

@@ -224,23 +224,61 @@ func (f *fake) deliver(c *fakeCommand, h string) {
 		return
 	}
 	r := &fakeRun{status: exec.InProgress}
-	c.on[h] = r
 	select {
 	case <-c.cancelled:
-		r.status = exec.Cancelled
+		c.on[h], r.status = r, exec.Cancelled
 		return
 	default:
 	}
 	if time.Now().After(c.expires) {
-		r.status = exec.DeliveryTimedOut
+		c.on[h], r.status = r, exec.DeliveryTimedOut
 		return
 	}
+	if !f.has("starts more than it may") && !c.hasRoom() {
+		return // it waits for its turn
+	}
+	c.on[h] = r
 	text := c.argv
 	if f.has("runs another body") {
 		text += "; evil"
 	}
 	f.note(c, h, "start", fingerprint(text))
 	go f.live(c, h, r)
+}
+
+// hasRoom reports whether one host more may start.
+func (c *fakeCommand) hasRoom() bool {
+	p := c.ask.Pace
+	if p == nil {
+		return true
+	}
+	running, failed := c.count()
+	return failed <= p.Errors && running < p.Concurrency && (!p.Strict || failed+running <= p.Errors)
+}
+
+func (c *fakeCommand) count() (running, failed int) {
+	for _, r := range c.on {
+		switch r.status {
+		case exec.InProgress:
+			running++
+		case exec.Failed, exec.TimedOut:
+			failed++
+		}
+	}
+	return running, failed
+}
+
+// goOn gives room that came free to those that wait, or ends their waiting.
+func (f *fake) goOn(c *fakeCommand) {
+	if c.ask.Pace == nil {
+		return
+	}
+	for _, h := range c.ask.meant(f.shape.hosts()) {
+		if _, failed := c.count(); failed > c.ask.Pace.Errors && c.on[h] == nil {
+			c.on[h] = &fakeRun{status: exec.Terminated}
+		}
+		f.deliver(c, h)
+	}
 }
 
 func (f *fake) note(c *fakeCommand, h, what, rest string) {
@@ -254,7 +292,7 @@ func (f *fake) live(c *fakeCommand, h string, r *fakeRun) {
 	case <-f.closed:
 	case <-c.cancelled:
 		f.end(c, h, r, exec.Cancelled)
-	case <-time.After(min(lasts, ms(c.ask.TimeoutMS))):
+	case <-time.After(max(time.Millisecond, min(lasts, ms(c.ask.TimeoutMS)))): // no run takes no time
 		if lasts > ms(c.ask.TimeoutMS) {
 			f.end(c, h, r, exec.TimedOut)
 		} else {
@@ -266,6 +304,7 @@ func (f *fake) live(c *fakeCommand, h string, r *fakeRun) {
 func (f *fake) end(c *fakeCommand, h string, r *fakeRun, status exec.Status) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	defer f.goOn(c)
 	r.status = status
 	if status != exec.Success {
 		f.note(c, h, "stop", "")
@@ -275,7 +314,7 @@ func (f *fake) end(c *fakeCommand, h string, r *fakeRun, status exec.Status) {
 		return
 	}
 	code := 0
-	if c.ask.Body == Fails {
+	if c.ask.Body == Fails || c.ask.Body == Wavers && wavers(h) {
 		code, r.status = failsWith, exec.Failed
 	}
 	f.note(c, h, "end", strconv.Itoa(code))
@@ -283,6 +322,12 @@ func (f *fake) end(c *fakeCommand, h string, r *fakeRun, status exec.Status) {
 		code, r.status = 0, exec.Success
 	}
 	r.exit, r.stdout = &code, c.ask.writes(h)
+}
+
+// wavers reports whether a host is one of every third.
+func wavers(host string) bool {
+	n, _ := strconv.Atoi(strings.TrimPrefix(host, "n"))
+	return n%3 == 0
 }
 
 func (f *fake) command(args []string) Result {
@@ -300,6 +345,9 @@ func (f *fake) command(args []string) Result {
 		case <-c.cancelled:
 		default:
 			close(c.cancelled)
+			for _, h := range c.ask.meant(f.shape.hosts()) {
+				f.deliver(c, h)
+			}
 		}
 		return answer(map[string]any{"id": c.id})
 	}

@@ -54,12 +54,27 @@ func (h History) paced(o Order) Paced {
 			continue
 		}
 		part := Part{Node: r.Node, Began: r.Began, Gone: r.Stopped, Bad: !cancelled}
-		if r.End != nil {
+		switch {
+		case r.End == nil && r.Stopped.IsZero():
+			part.Gone = h.diedAt(r)
+		case r.End != nil:
 			part.Gone, part.Bad = r.End.At, r.End.Exit != 0 && (!cancelled || r.Stopped.IsZero())
 		}
 		p.Parts = append(p.Parts, part)
 	}
 	return p
+}
+
+// diedAt returns when a run that never came to its end was killed at the earliest: with its host, by the next thing that
+// happened there. It is zero when nothing did.
+func (h History) diedAt(r Run) time.Time {
+	var at time.Time
+	for _, e := range h.Excuses {
+		if e.Node == r.Node && !e.From.Before(r.Began) && (at.IsZero() || e.From.Before(at)) {
+			at = e.From
+		}
+	}
+	return at
 }
 
 // Violations holds a paced command to its bounds at every instant.

@@ -75,10 +75,11 @@ func (w *world) launch() *rollout {
 	timeout := w.between(4*time.Second, 20*time.Second).Milliseconds()
 	pace := w.pace(uint32(len(to)))
 	id := w.fleet.NewID()
+	padded := len(w.hosts) > wholeView && !w.fetched[target.text] // see spreadOne
+	w.fetched[target.text] = true
 	plain := func(c *exec.Command) {
 		c.Run.Argv, c.Run.Timeout = []string{"true"}, timeout
-		if len(w.hosts) > wholeView && !w.fetched[target.text] { // see spreadOne
-			w.fetched[target.text] = true
+		if padded {
 			c.Run.Argv, c.Run.Script = nil, slices.Repeat([]byte("#"), padding)
 		}
 	}
