@@ -30,6 +30,9 @@ func (s *State) putCommand(e PutCommand) error {
 	if _, ok := s.Command(body.Header.ID); ok {
 		return fleet.Errorf(fleet.Conflict, "command %s is there already", body.Header.ID)
 	}
+	if err := s.checkDocuments(body.Documents); err != nil {
+		return err
+	}
 	c := &Command{Order: order, Body: body, Operator: op.Name, Act: s.Act, Committed: s.Time, Rollout: exec.NewRollout(body)}
 	if err := s.checkLinks(c); err != nil {
 		return err

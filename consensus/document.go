@@ -74,7 +74,8 @@ func (s State) Documents() []*Document {
 	return out
 }
 
-// Publication returns the statement that published the text of that key (exec.DocumentRef.Key).
+// Publication returns the statement that published the text of that key (exec.DocumentRef.Key): the newest whose signer may
+// publish it now, else the newest, so that who asks learns why it does not count.
 func (s State) Publication(key fleet.ID) (auth.Envelope, bool) {
 	at, ok := s.publications.Get(key[:])
 	if !ok {
@@ -84,8 +85,44 @@ func (s State) Publication(key fleet.ID) (auth.Envelope, bool) {
 	if !ok {
 		return auth.Envelope{}, false
 	}
-	v, ok := d.Version(at.number)
-	return v.Statement, ok
+	newest, ok := d.Version(at.number)
+	if !ok {
+		return auth.Envelope{}, false
+	}
+	for _, v := range slices.Backward(d.Versions) {
+		if v.Digest == newest.Digest && s.counts(v) {
+			return v.Statement, true
+		}
+	}
+	return newest.Statement, true
+}
+
+// counts reports whether the signer of a version may publish it now.
+func (s *State) counts(v Version) bool { return exec.MayPublish(s.Record, v.Statement) == nil }
+
+// checkDocuments reports which document of a command is not one that stands, or nil. The number of a version is the
+// signer's word; it must be that of the text. What is built in is not judged here, for replicas of two versions may have two
+// texts: each node compares it with its own.
+func (s *State) checkDocuments(refs []exec.DocumentRef) error {
+	for _, ref := range refs {
+		if ref.Reserved() {
+			continue
+		}
+		d, ok := s.Document(ref.Name)
+		if !ok {
+			return fleet.Errorf(fleet.NotFound, "the command runs document %s, which is not there", ref.Name).Hinted("muster doc list")
+		}
+		v, ok := d.Version(ref.Version)
+		if !ok {
+			return fleet.Errorf(fleet.NotFound, "the command runs version %d of document %s, which is not there", ref.Version, ref.Name).
+				Hinted("muster doc history %s; then give the command anew", ref.Name)
+		}
+		if v.Digest != ref.Digest {
+			return fleet.Errorf(fleet.Conflict, "the command runs another text than version %d of document %s", ref.Version, ref.Name).
+				Hinted("muster doc history %s; then give the command anew", ref.Name)
+		}
+	}
+	return nil
 }
 
 // TextBytes returns how many bytes all documents have.
@@ -148,11 +185,20 @@ func keyOfVersion(name string, v Version) fleet.ID {
 	return exec.DocumentRef{Name: name, Version: v.Number, Digest: v.Digest}.Key()
 }
 
-// checkNew reports why a text is no new version of d, or nil.
+// checkNew reports why a text is no new version of d, or nil. A text may come again when nobody who published it may do so
+// now: no node would run it otherwise.
 func (s *State) checkNew(d *Document, p exec.Publication) error {
 	if at, ok := s.publications.Get(keyBytes(p.Ref(1).Key())); ok {
-		return fleet.Errorf(fleet.Conflict, "document %s has this text already, as version %d", d.Name, at.number)
+		digest := fleet.Sum(p.Text)
+		if slices.ContainsFunc(d.Versions, func(v Version) bool { return v.Digest == digest && s.counts(v) }) {
+			return fleet.Errorf(fleet.Conflict, "document %s has this text already, as version %d", d.Name, at.number)
+		}
 	}
+	return checkVersionName(d, p)
+}
+
+// checkVersionName reports that another version of d has the name of p's, or nil.
+func checkVersionName(d *Document, p exec.Publication) error {
 	if v, ok := d.Named(p.VersionName); ok {
 		return fleet.Errorf(fleet.Conflict, "version %d of document %s is called %s already", v.Number, d.Name, v.VersionName)
 	}
@@ -213,7 +259,7 @@ func (s *State) changeDocument(e ChangeDocument) error {
 
 func (s *State) deleteDocument(d *Document) {
 	for _, v := range d.Versions {
-		s.unpublish(d.Name, v)
+		s.unpublish(&Document{Name: d.Name}, v)
 	}
 	s.documents, _, _ = s.documents.Delete([]byte(d.Name))
 }
@@ -226,14 +272,21 @@ func (s *State) deleteVersion(d *Document, number uint32) error {
 	v, _ := d.Version(number)
 	next := *d
 	next.Versions = slices.DeleteFunc(slices.Clone(d.Versions), func(v Version) bool { return v.Number == number })
-	s.unpublish(d.Name, v)
+	s.unpublish(&next, v)
 	s.keepDocument(&next)
 	return nil
 }
 
-func (s *State) unpublish(name string, v Version) {
-	s.publications, _, _ = s.publications.Delete(keyBytes(keyOfVersion(name, v)))
+// unpublish forgets where the text of a version stands that was deleted; rest is the document without it, in which it may
+// stand as an older version.
+func (s *State) unpublish(rest *Document, v Version) {
 	s.texts -= textLen(v)
+	s.publications, _, _ = s.publications.Delete(keyBytes(keyOfVersion(rest.Name, v)))
+	for _, other := range rest.Versions {
+		if other.Digest == v.Digest {
+			s.published(rest.Name, other) // the newest comes last
+		}
+	}
 }
 
 // textLen returns the bytes of a version's text.

@@ -1,6 +1,7 @@
 package consensus
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -193,5 +194,83 @@ func TestFullDocumentsAreReadBack(t *testing.T) {
 	}
 	if got := restore(t, snapshot(t, q.s)); got.Digest() != q.s.Digest() || got.texts != q.s.texts {
 		t.Error("read back as another state")
+	}
+}
+
+// A command pins versions that are there, and nothing else.
+func TestCommandOfDocuments(t *testing.T) {
+	q := founded("a")
+	q.mustPut(t, q.document("greet", "one"))
+	q.mustPut(t, q.document("greet", "two"))
+	q.mustPut(t, q.document("other", "one"))
+	ref := func(name string, number uint32, text string) exec.DocumentRef {
+		return exec.DocumentRef{Name: name, Version: number, Digest: fleet.Sum([]byte(text))}
+	}
+	put := func(refs ...exec.DocumentRef) error {
+		return q.put(q.command(ids(q.Nodes...), func(c *exec.Command) { c.Run.Argv, c.Documents = nil, refs })).Err()
+	}
+	for name, refs := range map[string][]exec.DocumentRef{
+		"one": {ref("greet", 1, "one")}, "two": {ref("greet", 2, "two"), ref("other", 1, "one")},
+		"built in": {ref("AWS-RunShellScript", 1, "whatever this version has")}, // the nodes compare it with theirs
+	} {
+		if err := put(refs...); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	q.mustPut(t, q.changeDocument("greet", func(c *exec.DocumentChange) { c.Default = 2 }))
+	q.mustPut(t, q.changeDocument("greet", func(c *exec.DocumentChange) { c.Delete, c.Version = true, 1 }))
+	for name, c := range map[string]struct {
+		refs []exec.DocumentRef
+		want fleet.Kind
+	}{
+		"no document":               {[]exec.DocumentRef{ref("nobody", 1, "one")}, fleet.NotFound},
+		"no version":                {[]exec.DocumentRef{ref("greet", 3, "two")}, fleet.NotFound},
+		"a deleted version":         {[]exec.DocumentRef{ref("greet", 1, "one")}, fleet.NotFound},
+		"another version's text":    {[]exec.DocumentRef{ref("greet", 2, "one")}, fleet.Conflict},
+		"the second is not there":   {[]exec.DocumentRef{ref("greet", 2, "two"), ref("other", 2, "one")}, fleet.NotFound},
+		"a text that nobody signed": {[]exec.DocumentRef{ref("other", 1, "three")}, fleet.Conflict},
+	} {
+		err := put(c.refs...)
+		wantKind(t, err, c.want)
+		if refusal, ok := errors.AsType[*fleet.Error](err); !ok || refusal.Hint == "" {
+			t.Errorf("%s: no hint: %v", name, err)
+		}
+	}
+}
+
+// A text whose publisher may not publish any more may be published again, by somebody who may; who asks for it gets the
+// one that counts.
+func TestPublicationThatStands(t *testing.T) {
+	q := founded("a")
+	q.put(putAct(q.Charter(auth.CharterPutPolicy, auth.PutPolicy{Policy: auth.FirstPolicy + `permit (principal in Team::"web", action == Action::"document.put", resource is Document);`})))
+	bob := bobOf(q)
+	by := func(s auth.Signer) PutDocument {
+		return PutDocument{s.Sign(auth.ForDocument, q.ID(), exec.Publication{Header: q.Header(exec.PublishLife), Name: "greet", Text: []byte("one")})}
+	}
+	key := exec.DocumentRef{Name: "greet", Digest: fleet.Sum([]byte("one"))}.Key()
+	from := func(s State, want auth.Signer) {
+		t.Helper()
+		if e, ok := s.Publication(key); !ok || e.Key != want.ID() {
+			t.Error("the publication of another, or none")
+		}
+	}
+	q.mustPut(t, by(bob))
+	wantKind(t, q.put(q.document("greet", "one")).Err(), fleet.Conflict)
+	q.mustPut(t, putAct(q.Charter(auth.CharterPutPolicy, auth.PutPolicy{Policy: auth.FirstPolicy})))
+	from(q.s, bob) // so that who asks learns why
+	q.mustPut(t, q.document("greet", "one"))
+	from(q.s, q.Operator)
+	wantKind(t, q.put(q.document("greet", "one")).Err(), fleet.Conflict)
+	q.mustPut(t, putAct(q.Charter(auth.CharterPutPolicy, auth.PutPolicy{Policy: auth.FirstPolicy + `permit (principal in Team::"web", action == Action::"document.put", resource is Document);`})))
+	from(restore(t, snapshot(t, q.s)), q.Operator) // both count: the newest
+	only := q.clone()
+	only.mustPut(t, putAct(only.Charter(auth.CharterPutPolicy, auth.PutPolicy{Policy: `permit (principal in Team::"web", action == Action::"document.put", resource is Document);`})))
+	from(only.s, bob) // the older one alone counts
+	q.mustPut(t, q.changeDocument("greet", func(c *exec.DocumentChange) { c.Default = 1 }))
+	q.mustPut(t, q.changeDocument("greet", func(c *exec.DocumentChange) { c.Delete, c.Version = true, 2 }))
+	from(q.s, bob)
+	from(restore(t, snapshot(t, q.s)), bob)
+	if q.s.TextBytes() != 3 || q.s.publications.Len() != 1 {
+		t.Errorf("%d bytes of %d publications", q.s.TextBytes(), q.s.publications.Len())
 	}
 }

@@ -277,7 +277,7 @@ func TestMadeUpSnapshotIsRefused(t *testing.T) {
 		"version above the last":    alterDocument(func(d *snapshotDocument) { d.Last = 1 }),
 		"a reserved document":       alterDocument(func(d *snapshotDocument) { d.Name = "AWS-X" }),
 		"version 0":                 alterVersion(func(v *snapshotVersion) { v.Number = 0 }),
-		"the text of another":       alterVersion(func(v *snapshotVersion) { v.Statement = other.document("greet", "two").Statement }),
+		"a version of another":      alterVersion(func(v *snapshotVersion) { v.Statement = other.document("hello", "two").Statement }),
 		"a version that is none":    alterVersion(func(v *snapshotVersion) { v.Statement.Body = []byte{1} }),
 
 		"no genesis":          drop(frames, at(frames, snapAct)),

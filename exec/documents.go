@@ -47,6 +47,20 @@ func OpenPublication(c *auth.Charter, e auth.Envelope) (Publication, fleet.ID, e
 	return p, p.Ref(1).Key(), err
 }
 
+// MayPublish reports why a publication does not count now, or nil: it is not what an operator signed, its signer has been
+// removed, or policy does not let him publish under that name. An Unavailable error says that the record may be too old to
+// tell.
+func MayPublish(record auth.Record, e auth.Envelope) error {
+	p, op, err := openPublication(record.Charter, e)
+	if err != nil {
+		return err
+	}
+	if !record.Charter.Knows(p.Header.Charter) {
+		return fleet.Errorf(fleet.Unavailable, "document %s was signed under charter %s, which is not known here", p.Name, p.Header.Charter)
+	}
+	return signed{p, op}.may(record)
+}
+
 // openPublication verifies that somebody who is or was an operator signed a publication; not whether it counts.
 func openPublication(c *auth.Charter, e auth.Envelope) (Publication, auth.Operator, error) {
 	if c == nil {
@@ -161,7 +175,7 @@ func (v Verdict) mayRunDocument(raw bool, record auth.Record, self fleet.Member,
 func askRun(cmd Command, op auth.Operator, n *auth.Node) auth.Ask {
 	return auth.Ask{
 		Principal: op.AsPrincipal(), Action: auth.ActRun, User: cmd.Run.User, Shell: cmd.Run.Shell(),
-		Document: cmd.Document(), Direct: cmd.Header.Mode == auth.Direct,
+		Document: cmd.Document(), Direct: cmd.Header.Mode == auth.Direct, OutputTo: cmd.OutputTo,
 		Resource: auth.Resource{Type: "Node", Name: n.Name, Tags: n.Tags},
 	}
 }

@@ -271,3 +271,51 @@ func TestWhatBendsADocument(t *testing.T) {
 		}
 	}
 }
+
+// Where the output goes besides is part of the question whether somebody may run, before and after documents are read.
+func TestPolicySeesOutputTo(t *testing.T) {
+	s := newScene()
+	for to, want := range map[string]exec.Status{"": exec.Pending, "/var/tmp": exec.Refused} {
+		s.SetPolicy(`permit (principal, action, resource); forbid (principal, action == Action::"run", resource) unless { context.output_to == "" };`)
+		for name, change := range map[string]func(*exec.Command){
+			"a program":  func(c *exec.Command) {},
+			"a document": func(c *exec.Command) { c.Run.Argv, c.Documents = nil, []exec.DocumentRef{ref("web-greet", plainText)} },
+		} {
+			o := s.order(func(c *exec.Command) {
+				c.OutputTo = to
+				change(c)
+			})
+			v, err := exec.Judge(o, s.Record, s.Member(s.web.ID), s.Now)
+			if err != nil || v.Status != want {
+				t.Errorf("%s to %q: %+v, %v", name, to, v, err)
+			}
+			if err := exec.MayRun(o, s.Record, s.Now); (err == nil) != (want == exec.Pending) {
+				t.Errorf("%s to %q: the fast no: %v", name, to, err)
+			}
+		}
+	}
+}
+
+func TestMayPublish(t *testing.T) {
+	f := authtest.Found("docs")
+	bob := f.AddOperator("bob", auth.RootTeam)
+	e := publish(f, bob, "hello", plainText)
+	if err := exec.MayPublish(f.Record, e); err != nil {
+		t.Error(err)
+	}
+	before := f.Record
+	other := publish(f, f.AddOperator("eve", "docs"), "hello", plainText)
+	if err := exec.MayPublish(f.Record, other); fleet.KindOf(err) != fleet.Denied {
+		t.Errorf("without the right: %v", err)
+	}
+	if err := exec.MayPublish(before, publish(f, bob, "hello", plainText)); fleet.KindOf(err) != fleet.Unavailable {
+		t.Errorf("signed under a charter that is not here: %v", err)
+	}
+	f.MustTake(f.DeleteOperator("bob", bob, true))
+	if err := exec.MayPublish(f.Record, e); fleet.KindOf(err) != fleet.Denied {
+		t.Errorf("by somebody who was removed: %v", err)
+	}
+	if err := exec.MayPublish(auth.NewRecord(), e); fleet.KindOf(err) != fleet.Unavailable {
+		t.Errorf("without a charter: %v", err)
+	}
+}

@@ -42,6 +42,9 @@ func (d DocumentRef) Key() fleet.ID {
 	return fleet.Sum(append(append([]byte(d.Name), 0), d.Digest[:]...))
 }
 
+// Reserved reports whether the name is one of those that only documents built into muster have.
+func (d DocumentRef) Reserved() bool { return reservedName(d.Name) }
+
 // Ref returns what pins the publication as the version number of its document.
 func (p Publication) Ref(number uint32) DocumentRef {
 	return DocumentRef{Name: p.Name, Version: number, Digest: fleet.Sum(p.Text)}

@@ -165,26 +165,46 @@ const (
 	ReadDocument  ReadWhat = "document" // Name: NAME, NAME:NUMBER, NAME:VERSIONNAME, NAME:$DEFAULT or NAME:$LATEST
 )
 
-// What can be read at a node, with an operator's signature.
+// What can be read at a node, with an operator's signature. Each is read at the one node that Read.Node names.
 const (
 	ReadOutput ReadWhat = "output" // Arg: the command
 	ReadWhy    ReadWhat = "why"    // Arg: the command
 	ReadReport ReadWhat = "report" // Arg: the command
 )
 
-// Read is the body of a signed request to read. Servers verify it themselves, so that a host that merely passes it on
-// gains nothing.
+// Read is the body of a signed request to read. Whoever answers verifies it himself. Servers may read all that servers are
+// asked for, so that one that passes such a request on to others gains nothing; a node may not, so what is for it names it,
+// and no other node answers.
 type Read struct {
 	Header auth.Header
 	What   ReadWhat
 	Arg    fleet.UUID
-	Name   string // at most 1 KiB
+	Name   string   // at most 1 KiB
+	Node   fleet.ID // the node that is to answer; zero: the servers
 }
+
+// atNode reports whether a single node answers, not the servers.
+func (w ReadWhat) atNode() bool { return w == ReadOutput || w == ReadWhy || w == ReadReport }
 
 // ReadLife is how long a signed read is good for.
 const ReadLife = 2 * time.Minute
 
-// OpenRead verifies a signed request to read and asks policy.
+// OpenNodeRead is OpenRead at a node, self, that is asked for what: it answers only what was signed for it alone.
+func OpenNodeRead(record auth.Record, e auth.Envelope, self fleet.ID, what ReadWhat, now time.Time) (Read, error) {
+	read, err := OpenRead(record, e, now)
+	switch {
+	case err != nil:
+		return read, err
+	case read.What != what:
+		return read, fleet.Errorf(fleet.Invalid, "the request to read %q is none for %q", read.What, what)
+	case read.Node != self:
+		return read, fleet.Errorf(fleet.Denied, "the request to read was signed for another node")
+	}
+	return read, nil
+}
+
+// OpenRead verifies a signed request to read and asks policy. Whoever answers for the servers refuses what OpenNodeRead is
+// for: lookUp by What, a watch by wanting ReadCommand.
 func OpenRead(record auth.Record, e auth.Envelope, now time.Time) (Read, error) {
 	body, op, err := auth.OpenOrder(record.Charter, e, auth.ForRequest, now, func(r Read) auth.Header { return r.Header })
 	if err != nil {
@@ -195,6 +215,9 @@ func OpenRead(record auth.Record, e auth.Envelope, now time.Time) (Read, error) 
 	}
 	if body.Header.Expires == 0 || body.Header.Expires-body.Header.Issued > ReadLife.Milliseconds() {
 		return body, fleet.Errorf(fleet.Invalid, "a signed read lives %s at most", ReadLife)
+	}
+	if body.What.atNode() == body.Node.IsZero() {
+		return body, fleet.Errorf(fleet.Invalid, "a signed read of %q names a node, or none, where it must not", body.What)
 	}
 	_, err = record.Charter.Policy().Decide(auth.Ask{
 		Principal: op.AsPrincipal(), Action: auth.ActRead,

@@ -109,3 +109,37 @@ func TestClip(t *testing.T) {
 		t.Errorf("%d bytes", got)
 	}
 }
+
+// What a node is asked for is signed for that node alone; what servers are asked for names none.
+func TestReadIsForOneNode(t *testing.T) {
+	w := newTown(5, 3)
+	here, elsewhere := w.Nodes[3].ID, w.Nodes[4].ID
+	read := func(what ReadWhat, node fleet.ID) auth.Envelope {
+		return w.Sign(auth.ForRequest, Read{Header: w.Header(ReadLife), What: what, Node: node})
+	}
+	for _, what := range []ReadWhat{ReadOutput, ReadWhy, ReadReport} {
+		if got, err := OpenNodeRead(w.Record, read(what, here), here, what, w.Now); err != nil || got.Node != here {
+			t.Errorf("%s: %v", what, err)
+		}
+		if _, err := OpenNodeRead(w.Record, read(what, elsewhere), here, what, w.Now); fleet.KindOf(err) != fleet.Denied {
+			t.Errorf("%s, for another node: %v", what, err)
+		}
+		if _, err := OpenNodeRead(w.Record, read(what, fleet.ID{}), here, what, w.Now); fleet.KindOf(err) != fleet.Invalid {
+			t.Errorf("%s, for no node: %v", what, err)
+		}
+	}
+	if _, err := OpenNodeRead(w.Record, read(ReadWhy, here), here, ReadOutput, w.Now); fleet.KindOf(err) != fleet.Invalid {
+		t.Errorf("another thing: %v", err)
+	}
+	if _, err := OpenNodeRead(w.Record, read(ReadCommand, fleet.ID{}), here, ReadOutput, w.Now); fleet.KindOf(err) != fleet.Invalid {
+		t.Errorf("a command: %v", err)
+	}
+	for _, what := range []ReadWhat{ReadCommands, ReadCommand, ReadTokens, ReadRequests, ReadDocuments, ReadDocument} {
+		if _, err := OpenRead(w.Record, read(what, here), w.Now); fleet.KindOf(err) != fleet.Invalid {
+			t.Errorf("%s at the servers, for a node: %v", what, err)
+		}
+		if _, err := OpenRead(w.Record, read(what, fleet.ID{}), w.Now); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}

@@ -19,8 +19,8 @@ const (
 	maxTextsWait    = 15 * time.Second // between questions for a publication that nobody has
 )
 
-// library holds publications that an operator signed, by the digest of their text. Whether he may publish, and whether
-// the run may use them, is judged with each order.
+// library holds publications by somebody who might publish them when they came, by the key of their text. Whether he still
+// may, and whether the run may use them, is judged with each order.
 type library struct {
 	byDigest map[fleet.ID]auth.Envelope
 	age      []fleet.ID // least recently needed first
@@ -42,9 +42,7 @@ func (l *library) get(digest fleet.ID) (auth.Envelope, bool) {
 }
 
 func (l *library) put(digest fleet.ID, e auth.Envelope) {
-	if _, ok := l.byDigest[digest]; ok {
-		return
-	}
+	l.drop(digest)
 	l.byDigest[digest] = e
 	l.age = append(l.age, digest)
 	l.bytes += len(e.Body)
@@ -52,6 +50,15 @@ func (l *library) put(digest fleet.ID, e auth.Envelope) {
 		l.bytes -= len(l.byDigest[l.age[0]].Body)
 		delete(l.byDigest, l.age[0])
 		l.age = l.age[1:]
+	}
+}
+
+func (l *library) drop(digest fleet.ID) {
+	if e, ok := l.byDigest[digest]; ok {
+		l.bytes -= len(e.Body)
+		delete(l.byDigest, digest)
+		i := slices.Index(l.age, digest)
+		l.age = slices.Delete(l.age, i, i+1)
 	}
 }
 
@@ -71,7 +78,12 @@ func (n *Node) read(at auth.Instant, x *order, v exec.Verdict, self fleet.Member
 	var have []auth.Envelope
 	var missing []fleet.ID
 	for _, digest := range v.Documents {
-		if e, here := n.library.get(digest); here {
+		e, here := n.library.get(digest)
+		if here && !counts(exec.MayPublish(n.record, e)) { // any more: somebody else may have published the same since
+			n.library.drop(digest)
+			here = false
+		}
+		if here {
 			have = append(have, e)
 		} else {
 			missing = append(missing, digest)
@@ -120,6 +132,12 @@ func (n *Node) fetchDocuments(at auth.Instant, x *order, cmd exec.Command, missi
 	return append(out, FetchDocuments{From: from, Command: x.id, Digests: missing})
 }
 
+// refused is a publication that came and does not count.
+type refused struct {
+	digest fleet.ID
+	why    error
+}
+
 func (n *Node) documentsFetched(at auth.Instant, ev DocumentsFetched) []Effect {
 	delete(n.library.asking, ev.Command)
 	x := n.orders.byID[ev.Command]
@@ -131,24 +149,53 @@ func (n *Node) documentsFetched(at auth.Instant, ev DocumentsFetched) []Effect {
 		x.texts.retryAt = at.Boot + min(maxTextsWait, retryAfter<<min(x.texts.tries-maxTries, 4))
 	}
 	var out []Effect
+	var invalid []refused
 	for _, e := range ev.Statements {
 		digest, worth := n.weighDocument(e)
-		switch {
-		case worth == unsure:
+		if worth == unsure {
 			out = append(out, n.hintedActs(at, ev.From)...)
-		case worth == genuine && slices.Contains(x.texts.wanted, digest):
-			n.library.put(digest, e)
-			if ev.From != n.self {
-				out = append(out, KeepDocument{Digest: digest, Statement: e})
-			}
-		default:
+			continue
+		}
+		if worth != genuine || !slices.Contains(x.texts.wanted, digest) {
 			out = append(out, n.note(at, x, exec.DecidedDocuments, "what came from "+n.name(ev.From)+" is not what an operator published")...)
+			continue
+		}
+		if err := exec.MayPublish(n.record, e); err != nil {
+			invalid = append(invalid, refused{digest, err})
+			if counts(err) {
+				out = append(out, n.hintedActs(at, ev.From)...)
+			}
+			out = append(out, n.note(at, x, exec.DecidedDocuments, "what came from "+n.name(ev.From)+" does not count: "+err.Error())...)
+			continue
+		}
+		n.library.put(digest, e)
+		if ev.From != n.self {
+			out = append(out, KeepDocument{Digest: digest, Statement: e})
+		}
+	}
+	for _, r := range invalid {
+		if _, better := n.library.byDigest[r.digest]; !better && n.lastWord(x, ev.From, r.why) {
+			return append(out, n.refuse(at, x, exec.Verdict{Status: exec.Refused, Reason: clip(r.why.Error(), exec.MaxReason)})...)
 		}
 	}
 	if len(ev.Statements) > 0 && x.have { // with what is still missing the next one is asked when it is time
 		out = append(out, n.judge(at, x)...)
 	}
 	return out
+}
+
+// counts reports whether exec.MayPublish found nothing wrong, as far as this node's record goes.
+func counts(err error) bool { return err == nil || fleet.KindOf(err) == fleet.Unavailable }
+
+// lastWord reports whether an order is refused because somebody has only a publication that does not count. Holders may
+// have one that somebody else has replaced, or keep back the other; a server has what stands, unless this node's record is
+// behind. Where no server is to be had, enough questions are enough.
+func (n *Node) lastWord(x *order, from fleet.ID, why error) bool {
+	if !x.have || x.status != exec.Pending || x.refusing || counts(why) || n.behind() {
+		return false
+	}
+	entry, err := n.record.Roster.Enrolled(from)
+	return err == nil && entry.Server || x.texts.tries > max(maxTries, len(x.holders))
 }
 
 // weighDocument verifies a publication's signature by somebody who is or was an operator, and says which one it is.

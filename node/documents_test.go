@@ -86,14 +86,78 @@ func TestDocumentLies(t *testing.T) {
 	}
 }
 
-// A publication by somebody who might not publish is no lie: the order is refused for good.
+// A publication by somebody who may not publish does not count, and the next one is asked: somebody who may can have
+// published the same. What a server has is the last word, and the order is refused for good.
 func TestDocumentByTheWrongPerson(t *testing.T) {
 	w := newTown(5, 3)
 	bob := w.AddOperator("bob", "ops") // may nothing
 	h := w.settled(t, 3)
 	e, ref := w.publish(bob, "hello", helloText)
+	f := one[FetchDocuments](t, h.step(bell(w.runs(ref), 9, true, w.Nodes[4].ID)))
+	out := h.step(DocumentsFetched{From: f.From, Command: f.Command, Statements: []auth.Envelope{e}})
+	none[RefuseRun](t, out)
+	none[KeepDocument](t, out)
+	f = one[FetchDocuments](t, h.pass(2*retryAfter))
+	if !slices.Contains(w.ids(0, 3), f.From) {
+		t.Errorf("asks %s, which is no server", f.From)
+	}
+	out = h.step(DocumentsFetched{From: f.From, Command: f.Command, Statements: []auth.Envelope{e}})
+	none[KeepDocument](t, out)
+	wantSays(t, out, exec.Refused)
+}
+
+// Where no server is to be had, enough members without a publication that counts are enough.
+func TestDocumentByTheWrongPersonWithoutServers(t *testing.T) {
+	w := newTown(5, 3)
+	bob := w.AddOperator("bob", "ops")
+	h := w.settled(t, 3)
+	e, ref := w.publish(bob, "hello", helloText)
+	out := h.step(bell(w.runs(ref), 9, true, w.Nodes[4].ID))
+	for asked := 0; asked <= maxTries; asked++ {
+		if len(of[RefuseRun](out)) > 0 {
+			t.Fatalf("refused after %d questions", asked)
+		}
+		f := one[FetchDocuments](t, out)
+		out = h.step(DocumentsFetched{From: w.Nodes[4].ID, Command: f.Command, Statements: []auth.Envelope{e}})
+		if asked < maxTries {
+			out = append(out, h.pass(20*time.Second)...)
+		}
+	}
+	wantSays(t, out, exec.Refused)
+}
+
+// What one member hands out that does not count keeps nobody from what does, neither now nor later.
+func TestPoisonedDocument(t *testing.T) {
+	w := newTown(5, 3)
+	bob := w.AddOperator("bob", "ops") // may nothing
+	h := w.settled(t, 3)
+	good, ref := w.publish(w.Operator, "hello", helloText)
+	bad, _ := w.publish(bob, "hello", helloText)
+	f := one[FetchDocuments](t, h.step(bell(w.runs(ref), 9, true, w.Nodes[4].ID)))
+	none[RefuseRun](t, h.step(DocumentsFetched{From: f.From, Command: f.Command, Statements: []auth.Envelope{bad}}))
+	out := h.step(bell(w.runs(ref), 10, true, w.Nodes[0].ID))
+	none[RefuseRun](t, out)
+	f = one[FetchDocuments](t, out)
+	one[StartRun](t, h.step(DocumentsFetched{From: f.From, Command: f.Command, Statements: []auth.Envelope{bad, good}}))
+	one[StartRun](t, h.pass(2*retryAfter)) // the first
+}
+
+// A copy that counted when it came makes room for one that counts now.
+func TestDocumentThatDoesNotCountAnyMore(t *testing.T) {
+	w := newTown(5, 3)
+	eve := w.AddOperator("eve", auth.RootTeam)
+	h := w.settled(t, 3)
+	old, ref := w.publish(eve, "hello", helloText)
 	f := one[FetchDocuments](t, h.step(bell(w.runs(ref), 9, true)))
-	wantSays(t, h.step(DocumentsFetched{From: f.From, Command: f.Command, Statements: []auth.Envelope{e}}), exec.Refused)
+	one[StartRun](t, h.step(DocumentsFetched{From: f.From, Command: f.Command, Statements: []auth.Envelope{old}}))
+	w.MustTake(w.DeleteOperator("eve", eve, true))
+	h.node.record = w.Record
+	out := h.step(bell(w.runs(ref), 10, true))
+	none[RefuseRun](t, out)
+	f = one[FetchDocuments](t, out)
+	again, _ := w.publish(w.Operator, "hello", helloText)
+	one[StartRun](t, h.step(DocumentsFetched{From: f.From, Command: f.Command, Statements: []auth.Envelope{again}}))
+	none[FetchDocuments](t, h.step(bell(w.runs(ref), 11, true)))
 }
 
 // The publisher may be newer than this node's record.

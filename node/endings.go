@@ -19,7 +19,7 @@ const (
 // endings are ends of nodes that this server knows of and the quorum does not yet.
 type endings struct {
 	pending   map[uint32]ending
-	proposing []uint32 // places; nil: no proposal is under way
+	proposing []exec.Ending // nil: no proposal is under way
 	retryAt   time.Duration
 	touched   map[uint32]time.Duration // of a soft command: when a node that holds a place gave its last sign of life in this office
 	lookAt    time.Duration            // when silent nodes are looked for again
@@ -154,13 +154,12 @@ func (n *Node) proposeEndings(at auth.Instant, p *paced) []Effect {
 		return nil
 	}
 	slices.SortFunc(ends, func(a, b exec.Ending) int { return int(a.Node) - int(b.Node) })
-	for _, x := range ends {
-		e.proposing = append(e.proposing, x.Node)
-	}
+	e.proposing = ends
 	return []Effect{ProposeEndings{Command: p.id(), Ends: ends, Term: n.pacing.term}}
 }
 
-// endingsProposed hears what became of a proposal. What the quorum took and did not want is not proposed again.
+// endingsProposed hears what became of a proposal. What the quorum took and did not want is not proposed again. A node may
+// have told its real end while the freeing of its place was under way: that end is still to come to the quorum.
 func (n *Node) endingsProposed(at auth.Instant, ev EndingsProposed) []Effect {
 	p := n.pacing.byID[ev.Command]
 	if p == nil || p.endings.proposing == nil {
@@ -170,8 +169,10 @@ func (n *Node) endingsProposed(at auth.Instant, ev EndingsProposed) []Effect {
 	if ev.Failed {
 		e.retryAt = at.Boot + proposeAgain
 	} else {
-		for _, i := range e.proposing {
-			delete(e.pending, i)
+		for _, x := range e.proposing {
+			if e.pending[x.Node].as == x.As {
+				delete(e.pending, x.Node)
+			}
 		}
 	}
 	e.proposing = nil

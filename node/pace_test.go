@@ -616,3 +616,25 @@ func TestPacingHolds(t *testing.T) {
 		}
 	})
 }
+
+// A real end that is told while the leader's freeing of the same place is under way comes to the quorum.
+func TestEndWhileItsPlaceIsFreed(t *testing.T) {
+	w := newTown(5, 3)
+	o := newOffice(t, w, exec.Pace{Concurrency: 1}, nil)
+	them := o.others()
+	want(t, "first", o.ask(them[0]), GrantedNow)
+	o.mute = true
+	out := o.wait(exec.StartBy + time.Duration(o.c.Body.Run.Timeout)*time.Millisecond + exec.SlotMargin + 30*time.Second)
+	freed := of[ProposeEndings](out)
+	if len(freed) == 0 {
+		t.Fatal("never freed")
+	}
+	o.report(them[0], exec.Failed) // the silent node speaks, just then
+	o.mute = false
+	o.move(o.c.Rollout.End(o.c.Body.Pace, freed[len(freed)-1].Ends)) // the quorum took the freeing
+	o.do(EndingsProposed{Command: o.c.ID()})
+	o.wait(time.Minute)
+	if r := o.c.Rollout; r.Failed != 1 || r.State(uint32(them[0])) != exec.NodeFailed {
+		t.Errorf("the failure was lost, and the rollout goes on past Errors: %v, %d failed, stopped %q", r.State(uint32(them[0])), r.Failed, r.Stopped)
+	}
+}

@@ -70,7 +70,7 @@ func (p *pen) askRound(ctx context.Context, id fleet.UUID, open []fleet.ID, all 
 func (p *pen) askReport(ctx context.Context, id fleet.UUID, n fleet.ID) (exec.Report, bool) {
 	ctx, stop := context.WithTimeout(ctx, askFor)
 	defer stop()
-	signed, err := p.client.NodeReport(ctx, n, p.request(node.ReadReport, id))
+	signed, err := p.client.NodeReport(ctx, n, p.requestAt(n, node.ReadReport, id))
 	if err != nil {
 		return exec.Report{}, false
 	}

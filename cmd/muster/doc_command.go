@@ -491,7 +491,7 @@ func newDocValidateCommand(a *app) *cobra.Command {
 			}{shape.Format, doc.Schema(), len(doc.Parameters()), doc.RawShell(), hexOf(document.Digest(text))}
 			shell := "its parameters are values"
 			if out.RawShell {
-				shell = "a parameter is the script itself: policy treats it as raw shell"
+				shell = "values choose what runs: policy treats it as raw shell"
 			}
 			return a.showOne(out, out.SHA256, []fact{
 				{"schema", out.Schema}, {"parameters", fmt.Sprint(out.Parameters)}, {"shell", shell}, {"sha256", out.SHA256},

@@ -174,8 +174,8 @@ permit (principal in Team::"web", action == Action::"run", resource is Node) whe
 	for _, name := range []string{"web1", "web2", "db1", "web3"} {
 		nodes = append(nodes, fleet.Member{Name: name, Tags: map[string]string{"role": strings.TrimRight(name, "123")}})
 	}
-	look := func(w work, direct bool) (out []string) {
-		for _, c := range policyClasses(policy, bob, w, direct, nodes) {
+	look := func(w work, mode auth.Mode) (out []string) {
+		for _, c := range policyClasses(policy, bob, w, manner{mode: mode}, nodes) {
 			out = append(out, c.Nodes+" "+c.Rule+c.Why)
 		}
 		return out
@@ -187,10 +187,10 @@ permit (principal in Team::"web", action == Action::"run", resource is Node) whe
 	for name, c := range map[string]struct {
 		got, want []string
 	}{
-		"argv":   {look(argv, false), []string{"web[1-3] web-runs-what-web-wants", "db1 " + no}},
-		"shell":  {look(shell, false), []string{"db1,web[1-3] " + no}},
-		"direct": {look(argv, true), []string{"db1,web[1-3] " + no}},
-		"doc":    {look(deploy, true), []string{"db1,web[1-3] deploys-go-everywhere"}},
+		"argv":   {look(argv, auth.ByQuorum), []string{"web[1-3] web-runs-what-web-wants", "db1 " + no}},
+		"shell":  {look(shell, auth.ByQuorum), []string{"db1,web[1-3] " + no}},
+		"direct": {look(argv, auth.Direct), []string{"db1,web[1-3] " + no}},
+		"doc":    {look(deploy, auth.Direct), []string{"db1,web[1-3] deploys-go-everywhere"}},
 	} {
 		if !slices.Equal(c.got, c.want) {
 			t.Errorf("%s: got %q, want %q", name, c.got, c.want)

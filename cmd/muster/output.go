@@ -57,7 +57,7 @@ func (p *pen) writeOutput(ctx context.Context, w wanted, part exec.Span, whole b
 		ask.From, ask.To = part.From, part.To
 	}
 	check := newDigestCheck(s, whole && final)
-	err := p.client.Output(ctx, w.node, p.request(node.ReadOutput, w.command), ask, func(piece exec.OutputPiece) error {
+	err := p.client.Output(ctx, w.node, p.requestAt(w.node, node.ReadOutput, w.command), ask, func(piece exec.OutputPiece) error {
 		if len(piece.Data) == 0 {
 			return nil
 		}

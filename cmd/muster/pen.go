@@ -79,9 +79,14 @@ func (p *pen) sign(purpose auth.Purpose, body any) auth.Envelope {
 	return p.who.signer().Sign(purpose, p.status.Fleet, body)
 }
 
-// request signs a request to read.
+// request signs a request to the servers to read.
 func (p *pen) request(what node.ReadWhat, arg fleet.UUID) auth.Envelope {
-	return p.sign(auth.ForRequest, node.Read{Header: p.header(node.ReadLife), What: what, Arg: arg})
+	return p.requestAt(fleet.ID{}, what, arg)
+}
+
+// requestAt signs a request to one node to read, which no other answers.
+func (p *pen) requestAt(at fleet.ID, what node.ReadWhat, arg fleet.UUID) auth.Envelope {
+	return p.sign(auth.ForRequest, node.Read{Header: p.header(node.ReadLife), What: what, Arg: arg, Node: at})
 }
 
 // readNamed reads what has a name rather than an ID.

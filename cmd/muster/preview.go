@@ -52,7 +52,7 @@ func (a *app) preview(ctx context.Context, p *pen, s selection, w work, m manner
 		return err
 	}
 	f := forecastOf(s, w, m)
-	f.Policy = policyClasses(policy, who, w, m.mode == auth.Direct, s.chosen)
+	f.Policy = policyClasses(policy, who, w, m, s.chosen)
 	names := make([]string, 0, len(s.chosen))
 	for _, n := range s.chosen {
 		names = append(names, n.Name)
@@ -100,11 +100,11 @@ func forecastOf(s selection, w work, m manner) forecast {
 
 // policyClasses asks policy about every node, as each will ask itself, and puts equal answers together, those who may
 // first.
-func policyClasses(policy *auth.Policy, who auth.Operator, w work, direct bool, nodes []fleet.Member) []policyClass {
+func policyClasses(policy *auth.Policy, who auth.Operator, w work, m manner, nodes []fleet.Member) []policyClass {
 	type answer struct{ rule, why string }
 	byAnswer := map[answer][]string{}
 	for _, n := range nodes {
-		rule, err := policy.Decide(askOf(who, w, direct, n))
+		rule, err := policy.Decide(askOf(who, w, m, n))
 		said := answer{rule: rule}
 		if err != nil {
 			said.why = strings.ReplaceAll(err.Error(), " on "+n.Name+":", ":") // the nodes are named beside it

@@ -296,13 +296,11 @@ func (w *town) Usage(context.Context) []api.Store {
 func (w *town) Output(_ context.Context, id fleet.ID, signed auth.Envelope, ask exec.OutputAsk, each func(exec.OutputPiece) error) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	read, err := node.OpenRead(w.state.Record, signed, time.Now())
+	read, err := node.OpenNodeRead(w.state.Record, signed, id, node.ReadOutput, time.Now())
 	n, _ := w.state.Record.Roster.Node(id)
 	switch {
 	case err != nil:
 		return err
-	case read.What != node.ReadOutput:
-		return fleet.Errorf(fleet.Denied, "not what was signed")
 	case w.status[id] != fleet.Online:
 		return fleet.Errorf(fleet.Unavailable, "the full output is lost with %s, unless it comes back", n.Name)
 	}
@@ -330,7 +328,7 @@ func (w *town) Output(_ context.Context, id fleet.ID, signed auth.Envelope, ask 
 func (w *town) Decisions(_ context.Context, id fleet.ID, signed auth.Envelope) ([]exec.Decision, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	read, err := node.OpenRead(w.state.Record, signed, time.Now())
+	read, err := node.OpenNodeRead(w.state.Record, signed, id, node.ReadWhy, time.Now())
 	n, _ := w.state.Record.Roster.Node(id)
 	switch {
 	case err != nil:
@@ -370,7 +368,7 @@ func (w *town) Direct(_ context.Context, order exec.Order) error {
 func (w *town) NodeReport(_ context.Context, id fleet.ID, signed auth.Envelope) (auth.Envelope, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	read, err := node.OpenRead(w.state.Record, signed, time.Now())
+	read, err := node.OpenNodeRead(w.state.Record, signed, id, node.ReadReport, time.Now())
 	if err != nil {
 		return auth.Envelope{}, err
 	}

@@ -42,7 +42,7 @@ func (a *app) why(ctx context.Context, nodeText, commandText string) error {
 	if err != nil {
 		return err
 	}
-	decisions, err := p.client.Decisions(ctx, n.ID, p.request(node.ReadWhy, id))
+	decisions, err := p.client.Decisions(ctx, n.ID, p.requestAt(n.ID, node.ReadWhy, id))
 	if err != nil {
 		return err
 	}

@@ -48,7 +48,8 @@ func (m maker) words(n int) string {
 func (m maker) simple() string {
 	name := m.one("echo", "echo", "printf", "eval", "sh", "bash", "dash", "test", "[", "read", "export", "unset", "set --", "set", "local", "command", "env",
 		"exec", "xargs", "timeout 5", "nice", "f", "trap", "let", "declare", "declare -i", "typeset", "cat", "true", ":", ".", "alias", "x={{ p }}", "x={{ p }} y=$x", "nohup",
-		"find . -exec", "awk", "sed", "sed -n", "python3", "perl", "wait", "printf '%s\n'", "printf -v", "mapfile", "getopts", "let x=", "readonly", "declare -n", "shift", "cd", "exit", "return", "sleep 0", "test -v", "[ -v", "{{ p }}", "$x", "busybox", "\\eval", "'eval'", "hash", "sort", "head -n 1", "grep", "type", "ulimit", "umask", "exec 3>", "make -f")
+		"find . -exec", "awk", "sed", "sed -n", "python3", "perl", "wait", "printf '%s\n'", "printf -v", "mapfile", "getopts", "let x=", "readonly", "declare -n", "shift", "cd", "exit", "[ -n", "test x =", "f | sh; f", "eval \"$(f)\"; f", "eval 'echo $x'; eval", "eval '$x'; true", "trap '$x' EXIT; echo", "sh -c '\"$@\"' sh", "sh -c 'echo \"$1\"' sh",
+		"declare -i x; x=y;", "y=x; echo $((y))", "let y=x;", "sed --expression p --expression", "sed -l 5", "sh /dev/stdin", "perl -ne print", "xargs -0", "sudo", "env -i", "flock --timeout 1 l -c", "bash --", "cd {{ p }}; ./x", "return", "sleep 0", "test -v", "[ -v", "{{ p }}", "$x", "busybox", "\\eval", "'eval'", "hash", "sort", "head -n 1", "grep", "type", "ulimit", "umask", "exec 3>", "make -f")
 	return name + " " + m.words(1+m.IntN(3))
 }
 
@@ -59,7 +60,7 @@ func (m maker) command(depth int) string {
 	inner := func() string { return m.command(depth + 1) }
 	switch m.IntN(16) {
 	case 0:
-		return inner() + " | " + m.one("sh", "bash", "cat", "sh -s", "xargs sh -c", "while read x; do "+inner()+"; done", "bash -s x", "sudo sh", "read x", "f", "xargs -I{} sh -c {}", "tee >(sh)", inner())
+		return inner() + " | " + m.one("sh", "bash", "cat", "sh -s", "sh /dev/stdin", "xargs env", "xargs -I{} {}", "sed -f - f", "awk -f -", "bash -s -- x", "xargs sh -c", "while read x; do "+inner()+"; done", "bash -s x", "sudo sh", "read x", "f", "xargs -I{} sh -c {}", "tee >(sh)", inner())
 	case 1:
 		return m.simple() + " <<EOF\n" + m.one("{{ p }}", "echo {{ p }}", "'{{ p }}'", "`{{ p }}`", "$(echo {{ p }})") + "\nEOF"
 	case 2:

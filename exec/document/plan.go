@@ -2,7 +2,6 @@ package document
 
 import (
 	"encoding/json"
-	"slices"
 
 	"github.com/muster-fleet/muster/exec/steps"
 	"github.com/muster-fleet/muster/node/fleet"
@@ -200,57 +199,4 @@ func act(f *form, out *steps.Step, name string, inputs any) error {
 	}
 	out.Act, out.Inputs = name, text
 	return nil
-}
-
-// environment returns the variables of a step: its own, and every parameter as SSM_<name>, where a script finds it
-// whether the document names it there or not. Ours come last and win.
-func (b *builder) environment(f *form, c *compiled) []string {
-	var env []string
-	if n := f.take("environment"); n != nil && n.shape != open {
-		if n.shape != dict {
-			f.fail(n.line, "environment is a map, not %s", n.shape)
-			return nil
-		}
-		for i, k := range n.keys {
-			v := n.items[i]
-			if !isVariable(k.text) {
-				f.fail(k.line, "environment: %q is no name of a variable, or none that a document may set", clip(k.text))
-			}
-			if v.shape == open {
-				continue
-			}
-			if v.shape != scalar {
-				f.fail(v.line, "environment: %s is a text, not %s", k.text, v.shape)
-			}
-			env = append(env, k.text+"="+v.text)
-		}
-	}
-	return append(env, b.variables(c)...)
-}
-
-// variables returns the values as a script finds them. A value that is the whole script is not among them.
-func (b *builder) variables(c *compiled) []string {
-	var env []string
-	for _, name := range keysOf(b.r.v.of) {
-		if c.whole == nil || c.whole.Name != name {
-			env = append(env, variable(name)+"="+stringify(b.r.v.of[name]))
-		}
-	}
-	for _, p := range c.lines {
-		env = append(env, linesVariable(p.Name)+"="+joined(b.r.v.of[p.Name]))
-	}
-	return env
-}
-
-// variable names the variable that holds a parameter: SSM's name for it.
-func variable(parameter string) string { return "SSM_" + parameter }
-
-// isVariable reports whether a document's environment may set a variable.
-func isVariable(name string) bool {
-	for i, r := range name {
-		if !(letter(r) || r == '_') || i == 0 && r >= '0' && r <= '9' {
-			return false
-		}
-	}
-	return name != "" && !slices.Contains([]string{"SSM_COMMAND_ID"}, name)
 }

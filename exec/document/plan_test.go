@@ -85,9 +85,9 @@ func TestRawShellSeesWhereCodeComesFrom(t *testing.T) {
 		raw            bool
 	}{
 		{"aws:downloadContent", "{sourceType: HTTP, sourceInfo: '{{ m }}'}", true},
-		{"aws:downloadContent", `{sourceType: HTTP, sourceInfo: {url: "https://x/{{ p }}"}}`, false},
+		{"aws:downloadContent", `{sourceType: HTTP, sourceInfo: {url: "https://x/{{ p }}"}}`, true},
 		{"aws:runDocument", "{documentType: LocalPath, documentPath: '{{ p }}'}", true},
-		{"aws:runDocument", "{documentType: LocalPath, documentPath: x, documentParameters: '{{ m }}'}", false},
+		{"aws:runDocument", "{documentType: LocalPath, documentPath: x, documentParameters: '{{ m }}'}", true},
 		{"aws:runDocument", "{documentType: SSMDocument, documentPath: '{{ p }}'}", true},
 		{"aws:runDocument", "{documentType: SSMDocument, documentPath: 'AWS-{{ p }}'}", true},
 		{"aws:runDocument", "{documentType: SSMDocument, documentPath: AWS-RunShellScript, documentParameters: {commands: ['{{ p }}']}}", true},

@@ -22,40 +22,46 @@ type psWriter struct {
 	done int // what is written up to this byte
 }
 
-// rewritePowerShell makes a PowerShell script of a step's commands: {{ p }} becomes ${env:SSM_p}.
+// rewritePowerShell makes a PowerShell script of a step's commands: {{ p }} becomes ${env:SSM_p}. What came of it may hold
+// nothing that could run what a variable holds; a script that does, and reads a value's variable by itself, is raw shell.
 func (b *builder) rewritePowerShell(src source) (compiled, error) {
 	found := refs(src.text)
 	w := &psWriter{b: b, src: src, text: src.text}
 	inside := psPlaces(src.text, found)
+	var wild []mark
 	for i, r := range found {
 		p, err := b.d.declared(r.name, src.at(r.start))
 		if err != nil {
 			return compiled{}, err
 		}
 		m := mark{start: r.start, end: r.end, at: r.start, p: p}
-		if word := psEvaluates(src.text); word != "" && !p.tame() {
-			return compiled{}, b.unsafe(src.at(r.start), m, "in a script with "+word)
-		}
 		if where := w.put(m, inside[i]); where != "" {
 			return compiled{}, b.unsafe(src.at(r.start), m, where)
 		}
-	}
-	w.out.WriteString(w.text[w.done:])
-	return compiled{text: w.out.String()}, nil
-}
-
-// psEvaluates returns a word of a script that may run texts as code.
-func psEvaluates(text string) string {
-	known := []string{"iex", "invoke-expression", "invoke-command", "icm", "scriptblock", "invokescript", "newscriptblock", "add-type", "start-job",
-		"pwsh", "powershell", "cmd", "sh", "bash", "ssh", "python", "python3", "perl", "eval"}
-	for word := range strings.FieldsFuncSeq(strings.ToLower(text), func(r rune) bool { return !letter(r) && r != '-' }) {
-		for _, k := range known {
-			if word == k {
-				return word
-			}
+		if !p.tame() && inside[i] != psComment {
+			wild = append(wild, m)
 		}
 	}
-	return ""
+	w.out.WriteString(w.text[w.done:])
+	out := compiled{text: w.out.String()}
+	if len(wild) == 0 && !b.mentionsWild(src.text) {
+		return out, nil
+	}
+	switch why := psRuns(out.text); {
+	case why == "":
+	case len(wild) > 0:
+		m := wild[0]
+		return compiled{}, b.unsafe(src.at(m.start), m, "in a script "+why+", which is not known to be harmless").
+			Hinted("use only cmdlets such as Write-Output, Get-Item and Set-Content -Value; or read $env:%s, and the document counts as raw shell", variable(m.p.Name))
+	default:
+		out.raw = true
+	}
+	return out, nil
+}
+
+// mentionsWild reports whether a script names a value's variable by itself.
+func (b *builder) mentionsWild(text string) bool {
+	return len(b.d.parameters) > 0 && strings.Contains(strings.ToUpper(text), "SSM_")
 }
 
 // psPlace is what a reference stands in.
@@ -193,5 +199,8 @@ func psAlone(before, after string) bool {
 // psCommand reports whether what follows is a command's name.
 func psCommand(before string) bool {
 	trimmed := strings.TrimRight(before, " \t")
+	if found := refs(trimmed); len(found) > 0 && found[len(found)-1].end == len(trimmed) {
+		return false // behind another value
+	}
 	return trimmed == "" || strings.ContainsRune("\n;{}|&(.", rune(trimmed[len(trimmed)-1])) && !strings.HasSuffix(trimmed, "if (")
 }

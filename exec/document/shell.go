@@ -180,9 +180,10 @@ func (b *builder) markUp(src source, found []ref) (string, []mark, error) {
 	return out.String(), marks, nil
 }
 
-// mentionsVariables reports whether a script names one of our variables itself.
+// mentionsVariables reports whether a script names a variable that holds a value itself.
 func (b *builder) mentionsVariables(text string) bool {
-	return slices.ContainsFunc(b.d.parameters, func(p *parameter) bool { return strings.Contains(text, variable(p.Name)) })
+	return slices.ContainsFunc(b.d.parameters, func(p *parameter) bool { return strings.Contains(text, variable(p.Name)) }) ||
+		slices.ContainsFunc(b.held(), func(name string) bool { return strings.Contains(text, name) })
 }
 
 // unsafe is the refusal of a reference.

@@ -22,6 +22,9 @@ func (w *shellWriter) stmt(s *syntax.Stmt) {
 	if s.Cmd != nil {
 		reader = w.runsInput(s.Cmd)
 	}
+	if w.bareExec(s.Cmd) && slices.ContainsFunc(s.Redirs, reads) {
+		reader = "some later command" // through a descriptor, which is not followed
+	}
 	var sink string // the program that runs what is written here: > >(sh)
 	for _, r := range s.Redirs {
 		if r.Word != nil && sink == "" {
@@ -29,9 +32,36 @@ func (w *shellWriter) stmt(s *syntax.Stmt) {
 		}
 	}
 	for _, r := range s.Redirs {
-		w.restrict(input(reader), func() { w.redirect(r) })
+		w.restrict(input(reader), func() {
+			w.redirect(r)
+			if r.Hdoc != nil && w.only != "" {
+				w.judgeInput(r.Hdoc, quotedDelimiter(r.Word), s.Cmd != nil && w.carries(s.Cmd))
+			}
+		})
+	}
+	if sink != "" && w.bareExec(s.Cmd) {
+		w.refuseAt(s, "all that the script says", input(sink))
 	}
 	w.restrict(input(sink), func() { w.command(s.Cmd) })
+}
+
+// bareExec reports whether a command is exec without a program: its redirections hold for the rest of the script.
+func (w *shellWriter) bareExec(c syntax.Command) bool {
+	call, ok := c.(*syntax.CallExpr)
+	if !ok || len(call.Args) != 1 {
+		return false
+	}
+	name, _ := w.literal(call.Args[0])
+	return name == "exec"
+}
+
+// reads reports whether something is read by a redirection.
+func reads(r *syntax.Redirect) bool {
+	switch r.Op {
+	case syntax.RdrOut, syntax.AppOut, syntax.ClbOut, syntax.RdrAll, syntax.AppAll, syntax.DplOut, syntax.DplIn:
+		return false
+	}
+	return true
 }
 
 // input says why a value may not be what a program reads.
@@ -43,6 +73,9 @@ func input(program string) string {
 }
 
 func (w *shellWriter) redirect(r *syntax.Redirect) {
+	if w.endsEarly(r) {
+		w.refuseAt(r, "a value", "in a script with a heredoc that has its delimiter behind an expansion")
+	}
 	switch {
 	case r.Hdoc != nil && quotedDelimiter(r.Word):
 		w.literalHeredoc(r)
@@ -53,6 +86,30 @@ func (w *shellWriter) redirect(r *syntax.Redirect) {
 	default:
 		w.word(r.Word, false)
 	}
+}
+
+// endsEarly reports whether the parser has taken for a heredoc's end what is not at the beginning of a line, as no shell
+// does: what follows is text of the heredoc then.
+func (w *shellWriter) endsEarly(r *syntax.Redirect) bool {
+	if r.Hdoc == nil || len(r.Hdoc.Parts) == 0 {
+		return false
+	}
+	last := r.Hdoc.Parts[len(r.Hdoc.Parts)-1]
+	end := int(last.End().Offset())
+	delimiter, _ := w.literal(r.Word)
+	for i := range w.marksIn(r.Hdoc) {
+		if strings.HasPrefix(w.text[w.marks[i].end:], delimiter) {
+			return true // the parser would, as soon as an expansion stands there
+		}
+	}
+	text := ""
+	if lit, ok := last.(*syntax.Lit); ok {
+		text = lit.Value
+	}
+	if r.Op == syntax.DashHdoc {
+		text = strings.TrimRight(text, "\t")
+	}
+	return end < len(w.text) && !strings.HasSuffix(text, "\n")
 }
 
 func quotedDelimiter(word *syntax.Word) bool {
@@ -132,6 +189,9 @@ func (w *shellWriter) command(c syntax.Command) {
 	case *syntax.TimeClause:
 		w.stmt(c.Stmt)
 	case *syntax.CoprocClause:
+		if sink := w.runsInput(c.Stmt); sink != "" {
+			w.refuseAt(c, "what the script writes to it", input(sink))
+		}
 		w.stmt(c.Stmt)
 	case *syntax.TestClause:
 		w.test(c.X)
@@ -179,6 +239,9 @@ func (w *shellWriter) test(x syntax.TestExpr) {
 	case *syntax.UnaryTest:
 		if x.Op == syntax.TsVarSet || x.Op == syntax.TsRefVar {
 			w.restrict("as a variable's name", func() { w.test(x.X) })
+			if word, ok := x.X.(*syntax.Word); ok {
+				w.subscript(word)
+			}
 			return
 		}
 		w.test(x.X)
@@ -224,17 +287,6 @@ func (w *shellWriter) assign(a *syntax.Assign) {
 	})
 }
 
-// steers says why a variable may not have a value: a shell or the loader runs what it says.
-func steers(name string) string {
-	switch name {
-	case "PATH", "IFS", "ENV", "BASH_ENV", "PS0", "PS1", "PS2", "PS3", "PS4", "PROMPT_COMMAND", "SHELLOPTS", "BASHOPTS", "LD_PRELOAD",
-		"LD_LIBRARY_PATH", "LD_AUDIT", "PYTHONPATH", "PYTHONSTARTUP", "PERL5LIB", "PERL5OPT", "RUBYOPT", "NODE_OPTIONS", "GIT_SSH",
-		"GIT_SSH_COMMAND", "EDITOR", "VISUAL", "PAGER", "BROWSER":
-		return "as the value of " + name
-	}
-	return ""
-}
-
 // declaration walks export, declare and the like. Words without = are options and names.
 func (w *shellWriter) declaration(c *syntax.DeclClause) {
 	numbers := false
@@ -244,6 +296,7 @@ func (w *shellWriter) declaration(c *syntax.DeclClause) {
 			option, _ := w.literal(a.Value)
 			numbers = numbers || strings.HasPrefix(option, "-") && strings.ContainsAny(option, "in")
 			w.restrict("as a variable's name", func() { w.word(a.Value, false) })
+			w.subscript(a.Value)
 		case numbers:
 			w.arithmetic(func() { w.assign(a) })
 		default:
@@ -260,9 +313,71 @@ func (w *shellWriter) call(c *syntax.CallExpr) {
 		w.script(i)
 		return
 	}
+	if len(c.Args) == 0 {
+		return
+	}
 	v := inspect(w, c.Args)
+	if name, known := w.literal(c.Args[0]); known {
+		w.named(c, name)
+	}
 	for i, word := range c.Args {
 		w.restrict(v.code[i], func() { w.word(word, false) })
+		if i > 0 && w.splits(word.Parts) {
+			w.unquoted(word)
+		}
+	}
+	if v.strange != "" {
+		w.refuseAt(c, v.strange, "as what is run")
+	}
+	for _, s := range v.snippets {
+		w.judge(s, c.Args)
+	}
+}
+
+// named refuses what only the name of a command tells.
+func (w *shellWriter) named(c *syntax.CallExpr, name string) {
+	switch name {
+	case "alias", "enable", "hash":
+		w.refuseAt(c, name, "in a script with values, where it makes a name mean something else")
+	case "let":
+		w.arithmetic(func() { w.wordNames(c.Args[1:]) })
+	case "unset", "read", "printf", "test", "[", "mapfile", "readarray", "getopts", "declare", "typeset", "export", "readonly", "local", "wait":
+		for _, word := range c.Args[1:] {
+			w.subscript(word)
+		}
+	}
+	if w.only != "" && w.carries(c) {
+		w.refuseAt(c, name+", which has a value in it,", w.only)
+	}
+}
+
+// wordNames refuses names of variables with values in words that are arithmetic.
+func (w *shellWriter) wordNames(words []*syntax.Word) {
+	for _, word := range words {
+		if name, found := w.mentioned(word); found {
+			w.refuseAt(word, name+", which holds a value or names what does,", w.only)
+		}
+	}
+}
+
+// subscript refuses a[x] as a variable's name, if x holds a value: bash evaluates it.
+func (w *shellWriter) subscript(word *syntax.Word) {
+	if word == nil {
+		return
+	}
+	text, _ := w.literal(word)
+	if _, index, ok := strings.Cut(text, "["); ok && index != "" {
+		if name, found := w.flow.mentions(index); found {
+			w.refuseAt(word, name+", which holds a value or names what does,", "in an array's index")
+		}
+	}
+}
+
+// unquoted refuses a word that a value could make into several, the first of which is an option or an operator.
+func (w *shellWriter) unquoted(word *syntax.Word) {
+	if w.err == nil {
+		w.err = refuse(w.lineOf(word), "%s: a value without quotes becomes as many words as it has", w.b.s.of()).
+			Hinted(`put quotes around the expansion: "$x"`)
 	}
 }
 

@@ -22,14 +22,19 @@ type shellWriter struct {
 	// only is why nothing but tame values may stand here: what is here is read as code. Empty: anything may.
 	only    string
 	numbers bool // with only: nothing but Integers
+	names   bool // with only: a name is read like what the variable holds
 	unquote bool // quotes of ours would have another meaning here
 
 	flow *flow
 	err  error
+
+	depth int                     // of code in code
+	line  int                     // of the code in the document; 0: by place
+	files map[string]*syntax.File // code that was parsed; nil: it cannot be
 }
 
 func newShellWriter(b *builder, src source, text string, marks []mark) *shellWriter {
-	return &shellWriter{b: b, src: src, text: text, marks: marks}
+	return &shellWriter{b: b, src: src, text: text, marks: marks, files: map[string]*syntax.File{}}
 }
 
 // rewrite finds the edits of a script, sorted.
@@ -39,6 +44,7 @@ func (w *shellWriter) rewrite(file *syntax.File) error {
 	}
 	w.trace(file)
 	w.stmts(file.Stmts)
+	w.contradictions(file)
 	w.comments(file)
 	for _, m := range w.marks {
 		if !m.done {
@@ -86,10 +92,10 @@ func (w *shellWriter) restrict(reason string, walk func()) {
 // arithmetic runs walk where only numbers may stand: bash evaluates what it finds there, array indices with commands in
 // them included.
 func (w *shellWriter) arithmetic(walk func()) {
-	numbers, unquote := w.numbers, w.unquote
-	w.numbers, w.unquote = true, true
+	numbers, unquote, names := w.numbers, w.unquote, w.names
+	w.numbers, w.unquote, w.names = true, true, true
 	w.restrict("in arithmetic", walk)
-	w.numbers, w.unquote = numbers, unquote
+	w.numbers, w.unquote, w.names = numbers, unquote, names
 }
 
 // comments lets marks in comments stand as the document has them: nothing is put there.
@@ -145,7 +151,8 @@ func (w *shellWriter) fits(m mark) bool {
 }
 
 // put replaces the marks of a literal. quoted: it is in double quotes or in a heredoc.
-func (w *shellWriter) put(l syntax.Node, quoted bool) {
+func (w *shellWriter) put(l *syntax.Lit, quoted bool) {
+	w.mayName(l, l.Value)
 	for i := range w.within(l) {
 		m := w.marks[i]
 		switch before := w.before(m.start); {
@@ -220,6 +227,7 @@ func (w *shellWriter) part(p syntax.WordPart, quoted bool) {
 
 // single replaces marks in single quotes, which end before the reference and begin again behind it.
 func (w *shellWriter) single(s *syntax.SglQuoted, quoted bool) {
+	w.mayName(s, s.Value)
 	if s.Dollar || quoted { // $'…' is no quoting in sh; within double quotes a ' is one character
 		return
 	}
@@ -235,14 +243,14 @@ func (w *shellWriter) single(s *syntax.SglQuoted, quoted bool) {
 // substitution walks $(…), which begins quoting anew, and backticks, which do not: what is in those is unescaped before
 // it is read.
 func (w *shellWriter) substitution(c *syntax.CmdSubst) {
-	unquote := w.unquote
-	w.unquote = c.Backquotes
+	unquote, names := w.unquote, w.names
+	w.unquote, w.names = c.Backquotes, false
 	reason := ""
 	if c.Backquotes {
 		reason = "inside backticks"
 	}
 	w.restrict(reason, func() { w.stmts(c.Stmts) })
-	w.unquote = unquote
+	w.unquote, w.names = unquote, names
 }
 
 // expansion walks ${…}.
@@ -275,15 +283,28 @@ func (w *shellWriter) expansion(p *syntax.ParamExp, quoted bool) {
 
 // mayRead refuses a variable with a value in it where only tame values may stand, and where bash would look into it.
 func (w *shellWriter) mayRead(p *syntax.ParamExp) {
-	if p.Param == nil || !w.flow.holds[p.Param.Value] || w.err != nil {
+	if p.Param == nil || w.err != nil || p.Length {
 		return
 	}
-	where := w.only
-	if where == "" && (p.Excl || p.Exp != nil && p.Exp.Op == syntax.OtherParamOps) {
-		where = "in an expansion that looks into it"
+	name := p.Param.Value
+	looks := p.Excl || p.Exp != nil && p.Exp.Op == syntax.OtherParamOps
+	switch holds := w.flow.held(name); {
+	case w.only != "" && w.carries(p):
+		w.refuseAt(p, "$"+name+", which holds a value,", w.only)
+	case w.only != "" && w.flow.names[name]:
+		w.refuseAt(p, "$"+name+", which names a variable with a value,", w.only)
+	case holds && looks:
+		w.refuseAt(p, "$"+name+", which holds a value,", "in an expansion that looks into it")
 	}
-	if where != "" {
-		w.err = w.b.unsafeName(w.src.at(unmarked(w.marks, int(p.Pos().Offset()))), "$"+p.Param.Value+", which holds a value,", where)
+}
+
+// mayName refuses the name of a variable with a value in it where names are read like what they hold.
+func (w *shellWriter) mayName(leaf syntax.Node, text string) {
+	if !w.names || w.only == "" || w.err != nil {
+		return
+	}
+	if name, found := w.flow.mentions(text); found {
+		w.refuseAt(leaf, name+", which holds a value or names what does,", w.only)
 	}
 }
 
@@ -292,9 +313,6 @@ func (w *shellWriter) arithm(x syntax.ArithmExpr) {
 	switch x := x.(type) {
 	case *syntax.Word:
 		w.word(x, true)
-		if name := x.Lit(); w.flow.holds[name] && w.err == nil {
-			w.err = w.b.unsafeName(w.src.at(unmarked(w.marks, int(x.Pos().Offset()))), name+", which holds a value,", "in arithmetic")
-		}
 	case *syntax.BinaryArithm:
 		w.arithm(x.X)
 		w.arithm(x.Y)

@@ -68,6 +68,7 @@ type Agent struct {
 	notes  notes
 	shelf  shelf
 	grants tickets[node.GrantAnswer]
+	asking perPeer                // for grants
 	words  tickets[[]exec.Report] // this node's own, asked for
 	giving giving
 	taking taking

@@ -196,7 +196,12 @@ func (a *Agent) followHint(body []byte) {
 	}
 }
 
+// setLeader notes who is to be asked first as the leader; zero: nobody. Whoever says that he is none may name anybody, and
+// only a server can be one.
 func (a *Agent) setLeader(id fleet.ID) {
+	if !a.isServer(id) {
+		id = fleet.ID{}
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.leader = id

@@ -38,7 +38,8 @@ func (a *Agent) holdsDirect(command fleet.UUID, of fleet.ID) bool {
 	return err == nil && cmd.Header.Mode == auth.Direct
 }
 
-// NodeReport asks a node for its own newest report of a command, signed by it. signed is a node.Read of node.ReadReport.
+// NodeReport asks a node for its own newest report of a command, signed by it. signed is a node.Read of node.ReadReport
+// for that node.
 func (a *Agent) NodeReport(ctx context.Context, id fleet.ID, signed auth.Envelope) (auth.Envelope, error) {
 	read, err := auth.Peek[node.Read](signed)
 	if err != nil {
@@ -61,10 +62,7 @@ func (a *Agent) answerNodeReport(ctx context.Context, body []byte) ([]byte, erro
 	if err := wire.Unmarshal(body, &signed); err != nil {
 		return nil, err
 	}
-	read, err := node.OpenRead(a.record(), signed, a.now())
-	if err == nil && read.What != node.ReadReport {
-		err = fleet.Errorf(fleet.Invalid, "%q is not read here", read.What)
-	}
+	read, err := node.OpenNodeRead(a.record(), signed, a.self, node.ReadReport, a.now())
 	if err != nil {
 		return nil, err
 	}

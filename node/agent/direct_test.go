@@ -66,8 +66,9 @@ func TestDirect(t *testing.T) {
 func TestNodeReport(t *testing.T) {
 	d := newDesk(t)
 	read := func(by auth.Signer, what node.ReadWhat) auth.Envelope {
-		return by.Sign(auth.ForRequest, d.Fleet.ID(), node.Read{Header: d.Header(node.ReadLife), What: what, Arg: d.commandID()})
+		return by.Sign(auth.ForRequest, d.Fleet.ID(), node.Read{Header: d.Header(node.ReadLife), What: what, Arg: d.commandID(), Node: d.self})
 	}
+	elsewhere := d.Sign(auth.ForRequest, node.Read{Header: d.Header(node.ReadLife), What: node.ReadReport, Arg: d.commandID(), Node: d.web.ID})
 	answer := func(signed auth.Envelope, said []exec.Report) (auth.Envelope, error) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
@@ -95,6 +96,7 @@ func TestNodeReport(t *testing.T) {
 		"read by a node":     {read(d.web.Signer, node.ReadReport), []exec.Report{mine}},
 		"something else":     {read(d.Operator, node.ReadWhy), []exec.Report{mine}},
 		"of another command": {read(d.Operator, node.ReadReport), []exec.Report{other}},
+		"for another node":   {elsewhere, []exec.Report{mine}},
 		"unsigned":           {auth.Envelope{}, []exec.Report{mine}},
 	} {
 		if _, err := answer(c.signed, c.said); err == nil {
@@ -253,3 +255,18 @@ type failing struct {
 }
 
 func (f failing) Start(context.Context, node.StartRun) error { return f.err }
+
+// A watch is of a command: what was signed to read something else, at the servers or at a node, opens none.
+func TestWatchWantsACommand(t *testing.T) {
+	d := newDesk(t)
+	for what, at := range map[node.ReadWhat]fleet.ID{node.ReadOutput: d.self, node.ReadWhy: d.self, node.ReadReport: d.self, node.ReadCommands: {}, node.ReadTokens: {}} {
+		signed := d.Sign(auth.ForRequest, node.Read{Header: d.Header(node.ReadLife), What: what, Arg: d.commandID(), Node: at})
+		err := d.watchHere(t.Context(), signed, func(watchBody) error {
+			t.Errorf("%s: told", what)
+			return context.Canceled
+		})
+		if fleet.KindOf(err) != fleet.Invalid {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}

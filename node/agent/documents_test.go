@@ -86,8 +86,8 @@ func TestDocumentIsServed(t *testing.T) {
 func TestShelfIsBounded(t *testing.T) {
 	s := newShelf()
 	for i := range 3 * maxShelf {
-		s.put(fleet.Sum([]byte{byte(i)}), auth.Envelope{})
-		s.put(fleet.Sum([]byte{0}), auth.Envelope{}) // needed all the time
+		s.put(fleet.Sum([]byte{byte(i)}), auth.Envelope{}, fleet.ID{})
+		s.put(fleet.Sum([]byte{0}), auth.Envelope{}, fleet.ID{}) // needed all the time
 	}
 	if _, ok := s.byKey[fleet.Sum([]byte{0})]; !ok || len(s.byKey) != maxShelf || len(s.age) != maxShelf {
 		t.Errorf("%d kept, %d listed", len(s.byKey), len(s.age))
@@ -129,3 +129,42 @@ func TestReadDocuments(t *testing.T) {
 }
 
 func spaces(n int) string { return "   "[:n] }
+
+// A publication that counted when it came keeps nobody from one that counts now, in memory or on disk.
+func TestDocumentThatDoesNotCountAnyMore(t *testing.T) {
+	d := newDesk(t)
+	must := func(e consensus.Entry) {
+		t.Helper()
+		if result, err := d.commit(t.Context(), e); err != nil || result.Err() != nil {
+			t.Fatal(err, result.Err())
+		}
+		p := *d.picture.Load()
+		p.record = d.replica.State().Record
+		d.Fleet.Record = p.record
+		d.picture.Store(&p)
+	}
+	eve, added := d.NewOperator("eve", 0, auth.RootTeam)
+	must(consensus.PutAct(added))
+	publication := exec.Publication{Header: d.Header(time.Hour), Name: "hello", Text: []byte(helloText)}
+	old, key := eve.Sign(auth.ForDocument, d.Fleet.ID(), publication), publication.Ref(1).Key()
+	must(consensus.PutDocument{Statement: old})
+	d.cfg.Folder.(*stubFolder).documents = map[fleet.ID]auth.Envelope{key: old}
+	d.keepDocument(node.KeepDocument{Digest: key, Statement: old})
+	for range 2 { // the second time it is known to count
+		if e, ok := d.document(key); !ok || e.Key != eve.ID() {
+			t.Fatal("not here")
+		}
+	}
+	must(consensus.PutAct(d.DeleteOperator("eve", eve, true)))
+	if _, ok := d.goodDocument(key); ok {
+		t.Error("it still counts")
+	}
+	if e, ok := d.document(key); !ok || e.Key != eve.ID() {
+		t.Error("nobody learns why it does not count")
+	}
+	again, _ := d.publication(helloText)
+	must(consensus.PutDocument{Statement: again})
+	if e, ok := d.document(key); !ok || e.Key != d.Operator.ID() {
+		t.Error("the one that counts is not found")
+	}
+}

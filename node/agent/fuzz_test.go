@@ -58,7 +58,7 @@ func FuzzRequest(f *testing.F) {
 	}
 	f.Add(byte(99), []byte{}, false)
 	paced := idOf(d.putPaced(f))
-	own := d.Sign(auth.ForRequest, node.Read{Header: d.Header(node.ReadLife), What: node.ReadReport, Arg: d.commandID()})
+	own := d.Sign(auth.ForRequest, node.Read{Header: d.Header(node.ReadLife), What: node.ReadReport, Arg: d.commandID(), Node: d.self})
 	for kind, body := range map[byte][]byte{
 		askGrant: wire.Marshal(orderAsk{paced}), askDocument: wire.Marshal(documentAsk{fleet.Sum(nil)}), askNodeReport: wire.Marshal(own),
 		askOrders: wire.Marshal(ordersAsk{Known: []fleet.UUID{paced}}),

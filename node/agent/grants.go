@@ -22,6 +22,9 @@ const (
 	grantWait = 4500 * time.Millisecond
 	// grantHops is how many servers are asked who leads before the core is told that nobody says.
 	grantHops = 4
+	// grantsPerPeer is how many questions of one peer wait at a time, so that a few members of large sets cannot take all
+	// tickets, nor keep the leader proving that it leads. A node that asks for more commands at once asks again a moment later.
+	grantsPerPeer = 8
 )
 
 // fetchGrant asks the leader for leave to start, once: the core asks again.
@@ -40,6 +43,9 @@ func (a *Agent) fetchGrant(ctx context.Context, e node.AskGrant) {
 		var got grantBody
 		if err == nil {
 			err = wire.Unmarshal(body, &got)
+		}
+		if err == nil && id != a.self && !a.isServer(id) { // its word would be for good: that the command was stopped, or has ended here
+			err = fleet.Errorf(fleet.Unavailable, "%s is no server", a.nameOf(id))
 		}
 		if err == nil && (kind != done || got.Answer > node.GrantEnded) {
 			err = fleet.Errorf(fleet.Unavailable, "%s gave an answer that is not understood by this version", id)
@@ -74,6 +80,10 @@ func (a *Agent) answerGrant(ctx context.Context, peer fleet.ID, body []byte) ([]
 	case !c.Order.Has(peer):
 		return nil, fleet.Errorf(fleet.Denied, "command %s is not for %s", ask.Command, peer)
 	}
+	if !a.asking.begin(peer, grantsPerPeer) {
+		return wire.Marshal(grantBody{node.GrantFailed}), nil
+	}
+	defer a.asking.end(peer)
 	ctx, cancel := context.WithTimeout(ctx, grantWait)
 	defer cancel()
 	answer := a.askCore(ctx, ask.Command, peer)

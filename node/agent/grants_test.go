@@ -395,3 +395,72 @@ func TestKnownOrdersAreLeftOut(t *testing.T) {
 		t.Errorf("cancelled: %v", got)
 	}
 }
+
+// Whoever does not lead may name anybody as the leader: only a server is believed to be one.
+func TestHintsLeadToServers(t *testing.T) {
+	d := newDesk(t)
+	for id, want := range map[fleet.ID]fleet.ID{d.web.ID: {}, {9}: {}, d.db.ID: d.db.ID} {
+		d.followHint(wire.Marshal(leaderBody{id}))
+		if d.leader != want {
+			t.Errorf("hint to %s: asks %s", id, d.leader)
+		}
+	}
+	d.setLeader(d.web.ID)
+	if !d.leader.IsZero() {
+		t.Error("a member is taken for the leader")
+	}
+}
+
+// An answer to a question for a grant counts from a server alone.
+func TestGrantsComeFromServers(t *testing.T) {
+	d := newPacedDesk(t)
+	leads := d.quorum.(stubQuorum)
+	d.peers.kind, d.peers.body = done, wire.Marshal(grantBody{node.GrantStopped})
+	for id, want := range map[fleet.ID]node.GrantAnswer{d.web.ID: node.GrantFailed, {9}: node.GrantFailed, d.db.ID: node.GrantStopped} {
+		d.quorum = led{leads, id}
+		d.fetchGrant(t.Context(), node.AskGrant{Command: idOf(d.paced)})
+		got := d.posted()
+		if len(got) != 1 || got[0].(node.GrantAnswered).Answer != want {
+			t.Errorf("%s says stopped: %+v, want %s", id, got, want)
+		}
+	}
+}
+
+// led is a replica that another host leads.
+type led struct {
+	stubQuorum
+	by fleet.ID
+}
+
+func (l led) Status() Replication { return Replication{Leader: l.by, Member: true} }
+
+// One peer may not take the places of others who wait for the loop.
+func TestGrantQuestionsPerPeer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newPacedDesk(t)
+		ask := func(peer fleet.ID) time.Duration {
+			began := time.Now()
+			var got grantBody
+			_, body, err := d.answer(t.Context(), peer, askGrant, wire.Marshal(orderAsk{idOf(d.paced)}))
+			if err != nil || wire.Unmarshal(body, &got) != nil || got.Answer != node.GrantFailed {
+				t.Errorf("%s, %v", got.Answer, err)
+			}
+			return time.Since(began)
+		}
+		var waiting sync.WaitGroup
+		for range grantsPerPeer {
+			waiting.Go(func() { ask(d.web.ID) })
+		}
+		synctest.Wait()
+		if took := ask(d.web.ID); took != 0 || len(d.grants.waiting) != grantsPerPeer {
+			t.Errorf("one more waits %s, and %d do", took, len(d.grants.waiting))
+		}
+		if took := ask(d.self); took != grantWait {
+			t.Errorf("another peer waits %s", took)
+		}
+		waiting.Wait()
+		if took := ask(d.web.ID); took != grantWait || len(d.asking.of) != 0 {
+			t.Errorf("later it waits %s; %d are counted", took, len(d.asking.of))
+		}
+	})
+}

@@ -47,7 +47,7 @@ type KeptOutput interface {
 }
 
 type outputAsk struct {
-	Read auth.Envelope // of node.Read: What output, Arg the command
+	Read auth.Envelope // of node.Read: What output, Arg the command, Node the giver
 	Ask  exec.OutputAsk
 }
 
@@ -159,12 +159,9 @@ func hearMore(s Stream, room chan<- struct{}, stop func()) {
 	}
 }
 
-// openOutput opens what a signed request asks for: an operator who may read signed it.
+// openOutput opens what a signed request asks for: an operator who may read signed it, for this node.
 func (a *Agent) openOutput(signed auth.Envelope, ask exec.OutputAsk) (KeptOutput, error) {
-	read, err := node.OpenRead(a.record(), signed, a.now())
-	if err == nil && read.What != node.ReadOutput {
-		err = fleet.Errorf(fleet.Invalid, "the request to read %q is none for output", read.What)
-	}
+	read, err := node.OpenNodeRead(a.record(), signed, a.self, node.ReadOutput, a.now())
 	if err == nil {
 		err = ask.Check()
 	}

@@ -200,7 +200,15 @@ func newOutputPair(t testing.TB, output *memOutput) *outputPair {
 }
 
 func (p *outputPair) read(what node.ReadWhat) auth.Envelope {
-	return p.Sign(auth.ForRequest, node.Read{Header: p.Header(node.ReadLife), What: what, Arg: p.commandID()})
+	at := p.self
+	if what == node.ReadCommand {
+		at = fleet.ID{}
+	}
+	return p.readAt(what, at)
+}
+
+func (p *outputPair) readAt(what node.ReadWhat, at fleet.ID) auth.Envelope {
+	return p.Sign(auth.ForRequest, node.Read{Header: p.Header(node.ReadLife), What: what, Arg: p.commandID(), Node: at})
 }
 
 // got is what an asker was given.
@@ -411,8 +419,8 @@ func TestOutputEndsWithItsReader(t *testing.T) {
 
 func TestOutputIsForOperatorsAlone(t *testing.T) {
 	p := newOutputPair(t, newOutput([]byte("secret")))
-	stale := p.Sign(auth.ForRequest, node.Read{Header: p.Header(exec.DefaultExpires), What: node.ReadOutput, Arg: p.commandID()})
-	mine := p.web.Signer.Sign(auth.ForRequest, p.Fleet.ID(), node.Read{Header: p.Header(node.ReadLife), What: node.ReadOutput, Arg: p.commandID()})
+	stale := p.Sign(auth.ForRequest, node.Read{Header: p.Header(exec.DefaultExpires), What: node.ReadOutput, Arg: p.commandID(), Node: p.self})
+	mine := p.web.Signer.Sign(auth.ForRequest, p.Fleet.ID(), node.Read{Header: p.Header(node.ReadLife), What: node.ReadOutput, Arg: p.commandID(), Node: p.self})
 	forged := p.read(node.ReadOutput)
 	forged.Body = bytes.Replace(forged.Body, []byte("output"), []byte("outpux"), 1)
 	for what, c := range map[string]struct {
@@ -421,6 +429,7 @@ func TestOutputIsForOperatorsAlone(t *testing.T) {
 	}{
 		"nobody": {auth.Envelope{}, fleet.Denied}, "a node": {mine, fleet.Denied}, "changed": {forged, fleet.Denied}, "for too long": {stale, fleet.Invalid},
 		"for the command alone": {p.read(node.ReadCommand), fleet.Invalid}, "for decisions": {p.read(node.ReadWhy), fleet.Invalid},
+		"for another node": {p.readAt(node.ReadOutput, p.web.ID), fleet.Denied}, "for no node": {p.readAt(node.ReadOutput, fleet.ID{}), fleet.Invalid},
 	} {
 		p.signed = c.signed
 		if g, err := p.fetch(t, wholeStdout); fleet.KindOf(err) != c.kind || g.data.Len() > 0 || err == nil {

@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"sync"
+
+	"github.com/muster-fleet/muster/node/fleet"
 )
 
 // maxTickets is how many peers may wait for the loop's answer at a time, of each kind of question.
@@ -30,6 +32,34 @@ func (t *tickets[T]) open() (ticket uint64, answer chan T) {
 	answer = make(chan T, 1)
 	t.waiting[*t.last] = answer
 	return *t.last, answer
+}
+
+// perPeer counts what each peer has under way.
+type perPeer struct {
+	mu sync.Mutex
+	of map[fleet.ID]int
+}
+
+// begin reports whether a peer has less than most under way, and counts one more then; end takes it back.
+func (p *perPeer) begin(peer fleet.ID, most int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.of[peer] >= most {
+		return false
+	}
+	if p.of == nil {
+		p.of = map[fleet.ID]int{}
+	}
+	p.of[peer]++
+	return true
+}
+
+func (p *perPeer) end(peer fleet.ID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.of[peer]--; p.of[peer] == 0 {
+		delete(p.of, peer)
+	}
 }
 
 // answer gives an answer to who waits for it; nobody may.

@@ -25,6 +25,9 @@ func (a *Agent) serveWatch(s Stream, body []byte) error {
 
 func (a *Agent) watchHere(ctx context.Context, signed auth.Envelope, each func(watchBody) error) error {
 	read, err := node.OpenRead(a.record(), signed, a.now())
+	if err == nil && read.What != node.ReadCommand {
+		err = fleet.Errorf(fleet.Invalid, "the request to read %q is none to watch a command", read.What)
+	}
 	if err != nil {
 		return err
 	}

@@ -16,10 +16,7 @@ func (a *Agent) answerDecisions(body []byte) ([]byte, error) {
 	if err := wire.Unmarshal(body, &signed); err != nil {
 		return nil, err
 	}
-	read, err := node.OpenRead(a.record(), signed, a.now())
-	if err == nil && read.What != node.ReadWhy {
-		err = fleet.Errorf(fleet.Invalid, "the request to read %q is none for decisions", read.What)
-	}
+	read, err := node.OpenNodeRead(a.record(), signed, a.self, node.ReadWhy, a.now())
 	if err == nil && a.decisions == nil {
 		err = fleet.Errorf(fleet.Unavailable, "%s keeps no log of its decisions", a.cfg.Name).Hinted("its agent's log says why it could not be opened")
 	}

@@ -50,8 +50,8 @@ func TestDecisionsAreTold(t *testing.T) {
 		}
 	}
 	for what, signed := range map[string]auth.Envelope{
-		"output": p.read(node.ReadOutput), "nobody": {},
-		"a node": p.web.Signer.Sign(auth.ForRequest, p.Fleet.ID(), node.Read{Header: p.Header(node.ReadLife), What: node.ReadWhy, Arg: p.commandID()}),
+		"output": p.read(node.ReadOutput), "nobody": {}, "another node": p.readAt(node.ReadWhy, p.web.ID),
+		"a node": p.web.Signer.Sign(auth.ForRequest, p.Fleet.ID(), node.Read{Header: p.Header(node.ReadLife), What: node.ReadWhy, Arg: p.commandID(), Node: p.self}),
 	} {
 		if got, err := p.asker.Decisions(t.Context(), p.self, signed); err == nil || got != nil {
 			t.Errorf("signed by or for %s: %v", what, got)

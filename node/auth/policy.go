@@ -30,7 +30,7 @@ type Action string
 
 // The actions, and the resources they are asked about.
 const (
-	ActRun         Action = "run"          // Node; context: user, shell, document, direct
+	ActRun         Action = "run"          // Node; context: user, shell, document, direct, output_to
 	ActCancel      Action = "cancel"       // Node
 	ActReport      Action = "report"       // Node
 	ActRead        Action = "read"         // Fleet: commands, results, tokens, operators
@@ -100,6 +100,7 @@ type Ask struct {
 	Shell     bool   // context.shell of a run: a shell line or a script, not an argv; of a document: it takes its script as a value
 	Document  string // context.document of a run: the name of the document; empty: none
 	Direct    bool   // context.direct of a run: the quorum did not order it
+	OutputTo  string // context.output_to of a run: where the command itself sends its full output; empty: only where the fleet's setting says
 	Server    bool   // context.server: a token lets nodes hold replicated state; a node to be tagged or removed does, or will
 }
 
@@ -130,7 +131,7 @@ func (p *Policy) Decide(ask Ask) (rule string, err error) {
 		Resource:  resource,
 		Context: types.NewRecord(types.RecordMap{
 			"user": types.String(ask.User), "shell": types.Boolean(ask.Shell), "server": types.Boolean(ask.Server),
-			"document": types.String(ask.Document), "direct": types.Boolean(ask.Direct),
+			"document": types.String(ask.Document), "direct": types.Boolean(ask.Direct), "output_to": types.String(ask.OutputTo),
 		}),
 	})
 	said := p.refusal(decision, why)

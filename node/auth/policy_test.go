@@ -185,3 +185,14 @@ func TestDecideIsDeterministic(t *testing.T) {
 		}
 	})
 }
+
+// A rule can see where a run sends its output besides.
+func TestOutputToIsAsked(t *testing.T) {
+	p := compile(t, `permit (principal, action == Action::"run", resource is Node) when { context.output_to == "" || context.output_to like "s3://logs/*" };`)
+	for to, want := range map[string]bool{"": true, "s3://logs/web": true, "s3://other/web": false, "/etc": false, "syslog": false} {
+		_, err := p.Decide(Ask{Principal: operator("bob").AsPrincipal(), Action: ActRun, Resource: Resource{Type: "Node", Name: "n1"}, OutputTo: to})
+		if (err == nil) != want {
+			t.Errorf("to %q: %v", to, err)
+		}
+	}
+}

@@ -23,9 +23,12 @@ type spread struct {
 	Bytes    float64       `json:"bytes"`
 	Rest     float64       `json:"rest"`      // datagrams per node per second at rest
 	RestSize float64       `json:"rest_size"` // bytes
-	Trace    uint64        `json:"trace"`
-	Steps    int           `json:"steps"`
-	kinds    traffic
+	// A command with a script of a kilobyte does not fit its bell, and is fetched with its set.
+	Fetched     float64 `json:"fetched"`      // datagrams per node
+	FetchedSize float64 `json:"fetched_size"` // bytes
+	Trace       uint64  `json:"trace"`
+	Steps       int     `json:"steps"`
+	kinds       traffic
 }
 
 // quantiles are of all nodes and all commands.
@@ -69,8 +72,11 @@ func measureSpread(s setting, commands int) spread {
 	out.Rest, out.RestSize = float64(rest.total())*perSecond, float64(rest.size())*perSecond
 
 	var had, told []time.Duration
-	for i := range commands {
-		one := w.spreadOne(i)
+	fetched := w.spreadOne(true).traffic
+	fetched.messages[beacons], fetched.bytes[beacons] = 0, 0
+	out.Fetched, out.FetchedSize = float64(fetched.total())/float64(nodes), float64(fetched.size())/float64(nodes)
+	for range commands {
+		one := w.spreadOne(false)
 		had, told = append(had, one.had...), append(told, one.told...)
 		out.Whole = max(out.Whole, one.whole)
 		for k := range kinds {
@@ -108,7 +114,9 @@ type one struct {
 	traffic   traffic
 }
 
-func (w *world) spreadOne(i int) one {
+// spreadOne sends one command to everybody. One that is to be fetched does not fit its bell: ten thousand hosts that found out
+// the set by themselves would each keep a copy, and so the first is one.
+func (w *world) spreadOne(fetched bool) one {
 	var out one
 	var agreed time.Duration
 	var id fleet.UUID
@@ -127,10 +135,9 @@ func (w *world) spreadOne(i int) one {
 	}
 	defer func() { w.took, w.reported = nil, nil }()
 	before, began := w.traffic, w.now
-	// The first is fetched: ten thousand hosts that find out its set by themselves would each keep a copy.
 	o := w.order(w.hosts, spreadOf, func(c *exec.Command) {
 		c.Run.Argv = []string{"true"}
-		if i == 0 {
+		if fetched {
 			c.Run.Argv, c.Run.Script = nil, slices.Repeat([]byte("#"), padding)
 		}
 	})

@@ -21,14 +21,15 @@ func (r report) write(asJSON bool, w io.Writer) error {
 	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	if len(r.Spreads) > 0 {
 		fmt.Fprintln(w, "Commands without limits, to all nodes. HAD: until that many nodes had the order; TOLD: until servers had the last reports of\n"+
-			"that many; both since the quorum took it. Datagrams and bytes: per node and command; at REST: per node and second.")
-		fmt.Fprintln(out, "nodes\tlost\tsent\tHAD 50 %\t99 %\t99.9 %\tall\tTOLD 50 %\t99 %\t99.9 %\tall\tdatagrams\tbytes\tREST datagrams\tbytes\t")
+			"that many; both since the quorum took it. COST: datagrams and bytes per node of a command that rides on its bell, and of\n"+
+			"one that is FETCHED with its set; at REST: per node and second.")
+		fmt.Fprintln(out, "nodes\tlost\tsent\tHAD 50 %\t99 %\t99.9 %\tall\tTOLD 50 %\t99 %\t99.9 %\tall\tCOST\tbytes\tFETCHED\tbytes\tREST\tbytes\t")
 	}
 	for _, s := range r.Spreads {
-		fmt.Fprintf(out, "%d\t%.0f %%\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%.1f\t%s\t%.2f\t%s\t\n", s.Nodes, 100*s.Loss, s.Commands,
+		fmt.Fprintf(out, "%d\t%.0f %%\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%.1f\t%s\t%.1f\t%s\t%.2f\t%s\t\n", s.Nodes, 100*s.Loss, s.Commands,
 			seconds(s.Had.Half), seconds(s.Had.P99), seconds(s.Had.P999), seconds(s.Had.All),
 			seconds(s.Told.Half), seconds(s.Told.P99), seconds(s.Told.P999), seconds(s.Told.All),
-			s.Messages, size(s.Bytes), s.Rest, size(s.RestSize))
+			s.Messages, size(s.Bytes), s.Fetched, size(s.FetchedSize), s.Rest, size(s.RestSize))
 	}
 	if err := out.Flush(); err != nil {
 		return err
