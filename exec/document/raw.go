@@ -187,19 +187,3 @@ func (d *Document) open(n *node) bool {
 // listed reports whether the author has chosen all values of a parameter. Other than tame ones they may mean something
 // to a shell, but no shell reads them.
 func (p *parameter) listed() bool { return p.tame() || p.Type == String && len(p.AllowedValues) > 0 }
-
-// hasRefs reports whether a parameter is anywhere in n.
-func (n *node) hasRefs() bool {
-	if n == nil {
-		return false
-	}
-	if n.shape == scalar {
-		return len(refs(n.text)) > 0
-	}
-	for _, c := range n.items {
-		if c.hasRefs() {
-			return true
-		}
-	}
-	return false
-}

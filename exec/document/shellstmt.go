@@ -58,7 +58,7 @@ func (w *shellWriter) bareExec(c syntax.Command) bool {
 // reads reports whether something is read by a redirection.
 func reads(r *syntax.Redirect) bool {
 	switch r.Op {
-	case syntax.RdrOut, syntax.AppOut, syntax.ClbOut, syntax.RdrAll, syntax.AppAll, syntax.DplOut, syntax.DplIn:
+	case syntax.RdrOut, syntax.AppOut, syntax.RdrClob, syntax.RdrAll, syntax.AppAll, syntax.DplOut, syntax.DplIn:
 		return false
 	}
 	return true

@@ -15,7 +15,6 @@ type play struct {
 	t    testing.TB
 	g    Progress
 	boot int
-	log  []string // what was started
 }
 
 func begin(t testing.TB, limit int64, codes bool, steps ...Step) *play {

@@ -21,8 +21,6 @@ const (
 	kinds
 )
 
-var kindNames = [kinds]string{"bells", "beacons", "record", "orders", "grants", "reports"}
-
 // traffic is what went over the wire: datagrams, and bytes with all headers.
 type traffic struct {
 	messages, bytes [kinds]uint64
