@@ -143,6 +143,9 @@ func (w *world) trouble(until time.Duration) {
 	}
 	mean := w.between(time.Second, 12*time.Second)
 	w.cruel = pick(w, 0, 0.01, 0.03, 0.1, 0.3)
+	if len(w.hosts) > wholeView { // of ten thousand, a few hundred; else nothing but recovering goes on
+		w.cruel /= 10
+	}
 	var next func()
 	next = func() {
 		if w.now >= until {

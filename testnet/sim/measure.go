@@ -23,7 +23,8 @@ type tally struct {
 	Runs       int            `json:"runs"`
 	Stopped    int            `json:"stopped"`
 	Cancelled  int            `json:"cancelled"`
-	Terms      int            `json:"terms"` // leaders that were elected
+	Refused    []string       `json:"refused"` // why the quorum did not take rollouts
+	Terms      int            `json:"terms"`   // leaders that were elected
 	Faults     map[string]int `json:"faults"`
 	Answers    map[string]int `json:"answers"` // to questions for a grant
 	Unknown    int            `json:"unknown"` // runs of which nobody knows the end
@@ -151,6 +152,9 @@ func (t *tally) add(s season) {
 	}
 	for _, text := range s.Lies {
 		t.Lies = append(t.Lies, fmt.Sprintf("seed %d: %s", s.Seed, text))
+	}
+	for _, text := range s.Refused {
+		t.Refused = append(t.Refused, fmt.Sprintf("seed %d: %s", s.Seed, text))
 	}
 	for _, text := range s.Stuck {
 		t.Stuck = append(t.Stuck, fmt.Sprintf("seed %d: %s", s.Seed, text))

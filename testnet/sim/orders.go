@@ -35,7 +35,7 @@ func (w *world) order(to []*host, target string, change func(*exec.Command)) sig
 
 // propose brings an entry to the leader from a host, as a person at its prompt would: until it is answered. Whatever is
 // proposed so is idempotent.
-func (w *world) propose(from *host, e consensus.Entry, done func()) {
+func (w *world) propose(from *host, e consensus.Entry, done func(consensus.Result)) {
 	retry := func() { w.after(time.Second, func() { w.propose(from, e, done) }) }
 	if !from.running() {
 		retry()
@@ -47,11 +47,11 @@ func (w *world) propose(from *host, e consensus.Entry, done func()) {
 			w.propose(w.hosts[w.rand.IntN(len(w.hosts))], e, done)
 		}
 	})
-	answered := func() {
+	answered := func(r consensus.Result) {
 		if done != nil {
 			f := done
 			done = nil
-			f()
+			f(r)
 		}
 	}
 	from.atLeader(orders, 300, writeTimeout, func(leader *host, reply func(any, int)) {
@@ -64,8 +64,8 @@ func (w *world) propose(from *host, e consensus.Entry, done func()) {
 			reply(notLeads{w.quorum.hint(leader)}, 60)
 		}
 	}, func(answer any) {
-		if _, ok := answer.(consensus.Result); ok {
-			answered()
+		if r, ok := answer.(consensus.Result); ok {
+			answered(r)
 			return
 		}
 		retry()

@@ -223,7 +223,11 @@ func (q *quorum) tryCommit(p *proposal) {
 // commit is the moment from which an entry is agreed.
 func (q *quorum) commit(p *proposal, leader *host) {
 	state, result := q.w.plant.apply(q.newest(), p.entry, p.stamp)
-	q.changed = append(q.changed, changedBy(q.newest(), state, p.entry))
+	var changed []*consensus.Command
+	if result.Why == "" {
+		changed = changedBy(q.newest(), state, p.entry)
+	}
+	q.changed = append(q.changed, changed)
 	q.states = append(q.states, state)
 	q.count++
 	q.w.mix(uint64(q.count))

@@ -25,6 +25,7 @@ type rollout struct {
 	stopped time.Duration // when it was agreed that nothing more starts; -1: never
 	ended   time.Duration // when it was agreed that nothing runs and nothing will; -1: not yet
 	wanted  bool          // somebody cancelled it
+	refused string        // why the quorum did not take it, or one that belongs to it
 }
 
 // part is one beginning.
@@ -124,7 +125,11 @@ func (w *world) proposeInOrder(rest []*rollout) {
 		return
 	}
 	r := rest[0]
-	w.propose(w.hosts[w.rand.IntN(len(w.hosts))], consensus.PutCommand{Statement: r.Statement, Nodes: r.Nodes}, func() {
+	w.propose(w.hosts[w.rand.IntN(len(w.hosts))], consensus.PutCommand{Statement: r.Statement, Nodes: r.Nodes}, func(result consensus.Result) {
+		if result.Why != "" {
+			rest[len(rest)-1].refused = result.Why
+			return
+		}
 		w.proposeInOrder(rest[1:])
 	})
 }
@@ -283,7 +288,9 @@ func (w *world) look(r *rollout, s consensus.State) {
 }
 
 // over reports whether nothing of a rollout goes on or can begin.
-func (r *rollout) over() bool { return r.ended != never && len(r.open) == 0 }
+func (r *rollout) over() bool {
+	return (r.ended != never || r.refused != "" || r.main != nil && r.main.refused != "") && len(r.open) == 0
+}
 
 // paced is the truth of a rollout in the words of its checker.
 func (w *world) paced(r *rollout) check.Paced {
@@ -320,5 +327,5 @@ func (w *world) cancel(r *rollout) {
 	r.wanted = true
 	w.fleet.Now = w.wall()
 	statement := w.fleet.Sign(auth.ForCancel, exec.Cancel{Header: w.fleet.Header(time.Hour), Command: r.id})
-	w.propose(w.hosts[w.rand.IntN(len(w.hosts))], consensus.PutCancel{Statement: statement}, func() {})
+	w.propose(w.hosts[w.rand.IntN(len(w.hosts))], consensus.PutCancel{Statement: statement}, func(consensus.Result) {})
 }

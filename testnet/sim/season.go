@@ -25,7 +25,8 @@ type season struct {
 	Longest    time.Duration     `json:"longest"` // from healing to the end of the last
 	Violations []check.Violation `json:"violations"`
 	Stuck      []string          `json:"stuck"`
-	Lies       []string          `json:"lies"` // what was agreed of a node, and is not so
+	Refused    []string          `json:"refused"` // why the quorum did not take rollouts
+	Lies       []string          `json:"lies"`    // what was agreed of a node, and is not so
 	Trace      uint64            `json:"trace"`
 	Steps      int               `json:"steps"`
 	Terms      uint64            `json:"terms"`
@@ -152,6 +153,9 @@ func (w *world) judge() season {
 		}
 		if r.stopped != never {
 			out.Stopped++
+		}
+		if r.refused != "" {
+			out.Refused = append(out.Refused, r.refused)
 		}
 		if r.wanted {
 			out.Cancelled++

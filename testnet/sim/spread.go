@@ -142,7 +142,7 @@ func (w *world) spreadOne(fetched bool) one {
 		}
 	})
 	id = o.id
-	w.propose(w.hosts[len(w.hosts)-1], consensus.PutCommand{Statement: o.Statement, Nodes: o.Nodes}, func() {})
+	w.propose(w.hosts[len(w.hosts)-1], consensus.PutCommand{Statement: o.Statement, Nodes: o.Nodes}, func(consensus.Result) {})
 	w.onAgreed = func(command fleet.UUID) {
 		if command == id {
 			agreed = w.now

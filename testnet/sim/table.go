@@ -58,6 +58,9 @@ func (t tally) write(w io.Writer) error {
 	for _, s := range t.Stuck[:min(len(t.Stuck), 5)] {
 		fmt.Fprintf(&text, "    without an end: %s\n", s)
 	}
+	for _, s := range t.Refused[:min(len(t.Refused), 5)] {
+		fmt.Fprintf(&text, "    not taken: %s\n", s)
+	}
 	for _, s := range t.Lies[:min(len(t.Lies), 5)] {
 		fmt.Fprintf(&text, "    not so: %s\n", s)
 	}
