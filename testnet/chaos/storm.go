@@ -176,11 +176,11 @@ func abs(n int64) int64 { return max(n, -n) }
 // excuse notes what a fault does to the knowledge of its hosts.
 func (t *town) excuse(f Fault) {
 	switch f.Kind {
-	case PowerCut, Full, ReadOnly, Files:
+	case PowerCut, Full, ReadOnly, Files, Kill:
 		for _, h := range f.Hosts {
-			t.history.Excuses = append(t.history.Excuses, check.Excuse{Node: h, From: time.Now(), Why: f.String()})
+			t.history.Excuses = append(t.history.Excuses, check.Excuse{Node: h, From: time.Now(), Why: f.String(), Starting: f.Kind == Kill})
 		}
-	case Kill, Pause, Restart, Split, OneWay, Ring, Loss, Slow, Narrow, Clock, Move:
+	case Pause, Restart, Split, OneWay, Ring, Loss, Slow, Narrow, Clock, Move:
 	}
 }
 

@@ -70,7 +70,7 @@ func (h History) paced(o Order) Paced {
 func (h History) diedAt(r Run) time.Time {
 	var at time.Time
 	for _, e := range h.Excuses {
-		if e.Node == r.Node && !e.From.Before(r.Began) && (at.IsZero() || e.From.Before(at)) {
+		if e.Node == r.Node && !e.Starting && !e.From.Before(r.Began) && (at.IsZero() || e.From.Before(at)) {
 			at = e.From
 		}
 	}

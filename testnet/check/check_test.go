@@ -174,6 +174,7 @@ func TestLies(t *testing.T) {
 			h.Excuses[0].From = at(23.5)
 		}},
 		{"unknown without a reason", PromiseTruth, "000000000007 on n3: n1 says Unknown, but nothing took its knowledge away", func(h *History) { h.Excuses = nil }},
+		{"unknown for an agent's death, of what had begun", PromiseTruth, "000000000007 on n3: n1 says Unknown, but nothing took its knowledge away", func(h *History) { h.Excuses[0].Starting = true }},
 		{"unknown for a reason that was over", PromiseTruth, "Unknown, but nothing took", func(h *History) { h.Excuses[0].To = at(19) }},
 		{"began after it had expired", PromiseTruth, "000000000007 on n1: n1 says Success, but it expired at 03:00:28.000, and it began at 03:00:31", func(h *History) {
 			r := runOf(h, 7, "n1")
@@ -302,6 +303,10 @@ func TestAllowances(t *testing.T) {
 		{"unknown became the truth", func(h *History) {
 			runOf(h, 7, "n3").End = &End{at(23), 0}
 			h.Reports = append(h.Reports, Report{Command: id(7), Node: "n3", By: "n2", Status: exec.Success, Exit: code(0)})
+		}},
+		{"an agent's death before anything began", func(h *History) {
+			h.Excuses[0].Starting = true
+			h.Runs = slices.DeleteFunc(h.Runs, func(r Run) bool { return r.Command == id(7) && r.Node == "n3" })
 		}},
 		{"a power cut that still lasts", func(h *History) { h.Excuses[0].To = time.Time{} }},
 		{"no room to start it", func(h *History) {

@@ -117,6 +117,7 @@ type Excuse struct {
 	Node     string
 	From, To time.Time // To zero: it lasts
 	Why      string
+	Starting bool // only for runs that left no trace: an agent that dies between its ledger and the start of a run
 }
 
 // Write is a change other than a command: What becomes Value, or goes when Value is empty.
@@ -220,6 +221,9 @@ func (h History) cancelled(id fleet.UUID) bool {
 func (h History) excused(o Order, node string, runs []Run) bool {
 	for _, e := range h.Excuses {
 		over := len(runs) == 1 && runs[0].End != nil && runs[0].End.At.Add(slack).Before(e.From)
+		if e.Starting && len(runs) > 0 {
+			continue
+		}
 		if e.Node == node && !over && (e.To.IsZero() || !e.To.Before(o.Asked)) {
 			return true
 		}
