@@ -43,8 +43,11 @@ const (
 )
 
 // gateOf judges the gate behind a wave that has ended: it is for every node on which main ended well, and must end well
-// on each.
+// on each. Where main ended well on no node, nobody can say that it is well, and the gate has not succeeded.
 func gateOf(main, g Rollout) gate {
+	if !main.has(NodeOK) {
+		return gateFailed
+	}
 	out := gatePassed
 	for i := range main.Nodes {
 		if NodeState(main.Nodes[i]) != NodeOK {

@@ -122,10 +122,20 @@ func TestGateStopsAndRollsBack(t *testing.T) {
 	})
 }
 
+// A gate that nobody could be asked at has not succeeded.
 func TestNoNodeToGate(t *testing.T) {
 	l := newLinked(t)
 	l.do(&l.main, l.pace, []uint32{0, 1}, failed(0), aside(1))
-	l.is("faiii", "bbbbb", "bbbbb", "bbbbb", 1, "")
+	l.is("faiii", "bbbbb", "bbbbb", "iibbb", 0, exec.StoppedByGate)
+}
+
+// What never ran is no canary, and there is nothing to roll back.
+func TestNodesThatNeverRan(t *testing.T) {
+	l := newLinked(t)
+	l.do(&l.main, l.pace, []uint32{0, 1}, unrun(0), unrun(1))
+	l.is("ddiii", "bbbbb", "bbbbb", "bbbbb", 0, "")
+	l.do(&l.main, l.pace, []uint32{2, 3}, failed(2), failed(3))
+	l.is("ddffi", "bbbbb", "bbbbb", "bbiib", 0, exec.StoppedByGate)
 }
 
 func TestOnStop(t *testing.T) {

@@ -25,9 +25,9 @@ const (
 	NodeGranted                   // was given leave to start, and has not ended
 	NodeOK                        // was granted, and ended well
 	NodeFailed                    // was granted, and ended in a way that counts against Pace.Errors
-	NodeAside                     // was granted, and ended in a way that counts for nothing
+	NodeAside                     // was granted, may have begun, and ended in a way that counts for nothing
 	NodeFreed                     // was granted, is silent, and another may have its place; may be granted again
-	NodeDeclined                  // ended without a grant: it refused, was cancelled, or came too late
+	NodeDeclined                  // took no part: it refused, came too late, or ended without a grant
 	NodeBarred                    // of a command with After: not let in
 	nodeStates
 )
@@ -41,6 +41,7 @@ const (
 	EndedFailed         // counts against Pace.Errors
 	EndedAside          // counts for nothing
 	EndFreed            // no end at all: a silent node's place goes to another; never where Pace.Strict
+	EndedUnrun          // nothing ever ran there: it takes no part
 )
 
 // EndKindOf returns what a node's status counts as in a rollout, or false when the node has not ended. A run of which
@@ -51,8 +52,10 @@ func EndKindOf(s Status) (EndKind, bool) {
 		return EndedOK, true
 	case Failed, TimedOut, Unknown:
 		return EndedFailed, true
-	case Cancelled, DeliveryTimedOut, Undeliverable, Refused, Terminated, InvalidPlatform:
+	case Cancelled, InvalidPlatform:
 		return EndedAside, true
+	case DeliveryTimedOut, Undeliverable, Refused, Terminated:
+		return EndedUnrun, true
 	case Pending, InProgress, Skipped:
 		return 0, false
 	}
@@ -81,7 +84,7 @@ type Rollout struct {
 	Nodes   []byte // a NodeState for each node, in the order of the frozen set; shared, never changed
 	Idle    uint32 // nodes that may be granted
 	Running uint32 // nodes granted and not ended, without those freed
-	Granted uint32 // nodes ever granted
+	Granted uint32 // nodes granted, without those that took no part
 	Failed  uint32
 	Wave    uint32 // index of the wave whose share counts
 	Waits   bool   // of a command with After: nodes may still be let in
@@ -198,7 +201,8 @@ func (r Rollout) Grant(p Pace, nodes []uint32) (Rollout, error) {
 
 // End notes what became of nodes. What says nothing new, or cannot be, is left out; so it does not matter how often an
 // end is told. The first end of a node stands. A node that was never granted is Declined, however it says it ended: it
-// took no part, and must not make it seem that a bound was broken.
+// took no part, and must not make it seem that a bound was broken. One that was granted and never ran is Declined, too, and
+// its place in the wave goes to another: a canary that did not sing says nothing.
 func (r Rollout) End(p Pace, ends []Ending) Rollout {
 	next, changed := r, false
 	for _, e := range ends {
@@ -219,7 +223,7 @@ func endState(old NodeState, as EndKind, strict bool) (NodeState, bool) {
 	switch old {
 	case NodeGranted, NodeFreed:
 	case NodeIdle, NodeBarred:
-		return NodeDeclined, as == EndedOK || as == EndedFailed || as == EndedAside
+		return NodeDeclined, as == EndedOK || as == EndedFailed || as == EndedAside || as == EndedUnrun
 	case NodeOK, NodeFailed, NodeAside, NodeDeclined:
 		return old, false
 	default:
@@ -234,6 +238,8 @@ func endState(old NodeState, as EndKind, strict bool) (NodeState, bool) {
 		return NodeAside, true
 	case EndFreed:
 		return NodeFreed, old == NodeGranted && !strict
+	case EndedUnrun:
+		return NodeDeclined, true
 	}
 	return old, false
 }
@@ -278,9 +284,6 @@ func (r *Rollout) set(i uint32, to NodeState) {
 	from := NodeState(r.Nodes[i])
 	r.count(from, ^uint32(0)) // minus one
 	r.count(to, 1)
-	if to == NodeGranted && from != NodeFreed {
-		r.Granted++
-	}
 	r.Nodes[i] = byte(to)
 }
 
@@ -290,9 +293,13 @@ func (r *Rollout) count(s NodeState, by uint32) {
 		r.Idle += by
 	case NodeGranted:
 		r.Running += by
+		r.Granted += by
 	case NodeFailed:
 		r.Failed += by
-	case NodeOK, NodeAside, NodeFreed, NodeDeclined, NodeBarred:
+		r.Granted += by
+	case NodeOK, NodeAside, NodeFreed:
+		r.Granted += by
+	case NodeDeclined, NodeBarred:
 	}
 }
 
@@ -318,10 +325,7 @@ func (r Rollout) Check(c Command) error {
 		state := NodeState(s)
 		want.count(state, 1)
 		switch state {
-		case NodeGranted, NodeOK, NodeFailed, NodeAside:
-			want.Granted++
 		case NodeFreed:
-			want.Granted++
 			if c.Pace.Strict {
 				return malformedRollout("a freed node of a strict rollout")
 			}
@@ -329,7 +333,7 @@ func (r Rollout) Check(c Command) error {
 			if c.After.IsZero() {
 				return malformedRollout("a barred node of a command that waits for nothing")
 			}
-		case NodeIdle, NodeDeclined:
+		case NodeIdle, NodeGranted, NodeOK, NodeFailed, NodeAside, NodeDeclined:
 		default:
 			return malformedRollout("a state of a node that is none")
 		}

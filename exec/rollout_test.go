@@ -3,6 +3,7 @@ package exec_test
 import (
 	"bytes"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -37,6 +38,7 @@ func letters(r exec.Rollout) string {
 func ok(i uint32) exec.Ending     { return exec.Ending{Node: i, As: exec.EndedOK} }
 func failed(i uint32) exec.Ending { return exec.Ending{Node: i, As: exec.EndedFailed} }
 func aside(i uint32) exec.Ending  { return exec.Ending{Node: i, As: exec.EndedAside} }
+func unrun(i uint32) exec.Ending  { return exec.Ending{Node: i, As: exec.EndedUnrun} }
 func freed(i uint32) exec.Ending  { return exec.Ending{Node: i, As: exec.EndFreed} }
 
 func grants(nodes ...uint32) step { return step{grant: nodes} }
@@ -74,9 +76,15 @@ func TestRollout(t *testing.T) {
 			grants(2).is("iigii", 0), ends(ok(2)).is("iioii", 2).inWave(1), grants(0).is("gioii", 1).inWave(1), ends(ok(0)).is("oioii", 1).inWave(1),
 			grants(1).is("ogoii", 0).inWave(1), ends(failed(1)).is("ofoii", 2).inWave(2),
 		}},
-		"a wave does not end while one runs":      {exec.Pace{Waves: []uint32{2, 5}}, []step{grants(0, 1).is("ggiii", 0), ends(ok(0)).is("ogiii", 0), ends(aside(1)).is("oaiii", 3).inWave(1)}},
-		"a silent node does not hold a wave":      {exec.Pace{Waves: []uint32{2, 5}}, []step{grants(0, 1).is("ggiii", 0), ends(ok(0), freed(1)).is("oxiii", 3).inWave(1)}},
-		"who declines takes no place in a wave":   {exec.Pace{Waves: []uint32{1, 5}}, []step{ends(aside(0)).is("diiii", 1), grants(1).is("dgiii", 0), ends(ok(1)).is("doiii", 3).inWave(1)}},
+		"a wave does not end while one runs":    {exec.Pace{Waves: []uint32{2, 5}}, []step{grants(0, 1).is("ggiii", 0), ends(ok(0)).is("ogiii", 0), ends(aside(1)).is("oaiii", 3).inWave(1)}},
+		"a silent node does not hold a wave":    {exec.Pace{Waves: []uint32{2, 5}}, []step{grants(0, 1).is("ggiii", 0), ends(ok(0), freed(1)).is("oxiii", 3).inWave(1)}},
+		"who declines takes no place in a wave": {exec.Pace{Waves: []uint32{1, 5}}, []step{ends(aside(0)).is("diiii", 1), grants(1).is("dgiii", 0), ends(ok(1)).is("doiii", 3).inWave(1)}},
+		"who never ran takes no place in a wave": {exec.Pace{Waves: []uint32{1, 5}}, []step{
+			grants(0).is("giiii", 0), ends(unrun(0)).is("diiii", 1), grants(1).is("dgiii", 0), ends(ok(1)).is("doiii", 3).inWave(1),
+		}},
+		"who was freed and never ran neither": {exec.Pace{Waves: []uint32{2, 5}}, []step{
+			grants(0, 1).is("ggiii", 0), ends(freed(0)).is("xgiii", 0), ends(unrun(0)).is("dgiii", 1), grants(2).is("dggii", 0), ends(ok(1), ok(2)).is("dooii", 2).inWave(1),
+		}},
 		"a gate holds the wave":                   {exec.Pace{Waves: []uint32{1, 5}, Gates: []fleet.UUID{{7}}}, []step{grants(0).is("giiii", 0), ends(ok(0)).is("oiiii", 0)}},
 		"ends of nodes that are none are ignored": {exec.Pace{Concurrency: 1}, []step{ends(ok(5), ok(1<<31), exec.Ending{Node: 0, As: 9}, exec.Ending{}).is("iiiii", 1)}},
 	} {
@@ -159,8 +167,8 @@ func TestRolloutDone(t *testing.T) {
 func TestEndKinds(t *testing.T) {
 	for status, want := range map[exec.Status]exec.EndKind{
 		exec.Success: exec.EndedOK, exec.Failed: exec.EndedFailed, exec.TimedOut: exec.EndedFailed, exec.Unknown: exec.EndedFailed,
-		exec.Refused: exec.EndedAside, exec.InvalidPlatform: exec.EndedAside, exec.Undeliverable: exec.EndedAside, exec.DeliveryTimedOut: exec.EndedAside,
-		exec.Cancelled: exec.EndedAside, exec.Terminated: exec.EndedAside, exec.Pending: 0, exec.InProgress: 0, exec.Skipped: 0, "new": 0,
+		exec.Refused: exec.EndedUnrun, exec.InvalidPlatform: exec.EndedAside, exec.Undeliverable: exec.EndedUnrun, exec.DeliveryTimedOut: exec.EndedUnrun,
+		exec.Cancelled: exec.EndedAside, exec.Terminated: exec.EndedUnrun, exec.Pending: 0, exec.InProgress: 0, exec.Skipped: 0, "new": 0,
 	} {
 		if got, ended := exec.EndKindOf(status); got != want || ended != (want != 0) {
 			t.Errorf("%s: %d, %v", status, got, ended)
@@ -273,17 +281,20 @@ func TestBoundsHoldWhoeverProposes(t *testing.T) {
 			},
 			"end": func(t *rapid.T) {
 				es := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) exec.Ending {
-					return exec.Ending{Node: node.Draw(t, "node"), As: exec.EndKind(rapid.IntRange(0, 5).Draw(t, "as"))}
+					return exec.Ending{Node: node.Draw(t, "node"), As: exec.EndKind(rapid.IntRange(0, 6).Draw(t, "as"))}
 				}), 1, 4).Draw(t, "ends")
 				r = r.End(p, es)
 				for _, e := range es {
 					switch {
 					case e.As == exec.EndFreed && running[e.Node] && !p.Strict:
 						delete(running, e.Node)
-					case e.As >= exec.EndedOK && e.As <= exec.EndedAside && granted[e.Node] && ended[e.Node] == 0:
+					case isEnd(e.As) && granted[e.Node] && ended[e.Node] == 0:
 						ended[e.Node] = e.As
 						delete(running, e.Node)
-					case e.As >= exec.EndedOK && e.As <= exec.EndedAside && e.Node < count && !granted[e.Node]:
+						if e.As == exec.EndedUnrun {
+							delete(granted, e.Node)
+						}
+					case isEnd(e.As) && e.Node < count && !granted[e.Node]:
 						if ended[e.Node] == 0 {
 							ended[e.Node] = exec.EndedAside // declined
 						}
@@ -321,7 +332,11 @@ func TestBoundsHoldWhoeverProposes(t *testing.T) {
 	})
 }
 
-// A rollout that is granted what there is room for comes to its end: every node is granted, or it was stopped.
+func isEnd(as exec.EndKind) bool {
+	return as == exec.EndedOK || as == exec.EndedFailed || as == exec.EndedAside || as == exec.EndedUnrun
+}
+
+// A rollout that is granted what there is room for comes to its end: every node takes part or never will, or it was stopped.
 func TestRolloutComesToItsEnd(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		count := rapid.Uint32Range(1, 30).Draw(t, "nodes")
@@ -343,11 +358,13 @@ func TestRolloutComesToItsEnd(t *testing.T) {
 			}
 			for i := range count {
 				if r.State(i) == exec.NodeGranted {
-					r = r.End(p, []exec.Ending{{Node: i, As: exec.EndKind(rapid.IntRange(1, 3).Draw(t, "end"))}})
+					r = r.End(p, []exec.Ending{{Node: i, As: rapid.SampledFrom([]exec.EndKind{
+						exec.EndedOK, exec.EndedFailed, exec.EndedAside, exec.EndedUnrun,
+					}).Draw(t, "end")}})
 				}
 			}
 		}
-		if r.Stopped == "" && r.Granted != count || r.Stopped != "" && r.Failed <= p.Errors {
+		if r.Stopped == "" && r.Granted+uint32(strings.Count(letters(r), "d")) != count || r.Stopped != "" && r.Failed <= p.Errors {
 			t.Fatalf("ended as %+v", r)
 		}
 	})

@@ -53,10 +53,20 @@ func fresher(old, new node.CommandInfo) bool {
 		return b.Stopped != ""
 	case a.Wave != b.Wave:
 		return b.Wave > a.Wave
-	case a.Granted != b.Granted:
-		return b.Granted > a.Granted
+	case begun(a) != begun(b):
+		return begun(b) > begun(a)
 	}
 	return ended(b) >= ended(a)
+}
+
+// begun counts the nodes that had their turn, whatever came of it.
+func begun(r exec.Rollout) (n int) {
+	for i := range r.Nodes {
+		if s := r.State(uint32(i)); s != exec.NodeIdle && s != exec.NodeBarred {
+			n++
+		}
+	}
+	return n
 }
 
 func ended(r exec.Rollout) int { return len(r.Nodes) - int(r.Idle) - int(r.Running) }
@@ -138,7 +148,7 @@ func (s *sight) counted(outcomes []exec.Outcome) bool {
 		case !ended:
 		case o.Report.Status == exec.Terminated && r.Stopped == "":
 			return false
-		case as != exec.EndedAside && (state == exec.NodeIdle || state == exec.NodeGranted):
+		case (as == exec.EndedOK || as == exec.EndedFailed) && (state == exec.NodeIdle || state == exec.NodeGranted):
 			return false
 		}
 	}
