@@ -520,7 +520,9 @@ func (b *bystander) count(as exec.EndKind) (n int) {
 func (b *bystander) took() int { return len(b.state) - b.count(exec.EndedUnrun) }
 
 // passed reports whether this gate ended well wherever it was granted, and was granted somewhere.
-func (b *bystander) passed() bool { return b.count(exec.EndedOK) > 0 && b.count(exec.EndedOK) == len(b.state) }
+func (b *bystander) passed() bool {
+	return b.count(exec.EndedOK) > 0 && b.count(exec.EndedOK) == len(b.state)
+}
 
 func (b *bystander) check(t *rapid.T, c *Command) {
 	p, running, failed := c.Body.Pace, b.count(0), b.count(exec.EndedFailed)

@@ -219,11 +219,12 @@ func (v *voting) promote() (Action, Replica, string) {
 	return Promote, v.loneliest(ready, v.voters).Replica, "there are fewer voters than there should be"
 }
 
-// together reports whether all voters have the leader's log. Raft refuses its vote to a replica that is none of the voters
-// it knows: if the leader died while a voter had not heard of the last promotion, the two could not elect each other.
+// together reports whether all voters that are not lost have the leader's log. Raft refuses its vote to a replica that is
+// none of the voters it knows: if the leader died while a voter had not heard of the last promotion, the two could not elect
+// each other. A lost voter is not waited for: one was just demoted to make room, and another may be lost beside it.
 func (v *voting) together() bool {
 	for _, voter := range v.voters {
-		if voter.Replica != v.Self && (!voter.CaughtUp || !v.fresh(voter)) {
+		if voter.Replica != v.Self && !v.lost(voter) && (!voter.CaughtUp || !v.fresh(voter)) {
 			return false
 		}
 	}
