@@ -43,12 +43,19 @@ const (
 	ActDeleteDocument Action = "document.delete" // Document
 	ActPutGroup       Action = "group.put"       // Fleet: also to delete one
 	ActPutSetting     Action = "setting.put"     // Fleet
+
+	ActPutParam     Action = "param.put"     // Parameter: also its labels
+	ActReadParam    Action = "param.read"    // Parameter: what is known about it, and its value if it is plain
+	ActDecryptParam Action = "param.decrypt" // Parameter: a secret's value
+	ActDeleteParam  Action = "param.delete"  // Parameter
+	ActPutKeyring   Action = "keyring.put"   // Keyring: make, retarget, rotate, delete, hand over
 )
 
 // Actions lists them all, for documentation and for tests that must miss none.
 var Actions = []Action{
 	ActRun, ActCancel, ActReport, ActRead, ActPutToken, ActDeleteToken, ActTagNode, ActRemoveNode,
 	ActPutDocument, ActDeleteDocument, ActPutGroup, ActPutSetting,
+	ActPutParam, ActReadParam, ActDecryptParam, ActDeleteParam, ActPutKeyring,
 }
 
 // Policy is a compiled Cedar policy set.

@@ -20,6 +20,10 @@ const (
 	ActGossipEpoch ActKind = 5 // GossipEpoch
 	ActGroup       ActKind = 6 // Envelope of GroupChange
 	ActSetting     ActKind = 7 // Envelope of SettingChange
+
+	ActKeyring        ActKind = 8  // Envelope of KeyringChange
+	ActKeyringEpoch   ActKind = 9  // Envelope of KeyringEpoch
+	ActKeyringHolding ActKind = 10 // Envelope of KeyringHolding
 )
 
 // Act is one committed entry of the record. Index and Time are the quorum's; Data is what was signed.

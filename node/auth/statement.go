@@ -32,6 +32,12 @@ const (
 	ForDocumentChange Purpose = "muster/document-change/1"
 	ForGroup          Purpose = "muster/group/1"
 	ForSetting        Purpose = "muster/setting/1"
+
+	ForParams         Purpose = "muster/params/1"
+	ForKeyring        Purpose = "muster/keyring/1"
+	ForKeyringEpoch   Purpose = "muster/keyring-epoch/1"
+	ForKeyringHolding Purpose = "muster/keyring-holding/1"
+	ForHandOver       Purpose = "muster/hand-over/1"
 )
 
 // Mode says which path an order may take.
