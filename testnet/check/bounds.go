@@ -25,11 +25,13 @@ type Paced struct {
 	Untold bool
 }
 
-// Part is one beginning of a paced command, by evidence that does not come from the fleet.
+// Part is one beginning of a paced command, by evidence that does not come from the fleet. A part without a beginning is a
+// node that was granted and silent, or whose host was lost between the ledger's record and the process: nobody can know then
+// that nothing runs, so it takes a place in its wave from that grant on, and nothing else.
 type Part struct {
 	Node    string
 	Granted time.Time // when it was agreed that the node may start; zero: never
-	Began   time.Time
+	Began   time.Time // zero: it has a place in its wave, and no process was there
 	Gone    time.Time // when nothing of it was alive any more; zero: it goes on, or nobody can tell
 	Bad     bool      // it counts as failed: its exit code, a timeout, a host that was lost with it
 }
@@ -80,12 +82,24 @@ func (h History) diedAt(r Run) time.Time {
 // Violations holds a paced command to its bounds at every instant.
 func (p Paced) Violations() []Violation {
 	v := violations{promise: PromiseBounds}
-	parts := slices.Clone(p.Parts)
+	parts, places := p.began()
 	slices.SortStableFunc(parts, func(a, b Part) int { return a.Began.Compare(b.Began) })
 	p.once(&v, parts)
 	p.granted(&v, parts)
-	p.counted(&v, parts)
+	p.counted(&v, append(parts, places...))
 	return v.found
+}
+
+// began tells the parts of which a process was there from those that only have a place in a wave.
+func (p Paced) began() (parts, places []Part) {
+	for _, x := range p.Parts {
+		if x.Began.IsZero() {
+			places = append(places, x)
+		} else {
+			parts = append(parts, x)
+		}
+	}
+	return parts, places
 }
 
 func (p Paced) once(v *violations, parts []Part) {
@@ -143,6 +157,10 @@ func (p Paced) changes(parts []Part) []change {
 	var out []change
 	for i := range parts {
 		x := &parts[i]
+		if x.Began.IsZero() {
+			out = append(out, change{at: x.Granted, part: x})
+			continue
+		}
 		out = append(out, change{at: x.Began, part: x})
 		if gone := p.goneAt(*x); !gone.IsZero() {
 			out = append(out, change{at: gone, part: x, over: true})
@@ -163,7 +181,7 @@ func (p Paced) goneAt(x Part) time.Time {
 // counted sweeps over time and counts. It tells of the first instant at which a bound is broken, once per bound.
 func (p Paced) counted(v *violations, parts []Part) {
 	var running, spent, begun int // spent: began and did not end well
-	wave, rested := 0, false
+	wave, had := 0, map[string]bool{}
 	var wide, deep bool
 	for _, c := range p.changes(parts) {
 		if c.over {
@@ -171,10 +189,16 @@ func (p Paced) counted(v *violations, parts []Part) {
 			if !c.part.Bad {
 				spent--
 			}
-			rested = rested || running == 0
 			continue
 		}
-		running, spent, begun = running+1, spent+1, begun+1
+		if !had[c.part.Node] {
+			had[c.part.Node] = true
+			begun++
+		}
+		rested := running == 0
+		if !c.part.Began.IsZero() {
+			running, spent = running+1, spent+1
+		}
 		if most := int(p.Pace.Concurrency); most > 0 && running > most && !wide {
 			wide = true
 			v.add(p.Command, c.part.Node, "with it %d run at %s, and %d may at a time", running, clock(c.at), most)
@@ -189,7 +213,6 @@ func (p Paced) counted(v *violations, parts []Part) {
 			}
 			p.gated(v, wave, c)
 			wave++
-			rested = wave < len(p.Pace.Waves) && begun > int(p.Pace.Waves[wave])
 		}
 	}
 }

@@ -60,6 +60,15 @@ func TestBounds(t *testing.T) {
 		{"a wave too early", "on n4: it began at 03:00:03.900 as number 4, and of wave 1 some still ran", func(p *Paced) {
 			p.Parts[3].Granted, p.Parts[3].Began, p.Gates = at(0), at(3.9), nil
 		}},
+		{"a place in a wave without a process", "", func(p *Paced) {
+			p.Pace.Waves, p.Gates = []uint32{3, 6}, nil
+			p.Parts[2].Began, p.Parts[2].Gone = time.Time{}, time.Time{} // n4 and n5 are the second wave
+			p.Parts[3].Gone = at(9)
+			p.Parts = append(p.Parts, Part{Node: "n5", Granted: at(7), Began: at(8), Gone: at(9)})
+		}},
+		{"too early in spite of it", "on n4: it began at 03:00:02.500 as number 4, and of wave 1 some still ran", func(p *Paced) {
+			p.Gates, p.Parts[2].Began, p.Parts[3].Granted, p.Parts[3].Began = nil, time.Time{}, at(2), at(2.5)
+		}},
 		{"a gate that runs", "on n4: it began at 03:00:07.000, but the gate behind wave 1 still ran on n3", func(p *Paced) { p.Gates[0][1].Gone = at(7.5) }},
 		{"a gate that failed", "on n4: it began at 03:00:07.000, but the gate behind wave 1 had failed on n1", func(p *Paced) { p.Gates[0][0].Bad = true }},
 	} {

@@ -36,26 +36,32 @@ func (w *world) order(to []*host, target string, change func(*exec.Command)) sig
 // propose brings an entry to the leader from a host, as a person at its prompt would: until it is answered. Whatever is
 // proposed so is idempotent.
 func (w *world) propose(from *host, e consensus.Entry, done func(consensus.Result)) {
-	retry := func() { w.after(time.Second, func() { w.propose(from, e, done) }) }
+	p := &wish{e: e, done: done}
+	w.attempt(from, p)
+}
+
+// wish is an entry that somebody wants to be taken.
+type wish struct {
+	e    consensus.Entry
+	done func(consensus.Result) // nil: nobody waits, or it was told
+}
+
+func (p *wish) answered(r consensus.Result) {
+	if f := p.done; f != nil {
+		p.done = nil
+		f(r)
+	}
+}
+
+func (w *world) attempt(from *host, p *wish) {
+	retry := func() { w.after(time.Second, func() { w.attempt(from, p) }) }
 	if !from.running() {
 		retry()
 		return
 	}
-	life := from.life
-	w.after(2*writeTimeout, func() { // its answer is lost with the host
-		if from.life != life && done != nil {
-			w.propose(w.hosts[w.rand.IntN(len(w.hosts))], e, done)
-		}
-	})
-	answered := func(r consensus.Result) {
-		if done != nil {
-			f := done
-			done = nil
-			f(r)
-		}
-	}
+	w.outlive(from, from.life, p)
 	from.atLeader(orders, 300, writeTimeout, func(leader *host, reply func(any, int)) {
-		led := w.quorum.propose(leader, e, func(r consensus.Result, known bool) {
+		led := w.quorum.propose(leader, p.e, func(r consensus.Result, known bool) {
 			if known {
 				reply(r, 80)
 			}
@@ -65,10 +71,23 @@ func (w *world) propose(from *host, e consensus.Entry, done func(consensus.Resul
 		}
 	}, func(answer any) {
 		if r, ok := answer.(consensus.Result); ok {
-			answered(r)
+			p.answered(r)
 			return
 		}
 		retry()
+	})
+}
+
+// outlive has another host propose when this one lost its life, and with it the answer.
+func (w *world) outlive(from *host, life int, p *wish) {
+	w.after(2*writeTimeout, func() {
+		switch {
+		case p.done == nil:
+		case from.life != life:
+			w.attempt(w.hosts[w.rand.IntN(len(w.hosts))], p)
+		default:
+			w.outlive(from, life, p)
+		}
 	})
 }
 

@@ -18,7 +18,8 @@ type rollout struct {
 	gates   []*rollout
 	onStop  *rollout
 	fate    fate
-	granted []time.Duration // by place in the set; -1: never
+	granted []time.Duration          // by place in the set; -1: never
+	freed   map[uint32]time.Duration // by place in the set: when who was silent, later, had been granted first
 	parts   []part
 	open    map[*host]int // index in parts of what goes on
 	agreed  time.Duration // when the quorum took it; -1: not yet
@@ -46,7 +47,7 @@ const never = time.Duration(-1)
 
 func (w *world) newRollout(s signed, f fate) *rollout {
 	r := &rollout{
-		signed: s, fate: f, open: map[*host]int{}, agreed: never, stopped: never, ended: never,
+		signed: s, fate: f, open: map[*host]int{}, freed: map[uint32]time.Duration{}, agreed: never, stopped: never, ended: never,
 		granted: slices.Repeat([]time.Duration{never}, len(s.Nodes)),
 	}
 	w.rollouts[s.id] = r
@@ -250,7 +251,15 @@ func (w *world) agreed(e consensus.Entry, result consensus.Result, s consensus.S
 		}
 		w.look(r, s)
 	case consensus.PutEndings:
-		w.look(w.rollouts[e.Command], s)
+		r := w.rollouts[e.Command]
+		for _, x := range e.Ends {
+			if r != nil && x.As == exec.EndFreed {
+				if _, before := r.freed[x.Node]; !before {
+					r.freed[x.Node] = r.granted[x.Node]
+				}
+			}
+		}
+		w.look(r, s)
 	case consensus.PutCancel:
 		if c, err := auth.Peek[exec.Cancel](e.Statement); err == nil {
 			w.look(w.rollouts[c.Command], s)
@@ -298,6 +307,7 @@ func (w *world) paced(r *rollout) check.Paced {
 		Command: r.id, Pace: r.body.Pace, Timeout: time.Duration(r.body.Run.Timeout) * time.Millisecond,
 		Stopped: w.moment(r.stopped), StartBy: exec.StartBy + startSlack, Parts: w.partsOf(r),
 	}
+	p.Parts = append(p.Parts, w.places(r)...)
 	for _, g := range r.gates {
 		p.Gates = append(p.Gates, w.partsOf(g))
 	}
@@ -310,6 +320,26 @@ func (w *world) partsOf(r *rollout) []check.Part {
 		out = append(out, check.Part{
 			Node: x.h.key.Name, Granted: w.moment(x.granted), Began: w.moment(x.began), Gone: w.moment(x.gone), Bad: x.bad,
 		})
+	}
+	return out
+}
+
+// places lists the nodes that had their turn in a wave before a process of it was there, or without one: those that were
+// silent, and those whose ledger says that a run began, for the host was lost in between.
+func (w *world) places(r *rollout) (out []check.Part) {
+	began := map[*host]bool{}
+	for _, x := range r.parts {
+		began[x.h] = true
+	}
+	for i, id := range r.Nodes {
+		h := w.byID[id]
+		granted, silent := r.freed[uint32(i)]
+		if known, ok := h.ledger.Get(r.id); !silent && !began[h] && r.granted[i] != never && ok && known.Status() == exec.Unknown {
+			granted, silent = r.granted[i], true
+		}
+		if silent {
+			out = append(out, check.Part{Node: h.key.Name, Granted: w.moment(granted)})
+		}
 	}
 	return out
 }
