@@ -14,11 +14,16 @@ import (
 // Apply returns the state after one entry, and what the entry came to. Every replica computes the same. now is the
 // leader's stamp; the state's time never goes back.
 func (s State) Apply(e Entry, now int64) (State, Result) {
-	if now <= auth.MaxTime { // a stamp beyond all time would keep the fleet from ever taking another act
-		s.Time = max(s.Time, now)
+	p := prepared(e, now)
+	return s.apply(&p)
+}
+
+func (s State) apply(p *Prepared) (State, Result) {
+	e := p.entry
+	if p.now <= auth.MaxTime { // a stamp beyond all time would keep the fleet from ever taking another act
+		s.Time = max(s.Time, p.now)
 	}
-	id, known := statementKey(e)
-	if first, ok := s.results.Get(id[:]); known && ok {
+	if first, ok := s.results.find(p.key); p.known && ok {
 		return s, first
 	}
 	next := s
@@ -27,11 +32,14 @@ func (s State) Apply(e Entry, now int64) (State, Result) {
 		next.Act++
 	}
 	result := Result{Act: next.Act, Time: next.Time}
-	if err := next.take(e); err != nil {
+	if err := next.take(e, p); err != nil {
+		if before, ok := errors.AsType[taken](err); ok {
+			return s, before.first
+		}
 		return s, refusal(err, s.Time) // a refused entry leaves nothing but its time
 	}
-	if known {
-		next.remember(id, result)
+	if p.known {
+		next.results = next.results.with(p.key, result)
 	}
 	return next, result
 }
@@ -84,7 +92,9 @@ func statementKey(e Entry) (fleet.UUID, bool) {
 		return envelopeKey(e.kind(), e.Statement)
 	case ChangeDocument:
 		return envelopeKey(e.kind(), e.Statement)
-	case PutGrants, PutEndings: // nobody signed them; what they repeat is refused
+	case PutParams:
+		return envelopeKey(e.kind(), e.Statement)
+	case PutGrants, PutEndings, ParamsDue: // nobody signed them; what they repeat is refused
 		return fleet.UUID{}, false
 	}
 	return fleet.UUID{}, false
@@ -99,17 +109,7 @@ func keyOf(kind uint8, parts ...[]byte) (fleet.UUID, bool) {
 	return fleet.UUID(sum[:16]), true
 }
 
-func (s *State) remember(id fleet.UUID, r Result) {
-	s.results, _, _ = s.results.Insert(id[:], r)
-	s.order, _, _ = s.order.Insert(key64(r.Act), id)
-	if s.order.Len() > MaxResults {
-		key, oldest, _ := s.order.Root().Minimum()
-		s.order, _, _ = s.order.Delete(key)
-		s.results, _, _ = s.results.Delete(oldest[:])
-	}
-}
-
-func (s *State) take(e Entry) error {
+func (s *State) take(e Entry, p *Prepared) error {
 	if act, ok := e.(PutAct); s.Record.Charter == nil && (!ok || act.Kind != auth.ActCharter) {
 		return fleet.Errorf(fleet.Unavailable, "the fleet is not founded yet")
 	}
@@ -134,6 +134,10 @@ func (s *State) take(e Entry) error {
 		return s.putGrants(e)
 	case PutEndings:
 		return s.putEndings(e)
+	case PutParams:
+		return s.putParams(e, p)
+	case ParamsDue:
+		return s.paramsDue()
 	}
 	return fleet.Errorf(fleet.Internal, "entry of type %T has no rule", e)
 }

@@ -196,7 +196,7 @@ func TestTokensAreBounded(t *testing.T) {
 // forgetResults does what MaxResults further statements would.
 func forgetResults(q *quorum) {
 	empty := NewState()
-	q.s.results, q.s.order = empty.results, empty.order
+	q.s.results = empty.results
 }
 
 func TestRepeatedStatementReturnsItsFirstResult(t *testing.T) {
@@ -278,16 +278,16 @@ func TestResultsAreBounded(t *testing.T) {
 	key := func(i int) fleet.UUID { return fleet.UUID{byte(i), byte(i >> 8), byte(i >> 16)} }
 	for i := range MaxResults + 10 {
 		s.Act++
-		s.remember(key(i), Result{Act: s.Act})
+		s.results = s.results.with(key(i), Result{Act: s.Act})
 	}
-	if s.results.Len() != MaxResults || s.order.Len() != MaxResults {
-		t.Fatalf("%d results in %d places", s.results.Len(), s.order.Len())
+	if s.results.byKey.length() != MaxResults || s.results.byAct.length() != MaxResults {
+		t.Fatalf("%d results in %d places", s.results.byKey.length(), s.results.byAct.length())
 	}
 	oldest, newest := key(9), key(10)
-	if _, ok := s.results.Get(oldest[:]); ok {
+	if _, ok := s.results.find(oldest); ok {
 		t.Error("the oldest was kept")
 	}
-	if _, ok := s.results.Get(newest[:]); !ok {
+	if _, ok := s.results.find(newest); !ok {
 		t.Error("one too many was dropped")
 	}
 }

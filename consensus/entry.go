@@ -45,6 +45,15 @@ type (
 		Command fleet.UUID
 		Ends    []exec.Ending
 	}
+	// PutParams takes a change of parameters: all of its operations or none.
+	PutParams struct {
+		Statement auth.Envelope // of params.Change, which has the hashes of
+		Ops       [][]byte      // the encoded operations,
+		Contents  [][]byte      // and, of those that put, the encoded contents in the same order
+	}
+	// ParamsDue lets time do what is due: give notice, and end what has expired. It says nothing; what is due follows from
+	// the state and its time.
+	ParamsDue struct{}
 )
 
 // OperatorRequest is what a person on another host asks for. Its hash is the code that is read out to the approver.
@@ -71,6 +80,8 @@ const (
 	kindChangeDocument
 	kindPutGrants
 	kindPutEndings
+	kindPutParams
+	kindParamsDue
 	kindsEnd
 )
 
@@ -84,6 +95,8 @@ func (PutDocument) kind() uint8    { return kindPutDocument }
 func (ChangeDocument) kind() uint8 { return kindChangeDocument }
 func (PutGrants) kind() uint8      { return kindPutGrants }
 func (PutEndings) kind() uint8     { return kindPutEndings }
+func (PutParams) kind() uint8      { return kindPutParams }
+func (ParamsDue) kind() uint8      { return kindParamsDue }
 
 // EntryVersion is the version that this code writes, the same for all kinds until one changes.
 const EntryVersion uint8 = 1
@@ -129,6 +142,10 @@ func Decode(data []byte) (e Entry, now int64, err error) {
 		return decode[PutGrants](data[2:])
 	case kindPutEndings:
 		return decode[PutEndings](data[2:])
+	case kindPutParams:
+		return decode[PutParams](data[2:])
+	case kindParamsDue:
+		return decode[ParamsDue](data[2:])
 	}
 	return nil, 0, fleet.Errorf(fleet.Invalid, "entry of kind %d is not understood by this version", data[0])
 }
@@ -140,4 +157,27 @@ func decode[T Entry](data []byte) (Entry, int64, error) {
 	}
 	err := wire.Unmarshal(data, &stamped)
 	return stamped.Body, stamped.Time, err
+}
+
+// Stamp returns an encoded entry with another time, as its leader stamps it. It reads no further than the time: Decode says
+// whether the item is an entry at all.
+func Stamp(item []byte, now int64) ([]byte, error) {
+	const pair = 0x92 // msgpack's header of an array of two
+	if len(item) < 4 || len(item) > MaxEntry || item[2] != pair {
+		return nil, fleet.Errorf(fleet.Invalid, "entry of %d bytes without its time", len(item))
+	}
+	size := 1 // of the time
+	switch b := item[3]; {
+	case b <= 0x7f, b >= 0xe0:
+	case b >= 0xcc && b <= 0xd3: // unsigned and signed, of 1, 2, 4 and 8 bytes
+		size += 1 << ((b - 0xcc) % 4)
+	default:
+		return nil, fleet.Errorf(fleet.Invalid, "entry whose time is no number")
+	}
+	if len(item) < 3+size {
+		return nil, fleet.Errorf(fleet.Invalid, "entry of %d bytes without its time", len(item))
+	}
+	out := append(make([]byte, 0, len(item)+9), item[:3]...)
+	out = append(out, wire.Marshal(now)...)
+	return append(out, item[3+size:]...), nil
 }

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"reflect"
 	"testing"
+	"time"
 
 	"github.com/muster-fleet/muster/exec"
 	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/fleet"
+	"github.com/muster-fleet/muster/params"
 )
 
 // oneOfEach returns an entry of every kind, as a founded fleet may get them.
@@ -30,6 +32,12 @@ func oneOfEach(q *quorum) []Entry {
 		q.changeDocument("greet", func(c *exec.DocumentChange) { c.Default = 2 }),
 		q.group("canary", "web-1"),
 		q.setting(auth.SettingRecordsKeep, "10d"),
+		q.change(q.set("/app/lease", "one", func(p *params.Put) { // whose notice is due at once
+			p.Tier, p.Policies = params.Advanced, []params.Policy{
+				{Kind: params.Expiration, At: q.Now.Add(2 * time.Hour).UnixMilli()}, {Kind: params.ExpirationNotification, Before: (24 * time.Hour).Milliseconds()},
+			}
+		})),
+		ParamsDue{},
 	}
 }
 
@@ -43,6 +51,11 @@ func TestEncodeDecode(t *testing.T) {
 		}
 		if again := Encode(got, now); !bytes.Equal(again, data) {
 			t.Errorf("%T encodes to other bytes the second time", e)
+		}
+		for _, stamp := range []int64{0, 1, 200, 1 << 20, 1234567890123, -7} {
+			if stamped, err := Stamp(data, stamp); err != nil || !bytes.Equal(stamped, Encode(e, stamp)) {
+				t.Errorf("%T stamped with %d: %v", e, stamp, err)
+			}
 		}
 		seen[e.kind()] = true
 	}
@@ -75,6 +88,9 @@ func TestDecodeRefuses(t *testing.T) {
 		if e, _, err := Decode(data); fleet.KindOf(err) != fleet.Invalid {
 			t.Errorf("%s: %T, %v", name, e, err)
 		}
+		if _, err := Stamp(data, 1<<60); err == nil && len(data) < 5 {
+			t.Errorf("%s: stamped", name)
+		}
 	}
 }
 
@@ -89,7 +105,11 @@ func TestLargestCommandFits(t *testing.T) {
 	for i := range exec.MaxTargets {
 		grants.Nodes[i], ends.Ends[i].Node = 1<<32-1, 1<<32-1
 	}
-	for _, e := range []Entry{e, grants, ends} {
+	change := PutParams{Statement: auth.Envelope{Format: 1, Algorithm: 1, Body: make([]byte, params.MaxSigned), Signature: make([]byte, 64)}}
+	for range params.MaxOps {
+		change.Ops, change.Contents = append(change.Ops, make([]byte, params.MaxChange/params.MaxOps)), append(change.Contents, make([]byte, params.MaxContents/params.MaxOps))
+	}
+	for _, e := range []Entry{e, grants, ends, change} {
 		if _, _, err := Decode(Encode(e, 1)); err != nil {
 			t.Errorf("%T: %v", e, err)
 		}

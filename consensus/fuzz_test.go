@@ -15,9 +15,13 @@ func FuzzDecodeEntry(f *testing.F) {
 	f.Add([]byte{kindPutAct, EntryVersion, 0x92, 0, 0x92, 1, 0xc0})
 	digest := q.s.Digest()
 	f.Fuzz(func(t *testing.T, data []byte) {
+		stamped, stampErr := Stamp(data, 7)
 		e, now, err := Decode(data)
 		if err != nil {
 			return
+		}
+		if stampErr != nil || !bytes.Equal(stamped, Encode(e, 7)) {
+			t.Fatalf("%T stamped is another: %v", e, stampErr)
 		}
 		if !bytes.Equal(Encode(e, now), data) {
 			t.Fatalf("%T has two encodings", e)

@@ -3,6 +3,7 @@ package consensus
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -12,11 +13,13 @@ import (
 	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/fleet"
 	"github.com/muster-fleet/muster/node/fleet/wire"
+	"github.com/muster-fleet/muster/params"
 )
 
 // A snapshot is a sequence of records {u32 length, u8 kind, canonical msgpack}, in this order: head, acts, tokens by
-// ID, commands by act index, results by act index, requests, documents by name, their versions by name and number, end. The same state gives the same bytes on every replica,
-// and no other bytes are read.
+// // ID, commands by act index, results by act index, requests, documents by name, their versions by name and number,
+// parameters by name, their versions by name and number, their labels by name and label, deleted parameters by name, events
+// in their order, end. The same state gives the same bytes on every replica, and no other bytes are read.
 const (
 	snapHead uint8 = iota + 1
 	snapAct
@@ -26,11 +29,16 @@ const (
 	snapRequest
 	snapDocument
 	snapVersion
+	snapParam
+	snapParamVersion
+	snapLabel
+	snapTombstone
+	snapEvent
 	snapEnd
 )
 
 // SnapshotFormat is the version of that layout.
-const SnapshotFormat = 2
+const SnapshotFormat = 3
 
 const snapPrefix = 5 // bytes of length and kind
 
@@ -39,6 +47,8 @@ type snapshotHead struct {
 	Act    uint64
 	Time   int64
 	Taken  uint64
+	Lost   params.EventPos // of the newest parameter event that is not kept any more
+	Floor  int64           // the greatest birth of deleted parameters that were forgotten early
 }
 
 type snapshotToken struct {
@@ -72,8 +82,9 @@ type snapshotVersion struct {
 }
 
 type snapshotResult struct {
-	Key    fleet.UUID
-	Result Result
+	Act  uint64
+	Key  fleet.UUID
+	Time int64
 }
 
 // snapshotTail ends a snapshot. Only the record proves itself; the sum tells of damage to all the rest.
@@ -103,7 +114,7 @@ func (s State) WriteSnapshot(w io.Writer) error {
 			failed = err
 		}
 	}
-	put(snapHead, snapshotHead{SnapshotFormat, s.Act, s.Time, s.Taken})
+	put(snapHead, snapshotHead{SnapshotFormat, s.Act, s.Time, s.Taken, s.params.lost, s.params.floor})
 	s.acts.Root().Walk(func(_ []byte, act auth.Act) bool {
 		put(snapAct, act)
 		return failed != nil
@@ -116,11 +127,11 @@ func (s State) WriteSnapshot(w io.Writer) error {
 		put(snapCommand, c.snapshot())
 		return failed != nil
 	})
-	s.order.Root().Walk(func(_ []byte, key fleet.UUID) bool {
-		r, _ := s.results.Get(key[:])
-		put(snapResult, snapshotResult{key, r})
-		return failed != nil
-	})
+	for act, a := range s.results.byAct.all() {
+		if put(snapResult, snapshotResult{uint64(act), a.key, a.time}); failed != nil {
+			break
+		}
+	}
 	for _, r := range s.requests {
 		put(snapRequest, r)
 	}
@@ -133,6 +144,10 @@ func (s State) WriteSnapshot(w io.Writer) error {
 			put(snapVersion, snapshotVersion{v.Number, v.Publisher, v.Time, v.Statement})
 		}
 	}
+	s.writeParams(func(kind uint8, v any) bool {
+		put(kind, v)
+		return failed == nil
+	})
 	put(snapEnd, snapshotTail{s.Record.Head, fleet.ID(sum.Sum(nil))})
 	if failed == nil {
 		failed = buffered.Flush()
@@ -156,7 +171,7 @@ func (c *Command) snapshot() snapshotCommand {
 // ReadSnapshot reads what WriteSnapshot wrote, to the end of r, and nothing else. The record is verified again from its
 // genesis on. Tokens and commands are not: whoever acts on them verifies them.
 func ReadSnapshot(r io.Reader) (State, error) {
-	restored := restoring{state: NewState()}
+	restored := restoring{state: NewState(), statements: map[uint64]stated{}, names: map[string]string{}}
 	in, sum := bufio.NewReader(r), sha256.New()
 	for {
 		var prefix [snapPrefix]byte
@@ -206,6 +221,9 @@ type restoring struct {
 	head  snapshotHead
 	kind  uint8  // of the record before
 	key   []byte // of the record before, where its kind has keys
+
+	statements map[uint64]stated // of parameters, by act
+	names      map[string]string // of operators, each once
 }
 
 // follows reports whether a record with key stands behind the one before it, and notes it.
@@ -245,6 +263,16 @@ func (r *restoring) take(kind uint8, body []byte) error {
 		return r.takeDocument(body)
 	case snapVersion:
 		return r.takeVersion(body)
+	case snapParam:
+		return r.takeParam(body)
+	case snapParamVersion:
+		return r.takeParamVersion(body)
+	case snapLabel:
+		return r.takeLabel(body)
+	case snapTombstone:
+		return r.takeTombstone(body)
+	case snapEvent:
+		return r.takeEvent(body)
 	}
 	return fleet.Errorf(fleet.Invalid, "snapshot has a record of kind %d, not understood by this version", kind)
 }
@@ -404,15 +432,17 @@ func (r *restoring) takeResult(body []byte) error {
 	if err := wire.Unmarshal(body, &sr); err != nil {
 		return err
 	}
-	if err := r.follows(key64(sr.Result.Act)); err != nil {
+	if err := r.follows(key64(sr.Act)); err != nil {
 		return err
 	}
-	if _, ok := r.state.results.Get(sr.Key[:]); ok {
+	if _, ok := r.state.results.find(sr.Key); ok {
 		return fleet.Errorf(fleet.Invalid, "snapshot has two results of one statement")
 	}
-	r.state.results, _, _ = r.state.results.Insert(sr.Key[:], sr.Result)
-	r.state.order, _, _ = r.state.order.Insert(key64(sr.Result.Act), sr.Key)
-	return within(r.state.results.Len(), MaxResults, "results")
+	if r.state.results.byAct.length() >= MaxResults {
+		return fleet.Errorf(fleet.Exhausted, "snapshot with more than %d results", MaxResults)
+	}
+	r.state.results = r.state.results.with(sr.Key, Result{Act: sr.Act, Time: sr.Time})
+	return nil
 }
 
 func (r *restoring) takeRequest(body []byte) error {
@@ -437,7 +467,7 @@ func (r *restoring) finish(body []byte, sum fleet.ID) error {
 		return err
 	}
 	s := &r.state
-	newest := max(s.Record.Act, lastAct(s.commands.Root().Maximum()), lastAct(s.order.Root().Maximum()))
+	newest := max(s.Record.Act, lastAct(s.commands.Root().Maximum()), s.results.newest())
 	switch {
 	case r.kind == 0:
 		return fleet.Errorf(fleet.Invalid, "snapshot has no head")
@@ -445,7 +475,7 @@ func (r *restoring) finish(body []byte, sum fleet.ID) error {
 		return fleet.Errorf(fleet.Invalid, "snapshot is damaged: its checksum differs")
 	case tail.Record != s.Record.Head:
 		return fleet.Errorf(fleet.Invalid, "snapshot's record ends at %s, not at %s", s.Record.Head, tail.Record)
-	case s.Record.Charter == nil && s.Record.Length+uint64(s.tokens.Len()+s.commands.Len()+len(s.requests)+s.documents.Len()) > 0:
+	case s.Record.Charter == nil && s.Record.Length+uint64(s.tokens.Len()+s.commands.Len()+len(s.requests)+s.documents.Len()+s.params.byName.length()+s.params.gone.length()+s.params.events.length()) > 0:
 		return fleet.Errorf(fleet.Invalid, "snapshot of a fleet that was not founded")
 	case newest > r.head.Act || s.Record.Time > r.head.Time:
 		return fleet.Errorf(fleet.Invalid, "snapshot holds act %d, but says that it ends at %d", newest, r.head.Act)
@@ -453,7 +483,7 @@ func (r *restoring) finish(body []byte, sum fleet.ID) error {
 		return fleet.Errorf(fleet.Invalid, "snapshot took %d entries, but holds act %d", r.head.Taken, r.head.Act)
 	}
 	s.Act, s.Time, s.Taken = r.head.Act, r.head.Time, r.head.Taken
-	return r.checkDocuments()
+	return cmp.Or(r.checkDocuments(), r.finishParams())
 }
 
 func lastAct[T any](key []byte, _ T, ok bool) uint64 {

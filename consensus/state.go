@@ -44,9 +44,9 @@ type State struct {
 	documents    *iradix.Tree[*Document]   // by name
 	publications *iradix.Tree[publication] // by exec.DocumentRef.Key
 	texts        int                       // bytes of all documents
-	results      *iradix.Tree[Result]      // statement ID → first result
-	order        *iradix.Tree[fleet.UUID]
+	results      results
 	requests     []OperatorRequest
+	params       parameters
 }
 
 // Token is a token with its count.
@@ -137,7 +137,7 @@ func NewState() State {
 	return State{
 		Record: auth.NewRecord(), acts: iradix.New[auth.Act](), tokens: iradix.New[*Token](), commands: iradix.New[*Command](),
 		byID: iradix.New[uint64](), paced: iradix.New[fleet.UUID](), documents: iradix.New[*Document](),
-		publications: iradix.New[publication](), results: iradix.New[Result](), order: iradix.New[fleet.UUID](),
+		publications: iradix.New[publication](),
 	}
 }
 

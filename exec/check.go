@@ -12,7 +12,7 @@ import (
 // Check reports what is wrong with a command on the face of it, or nil.
 func (c Command) Check() error {
 	for _, check := range []func(Command) error{
-		Command.checkRun, Command.checkTimes, Command.checkDocuments, Command.checkPace, Command.checkAfter, Command.checkWords,
+		Command.checkRun, Command.checkTimes, Command.checkDocuments, Command.checkPace, Command.checkAfter, Command.checkWords, Command.checkParams,
 	} {
 		if err := check(c); err != nil {
 			return err

@@ -14,7 +14,7 @@ import (
 
 // Limits of a command.
 const (
-	MaxCommand     = 64 << 10            // bytes of its signed body; bigger scripts belong into a document
+	MaxCommand     = 160 << 10           // bytes of its signed body: 64 KiB of scripts and words, as much of parameters, and what is said of these
 	MaxTargets     = 10_000              // nodes of one command
 	MaxTimeout     = 48 * time.Hour      // SSM's
 	DefaultTimeout = 3600 * time.Second  // SSM's executionTimeout
@@ -45,6 +45,9 @@ type Command struct {
 	After     After
 	Comment   string
 	OutputTo  string // where the full output goes besides: "", "syslog", an absolute folder, "s3://BUCKET/PREFIX"
+	// Params are the store's parameters that {{ ssm:NAME }} and {{ ssm-secure:NAME }} stand for, in documents, in values and in
+	// the environment, sorted by name and selector.
+	Params []ParamRef
 }
 
 // DocumentRef pins a document: the version that was shown to the operator, by the digest of its text.

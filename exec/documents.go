@@ -167,6 +167,9 @@ func (v Verdict) mayRunDocument(raw bool, record auth.Record, self fleet.Member,
 	if err != nil {
 		return v.no(Refused, err)
 	}
+	if err := MayUseParams(v.Command, op, record.Charter.Policy()); err != nil {
+		return v.no(Refused, err)
+	}
 	v.Rule = clip(rule)
 	return v
 }

@@ -47,6 +47,9 @@ func Judge(order Order, record auth.Record, self fleet.Member, now time.Time) (V
 	if err != nil {
 		return v.no(Refused, err), nil
 	}
+	if err := MayUseParams(cmd, op, record.Charter.Policy()); err != nil {
+		return v.no(Refused, err), nil
+	}
 	v.Status, v.Rule = Pending, clip(rule)
 	return v.needDocuments(), nil
 }
@@ -148,6 +151,9 @@ func MayRun(order Order, record auth.Record, now time.Time) error {
 		if fleet.KindOf(err) == fleet.Unavailable {
 			return nil
 		}
+		return err
+	}
+	if err := MayUseParams(cmd, op, record.Charter.Policy()); err != nil {
 		return err
 	}
 	for _, id := range order.Nodes {

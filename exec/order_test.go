@@ -250,7 +250,7 @@ func TestVerifyRefusesWhatIsTooLarge(t *testing.T) {
 	f := authtest.Found("a")
 	o := order(f, f.Operator, []fleet.ID{f.Nodes[0].ID}, func(c *exec.Command) { c.Run.Stdin = make([]byte, exec.MaxCommand) })
 	_, _, err := o.Verify(f.Record.Charter, f.Now)
-	if fleet.KindOf(err) != fleet.Exhausted || !strings.Contains(err.Error(), "65") {
+	if fleet.KindOf(err) != fleet.Exhausted || !strings.Contains(err.Error(), "16") {
 		t.Error(err)
 	}
 }
@@ -299,6 +299,9 @@ func everything(c *exec.Command) {
 	c.Run.Values = []exec.Argument{{Name: "who", Value: `"you"`}}
 	c.Pace = exec.Pace{Limited: true, Concurrency: 1, Errors: 1, Strict: true, Waves: []uint32{c.Count}, OnStop: fleet.UUID{7}}
 	c.Comment, c.OutputTo = "CHG-1", "s3://bucket/prefix"
+	tagged := secretParam("/a/key")
+	tagged.Selector, tagged.Tags = "pending", map[string]string{"env": "prod"}
+	c.Params = []exec.ParamRef{plainParam("/a/b", "v"), tagged, plainParam("c", "")}
 }
 
 // signRaw signs bytes as they are as the operator's command.

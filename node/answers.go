@@ -210,11 +210,8 @@ func OpenRead(record auth.Record, e auth.Envelope, now time.Time) (Read, error) 
 	if err != nil {
 		return body, err
 	}
-	if len(body.Name) > 1<<10 {
-		return body, fleet.Errorf(fleet.Invalid, "a name of %d bytes", len(body.Name))
-	}
-	if body.Header.Expires == 0 || body.Header.Expires-body.Header.Issued > ReadLife.Milliseconds() {
-		return body, fleet.Errorf(fleet.Invalid, "a signed read lives %s at most", ReadLife)
+	if err := body.checkLife(); err != nil {
+		return body, err
 	}
 	if body.What.atNode() == body.Node.IsZero() {
 		return body, fleet.Errorf(fleet.Invalid, "a signed read of %q names a node, or none, where it must not", body.What)
@@ -224,6 +221,17 @@ func OpenRead(record auth.Record, e auth.Envelope, now time.Time) (Read, error) 
 		Resource: auth.Resource{Type: "Fleet", Name: record.Charter.Name()},
 	})
 	return body, err
+}
+
+// checkLife judges what holds for every signed read.
+func (r Read) checkLife() error {
+	if len(r.Name) > 1<<10 {
+		return fleet.Errorf(fleet.Invalid, "a name of %d bytes", len(r.Name))
+	}
+	if r.Header.Expires == 0 || r.Header.Expires-r.Header.Issued > ReadLife.Milliseconds() {
+		return fleet.Errorf(fleet.Invalid, "a signed read lives %s at most", ReadLife)
+	}
+	return nil
 }
 
 // Answer is what a server answers to a Read. Only the part that was asked for is set.

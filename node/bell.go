@@ -15,6 +15,7 @@ const (
 	BellCancel  BellKind = 2 // a command was cancelled
 	BellRecord  BellKind = 3 // the record grew
 	BellTurn    BellKind = 4 // of a paced command: ask now for leave to start
+	BellSeed    BellKind = 5 // a keyring's seed is to be had
 )
 
 // MaxBell bounds a bell with what rides along: one sealed packet's payload. Without a rider a bell has about 150 bytes.
@@ -27,8 +28,8 @@ const maxHolders = 2
 // behind it is verified.
 type Bell struct {
 	Kind      BellKind
-	Statement fleet.UUID // the command's ID; zero for BellRecord
-	Act       uint64
+	Statement fleet.UUID      // the command's ID; of BellSeed the keyring's life; zero for BellRecord
+	Act       uint64          // of BellSeed the epoch's number
 	Holders   []fleet.ID      // up to two nodes that have it
 	Rider     []auth.Envelope // none or one: the signed statement, when it fits; of BellRecord, the beacon that tells of it
 }
@@ -52,7 +53,7 @@ func DecodeBell(data []byte) (Bell, error) {
 	if err := wire.Unmarshal(data, &b); err != nil {
 		return Bell{}, err
 	}
-	if len(b.Holders) > maxHolders || len(b.Rider) > 1 || b.Kind < BellCommand || b.Kind > BellTurn ||
+	if len(b.Holders) > maxHolders || len(b.Rider) > 1 || b.Kind < BellCommand || b.Kind > BellSeed ||
 		b.Statement.IsZero() != (b.Kind == BellRecord) {
 		return Bell{}, fleet.Errorf(fleet.Invalid, "malformed bell")
 	}

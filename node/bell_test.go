@@ -276,7 +276,8 @@ func TestBellOnTheWire(t *testing.T) {
 	}
 	for name, b := range map[string]Bell{
 		"kind 0":           {Statement: uuid(1)},
-		"kind 5":           {Kind: 5, Statement: uuid(1)},
+		"kind 6":           {Kind: 6, Statement: uuid(1)},
+		"no keyring":       {Kind: BellSeed},
 		"three holders":    {Kind: BellCommand, Statement: uuid(1), Holders: w.ids(0, 3)},
 		"two riders":       {Kind: BellCommand, Statement: uuid(1), Rider: []auth.Envelope{{}, {}}},
 		"no statement":     {Kind: BellCommand},

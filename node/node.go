@@ -38,6 +38,7 @@ type Node struct {
 	rings    []laterRing
 	tellAt   time.Duration // when to ring the record's bell; 0: nothing to tell
 	keys     keyWatch
+	keyrings keyrings
 }
 
 // Config is what a Node needs to know from the start.
@@ -48,6 +49,7 @@ type Config struct {
 	Record auth.Record
 	Clock  auth.Clock
 	Keys   map[uint32]fleet.ID // hashes of the gossip keys that the host has, by epoch
+	Seeds  []SeedName          // of keyrings, that are on the host's disk
 }
 
 // New makes a Node. The first Step should be a Tick.
@@ -56,6 +58,7 @@ func New(c Config) *Node {
 		self: c.Self, facts: c.Facts, random: rand.New(rand.NewPCG(c.Seed, 0x6d7573746572)),
 		record: c.Record, clock: c.Clock, seen: map[fleet.ID]Sighting{},
 		floorKept: c.Clock.Floor, orders: newOrders(), library: newLibrary(), pacing: newPacing(), outbox: newOutbox(), keys: newKeyWatch(c.Keys),
+		keyrings: newKeyrings(c.Seeds),
 	}
 }
 
@@ -129,6 +132,14 @@ func (n *Node) Step(at auth.Instant, ev Event) []Effect {
 		n.outbox.taken(ev)
 	case ReportLost:
 		n.outbox.lost(ev, at.Boot)
+	case SeedKept:
+		out = n.seedKept(at, ev.Seed)
+	case SeedsFetched:
+		out = n.seedsFetched(at, ev)
+	case EpochMade:
+		n.epochMade(at, ev)
+	case HoldingTold:
+		n.holdingTold(at, ev)
 	}
 	return append(out, n.due(at)...)
 }
@@ -141,6 +152,7 @@ func (n *Node) due(at auth.Instant) []Effect {
 	out = append(out, n.dueFetches(at)...)
 	out = append(out, n.dueOrders(at)...)
 	out = append(out, n.dueKeys(at)...)
+	out = append(out, n.dueKeyrings(at)...)
 	out = append(out, n.duePacing(at)...)
 	return append(out, n.dueReports(at)...)
 }
@@ -153,6 +165,9 @@ func (n *Node) Deadline(at auth.Instant) time.Duration {
 	}
 	for _, r := range n.rings {
 		next = min(next, r.at)
+	}
+	if n.keyrings.wakeAt != 0 {
+		next = min(next, n.keyrings.wakeAt)
 	}
 	if n.pacing.wakeAt != 0 {
 		next = min(next, n.pacing.wakeAt)

@@ -199,6 +199,8 @@ func (n *Node) bellHeard(at auth.Instant, b Bell) []Effect {
 		return n.cancelRung(at, b)
 	case BellCommand:
 		return n.orderRung(at, b, true)
+	case BellSeed:
+		return n.seedRung(at, b)
 	case BellTurn:
 	}
 	return nil

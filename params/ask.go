@@ -4,6 +4,12 @@ import (
 	"github.com/muster-fleet/muster/node/auth"
 )
 
+// Limits of questions, as Systems Manager has them.
+const (
+	MaxGet  = 10 // names of one Get
+	MaxPage = 50 // of a list, a history and, where Systems Manager has 10, a path
+)
+
 // Ask is what one wants to know of parameters. Exactly one field has exactly one item; Get may have up to MaxGet.
 type Ask struct {
 	Get     []Selector
@@ -57,7 +63,8 @@ type Filter struct {
 type Answer struct {
 	Items   []Item
 	Missing []Missing // of Get, in its order
-	More    bool      // there is another page after the last item
+	More    bool      // there is another page
+	Next    string    // After of that page; a page may be empty, as in Systems Manager
 	Act     uint64    // act index of the state that answered
 	Time    int64     // Unix milliseconds: that state's time, for the age of a stale answer
 }
@@ -67,6 +74,7 @@ type Item struct {
 	Selector string        // as it was asked for: "", ":3" or ":label"
 	Change   auth.Envelope // that made the version
 	Op       uint32        // place of its Put
+	Body     []byte        // the encoded Op
 	Content  [][]byte      // none or one: the encoded Content
 	Newest   uint32        // the parameter's newest version
 	Seq      uint32        // label changes so far
@@ -81,6 +89,7 @@ type Item struct {
 type LabelProof struct {
 	Change auth.Envelope
 	Op     uint32
+	Body   []byte
 }
 
 // Missing is a selector that names nothing that the asker may see.

@@ -5,14 +5,18 @@ import (
 	"github.com/muster-fleet/muster/node/fleet"
 )
 
-// Change is one act on parameters: all of its operations are taken, or none. Purpose auth.ForParams.
+// Change is one act on parameters: all of its operations are taken, or none. Purpose auth.ForParams. What is signed has only
+// the hashes of the operations: whoever may read one parameter is shown that operation, and learns nothing of the others
+// that were put with it.
 type Change struct {
 	Header auth.Header
-	Ops    []Op // 1 to MaxOps, on different parameters
+	Ops    []fleet.ID // SHA-256 of each encoded Op; 1 to MaxOps, on different parameters
 }
 
-// Op is one operation. Exactly one field has exactly one item.
+// Op is one operation. Exactly one of the lists has exactly one item.
 type Op struct {
+	// Salt is random, of the signer: without it, who sees the hash could guess what it is of.
+	Salt   fleet.UUID
 	Put    []Put
 	Delete []Delete
 	Label  []Label
@@ -28,15 +32,18 @@ type Put struct {
 	// DataType is "text" or "aws:ec2:image" (which is not looked up here), as SSM has it.
 	DataType    string
 	Digest      fleet.ID // SHA-256 of the encoded Content
-	Size        uint32   // bytes of the value; of a secret, of what is sealed
+	Size        uint32   // bytes of the value; of a secret, of the padded value (SealedSize)
 	Description string
 	Pattern     string // allowedPattern: an RE2 expression that the value has matched where it was written
 	Tier        Tier
 	Policies    []Policy
 	Tags        map[string]string
 	Labels      []string // that the new version has at once; they move
-	Readers     []Reader // of a secret, in the order of Content.Sealed.Wraps
-	Rotation    []Rotation
+	// Seq is, with labels, one more than the parameter's label changes so far, as in Label; 0 without. So every proof of a
+	// label says which of two is the newer.
+	Seq      uint32
+	Readers  []Reader // of a secret, in the order of Content.Sealed.Wraps
+	Rotation []Rotation
 }
 
 // Delete ends a parameter with all its versions.
@@ -51,7 +58,7 @@ type Label struct {
 	Name    string
 	Born    int64
 	Seq     uint32 // one more than the parameter's label changes so far
-	Version uint32 // that the labels go to; 0: they are only removed
+	Version uint32 // that the labels go to, and are removed from; 0: they are only removed, wherever they are
 	Add     []string
 	Remove  []string
 }
@@ -124,8 +131,11 @@ const (
 const (
 	MaxOps     = 100
 	MaxReaders = 16
-	// MaxChange bounds a change's body in bytes, MaxContents all contents that come with it.
-	MaxChange   = 256 << 10
+	// MaxSigned bounds a change's signed body in bytes, MaxOp one encoded operation, MaxChange all operations of a
+	// change, and MaxContents all contents that come with it: together they fit an entry of the quorum.
+	MaxSigned   = 4 << 10
+	MaxOp       = 40 << 10
+	MaxChange   = 192 << 10
 	MaxContents = 128 << 10
 	// ChangeLife is how long after its issue a change may be taken, in milliseconds.
 	ChangeLife = 15 * 60 * 1000

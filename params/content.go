@@ -1,5 +1,10 @@
 package params
 
+import (
+	"github.com/muster-fleet/muster/node/fleet"
+	"github.com/muster-fleet/muster/node/fleet/wire"
+)
+
 // Content is a version's value as it is kept: exactly one of the two. Its encoding is what Put.Digest is the SHA-256 of.
 type Content struct {
 	Plain  [][]byte // none or one
@@ -11,4 +16,69 @@ type Content struct {
 type Sealed struct {
 	Box   []byte   // of the padded value
 	Wraps [][]byte // HPKE ciphertexts (encapsulated key and box) of the version's key, in the order of Put.Readers
+}
+
+// MaxContent bounds one encoded Content in bytes: the largest value, sealed for MaxReaders.
+const MaxContent = MaxAdvanced + boxOverhead + MaxReaders*(wrapSize+4) + 64
+
+// PlainContent returns the content of a plain value.
+func PlainContent(value []byte) Content { return Content{Plain: [][]byte{value}} }
+
+// SealedContent returns the content of a secret.
+func SealedContent(s Sealed) Content { return Content{Sealed: []Sealed{s}} }
+
+// Encode returns the one encoding.
+func (c Content) Encode() []byte { return wire.Marshal(c) }
+
+// DecodeContent reads what Encode wrote. Errors are Invalid.
+func DecodeContent(raw []byte) (Content, error) {
+	var c Content
+	if len(raw) > MaxContent {
+		return c, fleet.Errorf(fleet.Invalid, "a value of %d bytes with its seals; at most %d", len(raw), MaxContent)
+	}
+	if err := wire.Unmarshal(raw, &c); err != nil {
+		return Content{}, err
+	}
+	if len(c.Plain)+len(c.Sealed) != 1 {
+		return Content{}, fleet.Errorf(fleet.Invalid, "a value is plain or sealed; this is %d of them", len(c.Plain)+len(c.Sealed))
+	}
+	return c, nil
+}
+
+// Open returns an encoded content if it is that of p: the digest is that which was signed, a secret is sealed and nothing
+// else is, and there is a wrap for each reader. Every replica asks before it takes a Put, and every reader. Whether a plain value
+// matches the pattern is not asked, for two versions of this program might not agree.
+func (p Put) Open(raw []byte) (Content, error) {
+	if len(raw) > MaxContent || fleet.Sum(raw) != p.Digest {
+		return Content{}, fleet.Errorf(fleet.Denied, "version %d of parameter %s: this is not the value that was signed", p.Version, p.Name)
+	}
+	c, err := DecodeContent(raw)
+	if err != nil {
+		return Content{}, err
+	}
+	if p.Type != SecureString {
+		if len(c.Plain) != 1 || len(c.Plain[0]) != int(p.Size) {
+			return Content{}, p.errContent()
+		}
+		return c, p.checkText(c.Plain[0])
+	}
+	if len(c.Sealed) != 1 || len(c.Sealed[0].Wraps) != len(p.Readers) || len(c.Sealed[0].Box) != boxOverhead+int(p.Size) {
+		return Content{}, p.errContent()
+	}
+	for _, wrap := range c.Sealed[0].Wraps {
+		if len(wrap) != wrapSize {
+			return Content{}, p.errContent()
+		}
+	}
+	return c, nil
+}
+
+// CheckContent is Open for who does not need the content.
+func (p Put) CheckContent(raw []byte) error {
+	_, err := p.Open(raw)
+	return err
+}
+
+func (p Put) errContent() error {
+	return fleet.Errorf(fleet.Invalid, "version %d of parameter %s: its value is not what its type, size and readers say (ValidationException)", p.Version, p.Name)
 }

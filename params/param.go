@@ -8,22 +8,23 @@ import (
 type Param struct {
 	Name     string
 	Born     int64
-	Last     uint32    // the newest version's number
-	Seq      uint32    // label changes so far
-	Versions []Version // by number; never empty; at most MaxVersions
-	Labels   []LabelAt // by label
-	Told     []Told    // notices of policies that have been given for the newest version
+	Last     uint32     // the newest version's number
+	Seq      uint32     // label changes so far
+	Versions []*Version // by number; never empty; at most MaxVersions
+	Labels   []LabelAt  // by label
+	Told     []Told     // notices of policies that have been given for the newest version
 }
 
 // Version is one version of a parameter.
 type Version struct {
 	Number   uint32
 	Op       uint32         // place of its Put in the change
+	Body     []byte         // the encoded Op
 	Change   *auth.Envelope // shared by all that it changed
 	Operator string         // who signed it
 	Time     int64          // Unix milliseconds, leader's stamp
 	Act      uint64
-	Put      Put
+	Put      *Put
 	Content  []byte // encoded Content
 }
 
@@ -32,7 +33,9 @@ type LabelAt struct {
 	Label   string
 	Version uint32
 	Op      uint32
+	Body    []byte // the encoded Op
 	Change  *auth.Envelope
+	Act     uint64
 }
 
 // Told is a notice that was given.
@@ -51,8 +54,23 @@ type Event struct {
 	Name    string
 	Born    int64
 	Version uint32
-	Labels  []string // that were moved
-	By      string   // operator; empty: time did it
+	Labels  []string          // that were moved
+	By      string            // operator; empty: time did it
+	Tags    map[string]string // of the newest version then, by which policy judges who may hear of it; shared, never changed
+}
+
+// EventPos is where a watch stands: behind that event.
+type EventPos struct {
+	Act  uint64
+	Part uint32
+}
+
+// Pos returns the event's own position.
+func (e Event) Pos() EventPos { return EventPos{e.Act, e.Part} }
+
+// Before reports whether o comes later.
+func (p EventPos) Before(o EventPos) bool {
+	return p.Act < o.Act || p.Act == o.Act && p.Part < o.Part
 }
 
 // EventKind says what happened.

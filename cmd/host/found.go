@@ -31,6 +31,8 @@ type Founder struct {
 	HPKE     []byte             // operator's public key for secrets
 	Root     ed25519.PrivateKey
 	Recovery ed25519.PublicKey
+	// RecoveryHPKE is the recovery recipient's public key for secrets; empty: there is none.
+	RecoveryHPKE []byte
 	// Keep keeps the founder's keys; a fleet that nobody can command is none. It is called before the folder becomes a
 	// host's; an error of it ends the founding. May be nil.
 	Keep func(fleet.ID) error
@@ -132,7 +134,7 @@ func foundingActs(n NewHost, by Founder, identity folder.Identity, hpkeHash, gos
 	var nonce fleet.ID
 	rand.Read(nonce[:])
 	genesis := auth.SignCharter(nil, header(fleet.ID{}), auth.CharterGenesis, auth.Genesis{
-		Name: by.Fleet, Nonce: nonce, Roots: [][]byte{root.Public(), by.Recovery}, Threshold: 1,
+		Name: by.Fleet, Nonce: nonce, Roots: [][]byte{root.Public(), by.Recovery}, Threshold: 1, Recovery: by.RecoveryHPKE,
 	}, root)
 	charter, err := auth.Found(genesis, fleet.ID{})
 	if err != nil {

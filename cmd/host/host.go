@@ -28,6 +28,7 @@ import (
 	"github.com/muster-fleet/muster/node/gossip"
 	"github.com/muster-fleet/muster/node/report"
 	"github.com/muster-fleet/muster/node/transport"
+	"github.com/muster-fleet/muster/params"
 )
 
 // Options of one host.
@@ -113,7 +114,11 @@ func Start(opts Options) (h *Host, err error) {
 	if err != nil {
 		return h, err
 	}
-	h.makeAgent(had, record)
+	private, err := params.NodePrivate(had.identity.HPKESeed)
+	if err != nil {
+		return h, err
+	}
+	h.makeAgent(had, record, private)
 	if err := h.openSocket(had.identity, had.settings); err != nil {
 		return h, err
 	}
@@ -148,11 +153,11 @@ func readFolder(f *folder.Folder) (h had, err error) {
 	return h, err
 }
 
-func (h *Host) makeAgent(had had, record auth.Record) {
+func (h *Host) makeAgent(had had, record auth.Record, private []byte) {
 	var seed [8]byte
 	rand.Read(seed[:])
 	h.Agent = agent.New(agent.Config{
-		Key: had.identity.Key(), Fleet: had.identity.Fleet, Name: had.identity.Name, Version: h.opts.Version, Facts: Facts(h.opts.Version),
+		Key: had.identity.Key(), HPKE: private, Fleet: had.identity.Fleet, Name: had.identity.Name, Version: h.opts.Version, Facts: Facts(h.opts.Version),
 		Record: record, Floor: had.floor.Time, Keys: keysOf(had.keys), Hints: hintsOf(h.folder.Peers()), Folder: disk{h.folder},
 		Clock: h.opts.Clock, Seed: binary.BigEndian.Uint64(seed[:]), Log: h.opts.Log,
 	})
@@ -186,11 +191,11 @@ func (h *Host) openSocket(identity folder.Identity, settings folder.Host) error 
 
 func (h *Host) makeShells(identity folder.Identity, record auth.Record) (err error) {
 	now := func() time.Time { return h.opts.Clock().Wall }
-	shells := agent.Shells{Peers: peers{h.end}, Runner: h.opts.Runner}
+	shells := agent.Shells{Peers: peers{h.end}, Runner: h.opts.Runner, Seeds: h.folder}
 	if shells.Runner == nil {
 		if h.runner, err = runner.Open(runner.Config{
 			Dir: h.opts.Dir, Log: h.opts.Log, Self: h.opts.Supervise, Act: h.opts.Act, Reboot: h.opts.Reboot, Now: now,
-			KeepBytes: record.Settings.OutputKeep(),
+			KeepBytes: record.Settings.OutputKeep(), Secret: openFor(h.Agent),
 		}); err != nil {
 			return err
 		}

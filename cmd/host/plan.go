@@ -11,6 +11,7 @@ import (
 
 // planOf returns what this host does for a command. texts are those of its documents, in their order.
 func planOf(cmd exec.Command, texts [][]byte) (steps.Plan, error) {
+	store := cmd.Store()
 	if len(cmd.Documents) == 0 {
 		return steps.Plan{Steps: []steps.Step{{Argv: cmd.Run.Argv, Script: cmd.Run.Script}}}, nil
 	}
@@ -19,7 +20,7 @@ func planOf(cmd exec.Command, texts [][]byte) (steps.Plan, error) {
 		return steps.Plan{}, err
 	}
 	name := cmd.Documents[0].Name
-	main := pinned[name].doc
+	main := pinned[name].doc.Bind(store)
 	args := make([]document.Argument, len(cmd.Run.Values))
 	for i, v := range cmd.Run.Values {
 		args[i] = document.Argument(v)

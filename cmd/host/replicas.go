@@ -41,6 +41,9 @@ func (r *replicas) Propose(ctx context.Context, item []byte) (any, error) {
 	return v, r.said(err)
 }
 
+// Age says how long what this replica has may lag behind what was agreed; false when nobody can say.
+func (r *replicas) Age() (time.Duration, bool) { return r.quorum.Age() }
+
 // lookAtRole is how often a host looks whether the record still gives it the role that it was started in.
 const lookAtRole = time.Second
 

@@ -27,16 +27,23 @@ func (r runs) Start(ctx context.Context, e node.StartRun) error {
 	if err != nil {
 		return err
 	}
+	env, hidden, err := cmd.Store().Environment(cmd.Run.Env)
+	if err != nil {
+		return err
+	}
 	err = r.runner.Start(ctx, runner.Spec{
 		Command: cmd.Header.ID, Digest: e.Digest, Issued: time.UnixMilli(cmd.Header.Issued), Expires: time.UnixMilli(cmd.Header.Expires), By: e.By,
-		Plan: plan, Env: append([]string{"MUSTER_NODE=" + r.name}, cmd.Run.Env...), Dir: cmd.Run.Dir, User: cmd.Run.User,
+		Plan: plan, Env: append([]string{"MUSTER_NODE=" + r.name}, env...), Dir: cmd.Run.Dir, User: cmd.Run.User,
 		Stdin: cmd.Run.Stdin, Timeout: time.Duration(cmd.Run.Timeout) * time.Millisecond,
+		Secrets: secretsOf(cmd), EnvSecrets: hidden,
 	})
 	switch {
 	case runner.Crossed(err):
 		return nil // it may have started: an Ended event says what became of it
 	case runner.Late(err):
 		return agent.TooLate{}
+	case runner.Sealed(err):
+		return agent.NotStarted{As: exec.Refused, Err: err}
 	}
 	return err
 }

@@ -81,7 +81,7 @@ func again(s *sight, outcomes []exec.Outcome, failedOnly bool) (selection, error
 }
 
 func workAgain(c exec.Command) work {
-	return work{run: c.Run, documents: c.Documents, shell: c.Run.Shell()}
+	return work{run: c.Run, documents: c.Documents, params: c.Params, shell: c.Run.Shell()}
 }
 
 // mannerAgain returns how a command went out, for a new one to so many nodes. Gates and on-stop are read at the servers.

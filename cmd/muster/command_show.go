@@ -153,6 +153,7 @@ func commandFacts(s *sight) []fact {
 	for _, d := range s.info.Body.Documents {
 		facts = append(facts, fact{"document", fmt.Sprintf("%s:%d  sha256 %s", d.Name, d.Version, shortHex(d.Digest))})
 	}
+	facts = append(facts, paramFacts(s.info.Body.Params)...)
 	p, r := s.pace(), s.rollout()
 	if !p.Limited {
 		return facts

@@ -56,7 +56,8 @@ func newInitCommand(a *app) *cobra.Command {
 		Long: `Found a fleet on this host.
 
 Makes this host's data folder, an operator's key for you, and two root keys: one in a file beside the operator's, and a
-recovery key that is shown once, to be printed and put away. Then start the agent: muster agent.`,
+recovery key that is shown once, to be printed and put away: it can stand in for the root key, and open secrets that
+nobody else can read any more. Then start the agent: muster agent.`,
 		Example: `  muster init --fleet prod
   muster init --fleet lab --name web1 --bind 10.0.0.1:7980 --tag role=web`,
 		RunE: func(*cobra.Command, []string) error {
@@ -112,10 +113,15 @@ func (a *app) found(n host.NewHost, fleetName, opName, recoveryFile string) erro
 		return err
 	}
 	root, recovery := rootKey{FleetName: fleetName, Seed: newSeed()}, newSeed()
+	recipient, err := recoveryRecipient(recovery)
+	if err != nil {
+		return err
+	}
 	keys := keyRing{app: a}
 	_, err = host.Found(n, host.Founder{
 		Fleet: fleetName, Operator: opName, Key: ed25519.NewKeyFromSeed(me.Seed), HPKE: operator.HPKE,
 		Root: ed25519.NewKeyFromSeed(root.Seed), Recovery: ed25519.NewKeyFromSeed(recovery).Public().(ed25519.PublicKey),
+		RecoveryHPKE: recipient,
 		Keep: func(id fleet.ID) error {
 			me.Fleet, root.Fleet = id, id
 			return keys.keep(me, root, recoveryFile, recoveryText(recovery)+"\n")

@@ -75,7 +75,8 @@ func openBuiltIn(d document.BuiltInDocument, version string) (published, error) 
 type shelf struct {
 	have  map[document.Use]published
 	order []published
-	err   error // the first that could not be had
+	board pinboard // what they take from the parameter store
+	err   error    // the first that could not be had
 }
 
 // library returns what plans ask for the documents that others run. What is not on the shelf is read.
@@ -88,6 +89,9 @@ func (s *shelf) library(ctx context.Context, p *pen) document.Library {
 		d, err := p.published(ctx, name, version)
 		if err == nil {
 			err = s.put(d)
+		}
+		if err == nil {
+			err = s.board.want(d.doc.StoreRefs(nil))
 		}
 		if err != nil {
 			if s.err == nil {
@@ -128,30 +132,70 @@ func (p *pen) documentWork(ctx context.Context, run exec.Run, spec string, words
 	if err != nil {
 		return work{}, err
 	}
-	values, err := completeValues(name, main.doc, words)
+	given, err := main.doc.ParseArguments(words)
 	if err != nil {
-		return work{}, err
+		return work{}, badValues(name, err)
 	}
 	s := &shelf{have: map[document.Use]published{}, order: []published{main}}
-	_, err = main.doc.Plan(values, document.Host{Platform: document.Linux}, s.library(ctx, p))
-	if s.err != nil {
-		err = s.err // why a document is missing, rather than that it is
+	if err := s.board.want(document.EnvironmentRefs(run.Env)); err != nil {
+		return work{}, err
 	}
+	if err := s.board.want(main.doc.StoreRefs(given)); err != nil {
+		return work{}, badValues(name, err)
+	}
+	values, err := s.plan(ctx, p, main, given)
 	if err != nil {
 		return work{}, err
 	}
-	return documentsWork(run, values, s.order), nil
+	w := documentsWork(run, values, s.order)
+	w.params = s.board.sorted()
+	return w, nil
 }
 
-// completeValues checks key=value words against a document, and says how to see what it takes.
-func completeValues(name string, doc *document.Document, words []string) (document.Values, error) {
-	given, err := doc.ParseArguments(words)
-	var values document.Values
-	if err == nil {
-		values, err = doc.Complete(given)
+// plan completes the values of the first document, and plans it as a Linux host would. The documents that it runs may refer
+// to more of the parameter store: then it is planned anew.
+func (s *shelf) plan(ctx context.Context, p *pen, main published, given []document.Argument) (document.Values, error) {
+	for {
+		if err := s.board.read(ctx, p); err != nil {
+			return document.Values{}, err
+		}
+		doc := main.doc.Bind(s.board.store())
+		values, err := doc.Complete(given)
+		if err != nil {
+			return values, badValues(main.ref.Name, err)
+		}
+		_, err = doc.Plan(values, document.Host{Platform: document.Linux}, s.library(ctx, p))
+		switch {
+		case s.err != nil:
+			return values, s.err // why a document is missing, rather than that it is
+		case s.board.whole():
+			return values, err
+		}
 	}
+}
+
+func badValues(name string, err error) error {
+	return fleet.Errorf(fleet.KindOf(err), "document %s: %w", name, err).Hinted("muster doc help %s", name)
+}
+
+// completeValues checks key=value words against a document, and says how to see what it takes. What of the parameter store
+// they refer to is not read: where that decides, they are not checked further than that they can be read.
+func completeValues(name string, doc *document.Document, words []string) (document.Values, error) {
+	var values document.Values
+	given, err := doc.ParseArguments(words)
 	if err != nil {
-		return values, fleet.Errorf(fleet.KindOf(err), "document %s: %w", name, err).Hinted("muster doc help %s", name)
+		return values, badValues(name, err)
+	}
+	refs, err := doc.StoreRefs(given)
+	if err != nil {
+		return values, badValues(name, err)
+	}
+	store, ok := provisional(refs)
+	if !ok {
+		return values, nil
+	}
+	if values, err = doc.Bind(store).Complete(given); err != nil {
+		return values, badValues(name, err)
 	}
 	return values, nil
 }

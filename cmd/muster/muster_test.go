@@ -20,6 +20,7 @@ func TestMain(m *testing.M) {
 //
 //	fleet N [lost=a,b] [left=c]   a fleet of N nodes behind an agent at $WORK/agent.sock; the operator is alice
 //	exits CODE ARGS…              muster ARGS in this process, which must exit with CODE
+//	nodes WHAT NAME…              WHAT becomes of nodes: lost, back, full (takes no key), or of web01 alone: cut, joined
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, scriptParams("testdata"))
@@ -36,11 +37,13 @@ func scriptParams(dir string) testscript.Params {
 			env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
 			env.Setenv("USER", "alice")
 			env.Values["t"] = env.T()
+			env.Values["town"] = new(*town)
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"fleet": scriptFleet,
 			"exits": scriptExits,
+			"nodes": scriptNodes,
 		},
 	}
 }
@@ -55,6 +58,28 @@ func scriptFleet(ts *testscript.TestScript, _ bool, args []string) {
 		w.setStatus(map[string]fleet.Status{"lost": fleet.ConnectionLost, "left": fleet.Left}[what], strings.Split(names, ",")...)
 	}
 	w.open(ts.Value("t").(testing.TB), ts.Getenv("WORK"), ts.Getenv("HOME"))
+	*ts.Value("town").(**town) = w
+}
+
+func scriptNodes(ts *testscript.TestScript, _ bool, args []string) {
+	w := *ts.Value("town").(**town)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch what, names := args[0], args[1:]; what {
+	case "lost":
+		w.setStatus(fleet.ConnectionLost, names...)
+	case "back":
+		w.setStatus(fleet.Online, names...)
+		w.tendKeyrings()
+	case "full":
+		for _, name := range names {
+			w.vault.refuses[name] = true
+		}
+	case "cut", "joined":
+		w.vault.cut = what == "cut"
+	default:
+		ts.Fatalf("nodes %s: lost, back, full, cut or joined", what)
+	}
 }
 
 func scriptExits(ts *testscript.TestScript, _ bool, args []string) {

@@ -73,7 +73,7 @@ func (p *pen) order(target fleet.Target, w work, chosen []fleet.Member, m manner
 		h := p.header(m.expires)
 		h.Mode = m.mode
 		return exec.Command{
-			Header: h, Target: target.String(), Count: uint32(len(ids)), Set: exec.SetDigest(ids), Run: w.run, Documents: w.documents,
+			Header: h, Target: target.String(), Count: uint32(len(ids)), Set: exec.SetDigest(ids), Run: w.run, Documents: w.documents, Params: w.params,
 			Pace: pace, After: after, Comment: m.comment, OutputTo: m.outputTo,
 		}
 	}

@@ -15,17 +15,18 @@ import (
 
 // forecast is what a command would do, as JSON.
 type forecast struct {
-	Format      int           `json:"format"`
-	DryRun      bool          `json:"dry_run"`
-	Target      string        `json:"target"`
-	Runs        string        `json:"runs"`
-	Concurrency uint32        `json:"max_concurrency"` // 0: no limit
-	Errors      *uint32       `json:"max_errors"`      // null: no limit
-	Strict      bool          `json:"strict"`
-	Waves       []uint32      `json:"waves"`               // nodes started by the end of each
-	WorstCase   int           `json:"worst_case_failures"` // nodes that may fail before nothing more starts
-	Policy      []policyClass `json:"policy"`
-	Nodes       []shape.Named `json:"nodes"`
+	Format      int             `json:"format"`
+	DryRun      bool            `json:"dry_run"`
+	Target      string          `json:"target"`
+	Runs        string          `json:"runs"`
+	Concurrency uint32          `json:"max_concurrency"` // 0: no limit
+	Errors      *uint32         `json:"max_errors"`      // null: no limit
+	Strict      bool            `json:"strict"`
+	Waves       []uint32        `json:"waves"`               // nodes started by the end of each
+	WorstCase   int             `json:"worst_case_failures"` // nodes that may fail before nothing more starts
+	Policy      []policyClass   `json:"policy"`
+	Nodes       []shape.Named   `json:"nodes"`
+	Parameters  []paramForecast `json:"parameters,omitempty"` // what it takes from the parameter store
 }
 
 // policyClass is the nodes about which policy says the same of a command.
@@ -86,7 +87,7 @@ func (p *pen) operator(ctx context.Context) (auth.Operator, error) {
 func forecastOf(s selection, w work, m manner) forecast {
 	f := forecast{
 		Format: shape.Format, DryRun: true, Target: s.target.String(), Runs: workText(w.run, w.documents), Strict: m.pace.Strict,
-		Waves: []uint32{}, WorstCase: worstCase(m.pace, len(s.chosen)), Nodes: []shape.Named{},
+		Waves: []uint32{}, WorstCase: worstCase(m.pace, len(s.chosen)), Nodes: []shape.Named{}, Parameters: paramForecasts(w.params),
 	}
 	if m.pace.Limited {
 		f.Concurrency, f.Errors = m.pace.Concurrency, &m.pace.Errors
@@ -103,8 +104,10 @@ func forecastOf(s selection, w work, m manner) forecast {
 func policyClasses(policy *auth.Policy, who auth.Operator, w work, m manner, nodes []fleet.Member) []policyClass {
 	type answer struct{ rule, why string }
 	byAnswer := map[answer][]string{}
+	params := exec.MayUseParams(exec.Command{Params: w.params}, who, policy)
 	for _, n := range nodes {
 		rule, err := policy.Decide(askOf(who, w, m, n))
+		err = cmp.Or(err, params)
 		said := answer{rule: rule}
 		if err != nil {
 			said.why = strings.ReplaceAll(err.Error(), " on "+n.Name+":", ":") // the nodes are named beside it
@@ -133,6 +136,7 @@ func forecastFacts(f forecast, names []string, w work, m manner) []fact {
 		{"waves", wavesText(f.Waves)}, {"at a time", limitText(m.pace)}, {"at worst", worstText(f, m.pace)},
 		{"gate", workNames(m.gate)}, {"on stop", workNames(m.onStop)},
 	}
+	facts = append(facts, paramFacts(w.params)...)
 	for _, c := range f.Policy {
 		if c.Permitted {
 			facts = append(facts, fact{"policy", fmt.Sprintf("%s (%d): permitted by %s", c.Nodes, c.Count, c.Rule)})

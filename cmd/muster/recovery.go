@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/muster-fleet/muster/node/fleet"
+	"github.com/muster-fleet/muster/params"
 )
 
 // recoveryCheck is the bytes of checksum in a recovery key's text. With them it has 35 bytes: 14 groups of 4 characters
@@ -43,4 +44,14 @@ func parseRecoveryText(text string) ([]byte, error) {
 func recoverySum(seed []byte) []byte {
 	sum := sha256.Sum256(append([]byte("muster recovery key 1\x00"), seed...))
 	return sum[:recoveryCheck]
+}
+
+// recoveryRecipient returns the public key to which secrets are sealed for recovery, so that the printed key opens them. It
+// follows from the recovery root's seed: there is one paper to put away, not two.
+func recoveryRecipient(seed []byte) ([]byte, error) {
+	private, err := params.RecoveryPrivate(seed)
+	if err != nil {
+		return nil, err
+	}
+	return params.PublicOf(private)
 }

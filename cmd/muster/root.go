@@ -146,6 +146,7 @@ reached.`,
 	root.AddCommand(
 		newInitCommand(a), newJoinCommand(a), newAgentCommand(a), newDemoCommand(a),
 		newRunCommand(a), newDocCommand(a), newCommandCommand(a), newWhyCommand(a), newGroupCommand(a), newSettingCommand(a),
+		newParamCommand(a), newKeyringCommand(a),
 		newNodeCommand(a), newTokenCommand(a), newOperatorCommand(a), newQuorumCommand(a), newStatusCommand(a), newDoctorCommand(a),
 		newVersionCommand(a),
 	)

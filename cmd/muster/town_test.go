@@ -34,6 +34,7 @@ type town struct {
 	changed chan struct{}                // closed at every change
 	watches int
 	left    bool
+	vault   vault
 }
 
 // newTown founds a fleet of n nodes web01, web02, …; the first is its only server.
@@ -41,15 +42,19 @@ func newTown(n int) (*town, error) {
 	w := &town{
 		state: consensus.NewState(), status: map[fleet.ID]fleet.Status{}, reports: map[fleet.UUID][]exec.Report{},
 		outputs: map[string][]byte{}, direct: map[fleet.UUID]bool{}, changed: make(chan struct{}), root: rootKey{FleetName: "lab", Seed: newSeed()},
+		vault: newVault(),
+	}
+	recovery, err := recoveryRecipient(w.vault.recovery)
+	if err != nil {
+		return nil, err
 	}
 	genesis := auth.SignCharter(nil, w.header(0), auth.CharterGenesis, auth.Genesis{
-		Name: "lab", Nonce: fleet.Sum(newSeed()), Roots: [][]byte{w.root.signer().Public()}, Threshold: 1,
+		Name: "lab", Nonce: fleet.Sum(newSeed()), Roots: [][]byte{w.root.signer().Public()}, Threshold: 1, Recovery: recovery,
 	}, w.root.signer())
 	if err := w.act(auth.ActCharter, genesis); err != nil {
 		return nil, err
 	}
 	w.root.Fleet = w.charter().Fleet()
-	var err error
 	if w.who, err = newIdentity(w.root.Fleet, "lab", "alice"); err != nil {
 		return nil, err
 	}
@@ -78,8 +83,12 @@ func (w *town) settle(n int) error {
 		if i == 0 {
 			first = key
 		}
+		hpke, err := w.vault.admit(key)
+		if err != nil {
+			return err
+		}
 		request := join.Signer().Sign(auth.ForEnrol, w.who.Fleet, auth.EnrolRequest{
-			Header: w.header(0), Token: body.Header.ID, Key: key.Public(), Name: fmt.Sprintf("web%02d", i+1),
+			Header: w.header(0), Token: body.Header.ID, Key: key.Public(), HPKE: hpke, Name: fmt.Sprintf("web%02d", i+1),
 		})
 		counter := first.Sign(auth.ForCountersign, w.who.Fleet, auth.Countersign{
 			Header: w.header(0), Request: request.Digest(auth.ForEnrol, w.who.Fleet), Node: key.ID(),
@@ -195,6 +204,7 @@ func (w *town) Propose(_ context.Context, e consensus.Entry) (consensus.Result, 
 	w.state, result = w.state.Apply(e, time.Now().UnixMilli())
 	if result.Err() == nil {
 		w.behave(e)
+		w.tendKeyrings()
 	}
 	w.tell()
 	return result, nil
@@ -314,6 +324,7 @@ func (w *town) open(t testing.TB, dir, home string) {
 	})
 	a := &app{getenv: func(string) string { return "" }, euid: os.Geteuid()}
 	for _, err := range []error{
+		a.writeKey(filepath.Join(home, "recovery.txt"), recoveryText(w.vault.recovery)+"\n"),
 		a.writeIdentity(filepath.Join(home, ".config", "muster", identityName), w.who),
 		a.writeRootKey(filepath.Join(home, ".config", "muster", rootKeyName), w.root),
 	} {

@@ -4,12 +4,14 @@ import (
 	"context"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/muster-fleet/muster/exec"
+	"github.com/muster-fleet/muster/exec/document"
 	"github.com/muster-fleet/muster/node/fleet"
 )
 
@@ -32,7 +34,7 @@ func (d *doing) flags(a *app, cmd *cobra.Command) {
 	flags.Var((*lifespan)(&d.timeout), "timeout", "how long it may run on a node")
 	flags.StringVar(&d.user, "user", "", "account it runs as (default: the agent's)")
 	flags.StringVar(&d.dir, "cwd", "", "folder it runs in (default: the account's home)")
-	flags.StringArrayVar(&d.env, "env", nil, "environment variable K=V; may be repeated")
+	flags.StringArrayVar(&d.env, "env", nil, "environment variable K=V; V may hold {{ ssm:NAME }} and {{ ssm-secure:NAME }}; may be repeated")
 	flags.BoolVar(&d.stdin, "stdin", false, "give it what is on standard input")
 	a.completeDocuments(cmd, "doc")
 }
@@ -56,7 +58,8 @@ func (d doing) wantsStdin() bool { return d.stdin || d.script == "-" }
 type work struct {
 	run       exec.Run
 	documents []exec.DocumentRef
-	shell     bool // as policy sees it: a shell line, a script, or a document that is handed one
+	params    []exec.ParamRef // what it takes from the parameter store
+	shell     bool            // as policy sees it: a shell line, a script, or a document that is handed one
 }
 
 // document returns the name of the document that is run, or "".
@@ -89,7 +92,17 @@ func (a *app) workOf(ctx context.Context, p *pen, d doing, words []string) (work
 	if err == nil && d.script != "" && len(run.Script) == 0 {
 		err = fleet.Errorf(fleet.Invalid, "the script is empty")
 	}
-	return work{run: run, shell: run.Shell()}, err
+	if err != nil {
+		return work{}, err
+	}
+	if slices.ContainsFunc(append(run.Argv[:len(run.Argv):len(run.Argv)], string(run.Script)), document.MentionsStore) {
+		a.say("{{ ssm:… }} in a command line is not replaced: a value there could be read as code; --env NAME='{{ ssm:… }}' and \"$NAME\" do it")
+	}
+	var board pinboard
+	if err = board.want(document.EnvironmentRefs(run.Env)); err == nil {
+		err = board.read(ctx, p)
+	}
+	return work{run: run, params: board.sorted(), shell: run.Shell()}, err
 }
 
 // readFile reads a file that a flag or an argument names.

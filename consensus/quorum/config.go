@@ -21,6 +21,13 @@ type Machine interface {
 	Restore(io.Reader) error
 }
 
+// Batches is a Machine that takes all items of a log entry at once, so that it can share work among them.
+type Batches interface {
+	Machine
+	// ApplyBatch is Apply of each item in order; it returns as many answers.
+	ApplyBatch(index uint64, items [][]byte) []any
+}
+
 // Streams opens streams to other nodes: on the raft plane, or on the bulk plane for snapshots. The context is for the
 // opening alone. Closing the stream must end both directions.
 type Streams interface {

@@ -3,6 +3,7 @@ package quorum
 import (
 	"bufio"
 	"io"
+	"sync/atomic"
 
 	"github.com/hashicorp/raft"
 
@@ -14,7 +15,9 @@ type machine struct {
 	Machine
 	prepare   func() // called before raft drops the log behind a snapshot
 	committed func(configuration raft.Configuration, index uint64)
-	applied   func() // called after each entry
+	applied   func()         // called after each entry
+	reached   *atomic.Uint64 // index of the newest command that the machine shows, or of the snapshot that it was made of
+	newest    *atomic.Uint64 // index of the newest snapshot here
 }
 
 // results are what a batch's items got, in order.
@@ -27,11 +30,15 @@ func (m *machine) Apply(entry *raft.Log) any {
 	if err != nil {
 		panic("quorum: cannot apply log entry: " + err.Error())
 	}
+	defer m.applied()
+	defer m.reached.Store(entry.Index)
+	if batches, ok := m.Machine.(Batches); ok {
+		return results(batches.ApplyBatch(entry.Index, items))
+	}
 	answers := make(results, len(items))
 	for i, item := range items {
 		answers[i] = m.Machine.Apply(entry.Index, item)
 	}
-	m.applied()
 	return answers
 }
 
@@ -56,7 +63,11 @@ func (m *machine) Restore(content io.ReadCloser) error {
 	if format, err := reader.ReadByte(); err != nil || format != snapshotFormat {
 		return fleet.Errorf(fleet.Invalid, "a snapshot has a format that this muster does not know")
 	}
-	return m.Machine.Restore(reader)
+	if err := m.Machine.Restore(reader); err != nil {
+		return err
+	}
+	m.reached.Store(m.newest.Load())
+	return nil
 }
 
 type picture struct {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -23,6 +24,8 @@ type Quorum struct {
 	store     *store
 	pipes     *plumbing
 	known     known
+	words     words
+	reached   atomic.Uint64
 	proposals proposals
 	reads     reads
 	changes   chan struct{}
@@ -77,12 +80,13 @@ func Open(cfg Config) (*Quorum, error) {
 	q.running, q.stop = context.WithCancel(context.Background())
 	q.pipes = newPlumbing(q.self, cfg.Streams)
 	q.transport = newTransport(q.pipes, cfg.Timeouts.Heartbeat, raftLog)
-	q.store.stored = q.transport.stir
+	q.store.stored, q.transport.durable = q.transport.stir, q.store.durable
 	home.snapshots.stored = func(configuration raft.Configuration, index uint64) {
 		q.store.grown.Store(0)
 		q.learn(configuration, index)
 	}
 	if home.newest != nil {
+		home.snapshots.newest.Store(home.newest.Index)
 		q.learn(home.newest.Configuration, home.newest.ConfigurationIndex)
 	}
 	if err := q.start(home, raftLog); err != nil {
@@ -94,14 +98,16 @@ func Open(cfg Config) (*Quorum, error) {
 
 func (q *Quorum) start(home *home, raftLog hclog.Logger) (err error) {
 	defer panicked(&err, "cannot start the replica in "+q.cfg.Dir)
-	fsm := &machine{Machine: q.cfg.Machine, prepare: q.trimTrailing, committed: q.learn, applied: q.transport.stir}
+	fsm := &machine{Machine: q.cfg.Machine, prepare: q.trimTrailing, committed: q.learn, applied: q.transport.stir, reached: &q.reached, newest: &home.snapshots.newest}
 	q.reload.Lock() // raft's goroutines may tune before it is here
 	defer q.reload.Unlock()
 	q.raft, err = raft.NewRaft(q.raftConfig(raftLog), fsm, q.store, q.store, home.snapshots, q.transport)
 	if err != nil {
 		return fleet.Errorf(fleet.Internal, "cannot start the replica in %s: %w", q.cfg.Dir, err)
 	}
+	q.store.raft.Store(q.raft)
 	q.raft.RegisterObserver(raft.NewObserver(nil, false, q.observe))
+	q.work.Go(func() { q.listen(q.transport.NetworkTransport.Consumer(), q.transport.asked) })
 	q.work.Go(q.poke)
 	q.work.Go(q.watch)
 	return nil

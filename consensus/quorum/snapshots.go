@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
@@ -21,6 +22,7 @@ type snapshots struct {
 	dir    string
 	mark   *mark
 	stored func(configuration raft.Configuration, configurationIndex uint64)
+	newest atomic.Uint64 // index
 }
 
 const checkFile = "check" // beside meta.json: SHA-256 of it
@@ -47,6 +49,7 @@ func (s *snapshots) Create(version raft.SnapshotVersion, index, term uint64, con
 		if err := s.seal(sink.ID()); err != nil {
 			return err
 		}
+		s.newest.Store(index)
 		s.stored(configuration, configurationIndex)
 		return s.mark.stored(index)
 	}}, nil

@@ -23,13 +23,19 @@ type store struct {
 	bolt    *raftboltdb.BoltStore
 	path    string
 	file    *os.File // bolt's own, to read the transaction number from
-	writing sync.Mutex
+	writing chan struct{} // holds one while a transaction is written
 	mark    *mark
 	log     *slog.Logger
 	busy    atomic.Pointer[time.Time] // when the write under way began
 	grown   atomic.Int64              // bytes of entries written since the last snapshot
 	stored  func()                    // called when entries were stored; set it before raft has the store
 	closing chan struct{}             // closed when nobody can hear this replica any more
+	raft    atomic.Pointer[raft.Raft] // set once it runs: before that nothing runs ahead
+	ahead   ahead
+	work    sync.WaitGroup // catching up
+
+	commands atomic.Uint64 // index of the newest command in the log, or a higher one
+	noop     atomic.Uint64 // of the newest no-op stored since the start: each leader begins with one
 }
 
 // boltOptions: a freelist that is not written costs a walk over the pages at opening and saves 8 bytes per free page
@@ -44,7 +50,7 @@ func boltOptions(readOnly bool) *bbolt.Options {
 }
 
 func openStore(path string, mark *mark, log *slog.Logger) (*store, error) {
-	s := &store{path: path, mark: mark, log: log, stored: func() {}, closing: make(chan struct{})}
+	s := &store{path: path, mark: mark, log: log, stored: func() {}, writing: make(chan struct{}, 1), closing: make(chan struct{}), ahead: ahead{moved: make(chan struct{})}}
 	options := boltOptions(false)
 	options.OpenFile = func(path string, flag int, mode os.FileMode) (file *os.File, err error) {
 		s.file, err = os.OpenFile(path, flag, mode)
@@ -59,14 +65,46 @@ func openStore(path string, mark *mark, log *slog.Logger) (*store, error) {
 		return nil, errors.Join(fleet.Errorf(fleet.Internal, "cannot open %s: %w", path, err), s.bolt.Close())
 	}
 	s.note()
+	s.commands.Store(s.newestCommand())
 	return s, nil
+}
+
+// newestCommand looks for the newest command in the log. Behind it lies little else: what elections and changes of the
+// configuration leave.
+func (s *store) newestCommand() uint64 {
+	last, err := s.bolt.LastIndex()
+	for index := last; err == nil && index > 0 && last-index < behindCommand; index-- {
+		var entry raft.Log
+		if s.bolt.GetLog(index, &entry) != nil {
+			return 0 // the log begins behind it, with a snapshot that holds the rest
+		}
+		if entry.Type == raft.LogCommand {
+			return index
+		}
+	}
+	return last - min(last, behindCommand)
+}
+
+// behindCommand bounds how many entries are looked at for the newest command.
+const behindCommand = 1024
+
+// noteKinds notes where commands and no-ops lie among entries that are about to be stored.
+func (s *store) noteKinds(entries []*raft.Log) {
+	for _, entry := range entries {
+		switch entry.Type {
+		case raft.LogCommand:
+			s.commands.Store(entry.Index)
+		case raft.LogNoop:
+			s.noop.Store(entry.Index)
+		}
+	}
 }
 
 // write runs one synced transaction and notes its number beside. One at a time: the number that is read must be of a
 // transaction that is synced, not of another's that is still being written.
 func (s *store) write(transaction func() error) error {
-	s.writing.Lock()
-	defer s.writing.Unlock()
+	s.writing <- struct{}{}
+	defer func() { <-s.writing }()
 	began := time.Now()
 	s.busy.Store(&began)
 	defer s.busy.Store(nil)
@@ -88,27 +126,54 @@ func (s *store) note() {
 	}
 }
 
-// stalled says for how long the write under way has been going on; zero if there is none.
+// stalled says for how long the write under way has been going on, or what runs ahead has waited; zero if there is none.
 func (s *store) stalled(now time.Time) time.Duration {
+	late := s.ahead.late(now)
 	if began := s.busy.Load(); began != nil {
-		return now.Sub(*began)
+		late = max(late, now.Sub(*began))
 	}
-	return 0
+	return late
 }
 
 // release lets writes that wait for disk space give up; call it once nobody can hear this replica.
 func (s *store) release() { close(s.closing) }
 
-func (s *store) close() error { return errors.Join(s.bolt.Close(), s.mark.close()) }
+// close ends the store; release must have been called.
+func (s *store) close() error {
+	s.work.Wait()
+	return errors.Join(s.bolt.Close(), s.mark.close())
+}
 
 // FirstIndex returns the index of the oldest entry, 0 if there is none.
-func (s *store) FirstIndex() (uint64, error) { return s.bolt.FirstIndex() }
+func (s *store) FirstIndex() (uint64, error) {
+	first, _, ahead := s.ahead.bounds() // before the file is looked at: an entry is in at least one of the two
+	index, err := s.bolt.FirstIndex()
+	if err == nil && index == 0 && ahead {
+		return first, nil
+	}
+	return index, err
+}
 
 // LastIndex returns the index of the newest entry, 0 if there is none.
-func (s *store) LastIndex() (uint64, error) { return s.bolt.LastIndex() }
+func (s *store) LastIndex() (uint64, error) {
+	if _, last, ok := s.ahead.bounds(); ok {
+		return last, nil
+	}
+	return s.bolt.LastIndex()
+}
 
-// GetLog reads an entry and checks its seal.
+// GetLog reads an entry and checks its seal. One that runs ahead is given to the leader as it is, which sends it; to raft as
+// a follower, which would acknowledge it, once it is durable.
 func (s *store) GetLog(index uint64, entry *raft.Log) error {
+	if running, ok := s.ahead.find(index); ok {
+		if r := s.raft.Load(); r != nil && r.State() == raft.Leader {
+			*entry = *running
+			return nil
+		}
+		if err := s.durable(index); err != nil {
+			return err
+		}
+	}
 	err := readEntry(s.bolt, index, entry)
 	if _, bad := errors.AsType[damaged](err); bad {
 		s.log.Error("the replica's log is damaged; it will be rebuilt at the next start", "file", s.path, "err", err)
@@ -119,15 +184,26 @@ func (s *store) GetLog(index uint64, entry *raft.Log) error {
 // StoreLog stores one entry.
 func (s *store) StoreLog(entry *raft.Log) error { return s.StoreLogs([]*raft.Log{entry}) }
 
-// StoreLogs stores entries in one synced transaction: the leader's own get their seal here, where index and term are
-// known; those from the leader have their seal checked.
+// StoreLogs stores entries in one synced transaction, or lets them run ahead of one: the leader's own get their seal here,
+// where index and term are known; those from the leader have their seal checked.
 func (s *store) StoreLogs(entries []*raft.Log) error {
-	var size int64
 	for _, entry := range entries {
 		if err := sealed(entry); err != nil {
 			return err
 		}
-		size += entrySize(entry)
+	}
+	s.noteKinds(entries)
+	size := sizeOf(entries)
+	if s.mayRunAhead(entries) {
+		if taken, err := s.runAhead(entries, size); taken {
+			if err == nil {
+				s.stored()
+			}
+			return err
+		}
+	}
+	if err := s.settled(); err != nil {
+		return err
 	}
 	err := s.write(func() error { return s.bolt.StoreLogs(entries) })
 	if err == nil {
@@ -139,6 +215,12 @@ func (s *store) StoreLogs(entries []*raft.Log) error {
 
 // DeleteRange deletes the entries from lowest to highest, both included.
 func (s *store) DeleteRange(lowest, highest uint64) error {
+	if err := s.durable(highest); err != nil {
+		return err
+	}
+	if highest >= s.commands.Load() && lowest > 0 {
+		s.commands.Store(lowest - 1) // or a lower one
+	}
 	return s.write(func() error { return s.bolt.DeleteRange(lowest, highest) })
 }
 

@@ -188,7 +188,7 @@ func newReceiver() *receiver {
 			select {
 			case <-r.stop:
 				return
-			case request := <-r.raft.Consumer():
+			case request := <-r.raft.NetworkTransport.Consumer():
 				select {
 				case r.taken <- request.Command:
 				default:

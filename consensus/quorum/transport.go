@@ -21,7 +21,9 @@ type transport struct {
 	bulk    *raft.NetworkTransport
 	pipes   *plumbing
 	timeout time.Duration // raft's heartbeat timeout
+	asked   chan raft.RPC // what other servers ask, for raft
 	mute    atomic.Bool
+	durable func(index uint64) error // waits until our own entries up to index are; set it before raft has the transport
 
 	mu       sync.Mutex
 	since    time.Time // when this server began to lead
@@ -51,14 +53,18 @@ func newTransport(pipes *plumbing, heartbeat time.Duration, log hclog.Logger) *t
 		})
 	}
 	return &transport{
-		NetworkTransport: build(false), bulk: build(true), pipes: pipes, timeout: heartbeat,
+		NetworkTransport: build(false), bulk: build(true), pipes: pipes, timeout: heartbeat, asked: make(chan raft.RPC),
 		since: time.Now(), contacts: map[raft.ServerID]contact{}, news: make(chan struct{}),
+		durable: func(uint64) error { return nil },
 	}
 }
 
 // SetHeartbeatHandler does nothing. With a handler, heartbeats change term and state beside raft's main loop, without a
 // lock, and a deposed leader can write an entry of the new term; without, they wait their turn in the main loop.
 func (t *transport) SetHeartbeatHandler(func(raft.RPC)) {}
+
+// Consumer gives raft what other servers ask, once Quorum.listen has heard it.
+func (t *transport) Consumer() <-chan raft.RPC { return t.asked }
 
 // InstallSnapshot sends a snapshot on the bulk plane.
 func (t *transport) InstallSnapshot(id raft.ServerID, target raft.ServerAddress, request *raft.InstallSnapshotRequest,
@@ -70,7 +76,8 @@ func (t *transport) InstallSnapshot(id raft.ServerID, target raft.ServerAddress,
 	return t.bulk.InstallSnapshot(id, target, request, response, content)
 }
 
-// AppendEntries sends entries or a heartbeat, unless the follower knows it all and has answered lately.
+// AppendEntries sends entries or a heartbeat, unless the follower knows it all and has answered lately. That it has taken
+// entries is said once they are durable here, too (see ahead).
 func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, request *raft.AppendEntriesRequest,
 	response *raft.AppendEntriesResponse,
 ) error {
@@ -86,6 +93,11 @@ func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, r
 	asked := time.Now()
 	if err := t.NetworkTransport.AppendEntries(id, target, request, response); err != nil {
 		return err
+	}
+	if n := len(request.Entries); n > 0 {
+		if err := t.durable(request.Entries[n-1].Index); err != nil {
+			return err
+		}
 	}
 	t.heard(id, asked, request, response)
 	return nil

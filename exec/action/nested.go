@@ -34,7 +34,7 @@ func (h host) nested(ctx context.Context, in document.Nested) error {
 	if err := becomeReaper(); err != nil {
 		return fleet.Errorf(fleet.Internal, "cannot become a subreaper: %w", err)
 	}
-	outcome, err := h.perform(ctx, in.Name, plan)
+	outcome, err := h.perform(ctx, in.Name, plan, in.Secrets())
 	if err != nil {
 		return err
 	}
@@ -88,7 +88,7 @@ func planNested(in document.Nested, text []byte) (steps.Plan, error) {
 	if err != nil {
 		return steps.Plan{}, err
 	}
-	values, err := d.Complete(in.Arguments())
+	d, values, err := in.Complete(d)
 	if err != nil {
 		return steps.Plan{}, err
 	}
@@ -96,19 +96,26 @@ func planNested(in document.Nested, text []byte) (steps.Plan, error) {
 	if err != nil {
 		return steps.Plan{}, err
 	}
+	if err := plan.CheckSecrets(len(in.Secrets())); err != nil {
+		return steps.Plan{}, err
+	}
 	return plan, plan.Check()
 }
 
 // perform does what the plan's progress says, until it is over. Nothing of it is written down: a crash in here leaves the
-// outer step in doubt, and with it this.
-func (h host) perform(ctx context.Context, name string, plan steps.Plan) (steps.Outcome, error) {
+// outer step in doubt, and with it this. A step gets its secrets when it starts.
+func (h host) perform(ctx context.Context, name string, plan steps.Plan, secrets [][]byte) (steps.Outcome, error) {
 	g, err := steps.Open(steps.Opened{Plan: plan.Outline(), Limit: nestedLimit})
 	for err == nil {
 		switch m := g.Next(here).(type) {
 		case steps.Start:
 			h.announce(name, plan, m)
+			step, trouble := plan.Steps[m.Step].Open(secrets)
+			if trouble != nil {
+				return steps.Outcome{}, trouble
+			}
 			if g, err = g.Add(steps.Began{Step: m.Step, Attempt: m.Attempt, At: h.now().UnixMilli(), Boot: here}); err == nil {
-				g, err = g.Add(h.attempt(ctx, plan.Steps[m.Step], m))
+				g, err = g.Add(h.attempt(ctx, step, m))
 			}
 		case steps.Done:
 			return m.Outcome, context.Cause(ctx)

@@ -87,6 +87,9 @@ func (b *builder) download(f *form, out *steps.Step) error {
 		}
 		in.Text = string(d.text)
 	}
+	if err := b.checkDownload(f, in); err != nil {
+		return err
+	}
 	return act(f, out, ActDownload, in)
 }
 

@@ -23,6 +23,9 @@ func (b *builder) argv(f *form, out *steps.Step) error {
 		return err
 	}
 	for _, c := range resolved.items {
+		if b.hidesIn(c) {
+			return b.noSecret(c.line, "in argv")
+		}
 		words, err := c.words()
 		if err != nil {
 			return refuse(c.line, "%s: argv is a list of texts: %w", b.s.of(), err)

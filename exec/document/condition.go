@@ -72,5 +72,8 @@ func (c *condition) holds(r resolver, host string) (ok bool, why string, err err
 		return false, "", err
 	}
 	right, _, err := r.text(c.right, c.line)
+	if err == nil && r.d.store.hidesAny(left, right) {
+		err = refuse(c.line, "precondition: a secret is compared with nothing")
+	}
 	return left == right, "precondition: " + c.left + " is not " + c.right, err
 }

@@ -18,7 +18,9 @@ type Document struct {
 	schema      string
 	description string
 	parameters  []*parameter
+	stored      []*parameter // the store's that its steps refer to, in the order of their first mention
 	steps       []*step
+	store       *Store // what those are bound to; nil: nothing yet
 }
 
 // Digest names a document's text.
@@ -100,7 +102,13 @@ func (d *Document) read(root *node) error {
 	if err := d.readParameters(parameters); err != nil {
 		return err
 	}
+	if err := d.mention(main); err != nil {
+		return err
+	}
 	if err := d.readSteps(main); err != nil {
+		return err
+	}
+	if err := d.checkSecrets(); err != nil {
 		return err
 	}
 	return d.try()

@@ -2,6 +2,7 @@ package document
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -34,11 +35,16 @@ func (b *builder) environment(f *form, c *compiled) []string {
 			env = append(env, k.text+"="+v.text)
 		}
 	}
-	return append(env, b.variables(c)...)
+	more, err := b.variables(c)
+	if err != nil && f.err == nil {
+		f.err = err
+	}
+	return append(env, more...)
 }
 
-// variables returns the values as a script finds them. A value that is the whole script is not among them.
-func (b *builder) variables(c *compiled) []string {
+// variables returns the values as a script finds them: the document's own parameters, all of them, and those of the store
+// that the script refers to. A value that is the whole script is not among them.
+func (b *builder) variables(c *compiled) ([]string, error) {
 	var env []string
 	for _, name := range keysOf(b.r.v.of) {
 		if c.whole == nil || c.whole.Name != name {
@@ -48,11 +54,31 @@ func (b *builder) variables(c *compiled) []string {
 	for _, p := range c.lines {
 		env = append(env, linesVariable(p.Name)+"="+joined(b.r.v.of[p.Name]))
 	}
-	return env
+	for _, p := range c.stored {
+		v, err := b.r.value(p, b.s.line)
+		if err != nil {
+			return nil, err
+		}
+		if v != nil {
+			env = append(env, p.variable()+"="+stringify(v))
+		}
+	}
+	return env, nil
 }
 
 // variable names the variable that holds a parameter: SSM's name for it.
 func variable(parameter string) string { return "SSM_" + parameter }
+
+// variable names the variable that holds the parameter. The store's have names with slashes and dots, so they have a
+// number; no parameter of a document's own can come to the same name.
+func (p *parameter) variable() string {
+	if p.store != nil {
+		return storeVariable + strconv.Itoa(p.number)
+	}
+	return variable(p.Name)
+}
+
+const storeVariable = "MUSTER_PARAM_"
 
 // isVariable reports whether a document's environment may set a variable.
 func isVariable(name string) bool {

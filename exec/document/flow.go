@@ -29,9 +29,9 @@ func (w *shellWriter) trace(file *syntax.File) {
 	for _, name := range []string{"RANDOM", "SRANDOM", "OPTIND", "HISTCMD"} {
 		w.flow.integers[name] = true // bash evaluates what they are given
 	}
-	for _, p := range w.b.d.parameters {
+	for _, p := range w.b.d.all() {
 		if !p.tame() {
-			w.flow.holds[variable(p.Name)] = true
+			w.flow.holds[p.variable()] = true
 		}
 	}
 	for _, name := range w.b.held() {

@@ -123,7 +123,7 @@ func guarded(t *testing.T, text string, file *syntax.File) {
 			if n.Param != nil {
 				name = n.Param.Value
 			}
-			if ours := strings.HasPrefix(name, "SSM_") || strings.HasPrefix(name, "MUSTER_LINES_"); ours && !held(n, name, path) {
+			if ours := strings.HasPrefix(name, "SSM_") || strings.HasPrefix(name, "MUSTER_LINES_") || strings.HasPrefix(name, storeVariable); ours && !held(n, name, path) {
 				t.Fatalf("%s stands open in %q", name, text)
 			}
 		}

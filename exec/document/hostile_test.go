@@ -90,9 +90,12 @@ var places = []place{
 	{script: "x=$(awk 'BEGIN { printf \"%s.\", ENVIRON[\"A\"] }' </dev/null); A={{ p }}; say \"$A$x\"", after: ".", forks: true},
 }
 
+// own are the commands that a value may be given to without another process seeing it.
+const own = `say() { printf '%s\0' "$1"; }
+`
+
 // prelude has the commands of the places, without a process: say writes its argument and a zero byte.
-const prelude = `say() { printf '%s\0' "$1"; }
-hear() { heard=; while IFS= read -r line; do heard="$heard$line
+const prelude = own + `hear() { heard=; while IFS= read -r line; do heard="$heard$line
 "; done; say "$heard"; }
 canary() { echo "$SSM_p" >>"$CANARY"; }
 SSM_q=other
@@ -105,14 +108,7 @@ func TestHostileValuesArriveUnchangedAndRunNothing(t *testing.T) {
 	if os.Getenv("MUSTER_LONG") != "" {
 		rounds = 200
 	}
-	scripts := make([]string, len(places))
-	for i, p := range places {
-		d, err := Parse([]byte(docWith(p.script)))
-		if err != nil {
-			t.Fatalf("%s: %v", p.script, err)
-		}
-		scripts[i] = d.steps[0].compiled.text
-	}
+	scripts := rewritten(t)
 	for round := range rounds {
 		r := rand.New(rand.NewPCG(uint64(round), 4))
 		all := values(r, batch)
@@ -125,21 +121,55 @@ func TestHostileValuesArriveUnchangedAndRunNothing(t *testing.T) {
 	}
 }
 
+// route is a place with where the value in it comes from.
+type route struct {
+	place
+	text     string // the script as it became
+	variable string // that holds the value
+}
+
+// rewritten returns all places, with the value of a document's own parameter, of one of the store's, and with a secret
+// where one may be.
+func rewritten(t *testing.T) []route {
+	t.Helper()
+	var out []route
+	for _, p := range places {
+		for _, ref := range []string{"{{ p }}", "{{ ssm:/a/x-1:3 }}", "{{ ssm-secure:x }}"} {
+			d, err := Parse([]byte(docWith(own + strings.ReplaceAll(p.script, "{{ p }}", ref))))
+			if err != nil && strings.Contains(err.Error(), "as an argument of") {
+				continue
+			}
+			if err != nil {
+				t.Fatalf("%s: %v", p.script, err)
+			}
+			variable := "SSM_p"
+			if c := d.steps[0].compiled; len(c.stored) > 0 {
+				variable = c.stored[0].variable()
+			}
+			out = append(out, route{p, d.steps[0].compiled.text, variable})
+		}
+	}
+	if len(out) < 3*len(places)-5 {
+		t.Fatalf("%d routes through %d places: a secret may be in most of them", len(out), len(places))
+	}
+	return out
+}
+
 // throughShell runs one process that puts every value into some place.
-func throughShell(t *testing.T, shell string, scripts, all []string, r *rand.Rand) {
+func throughShell(t *testing.T, shell string, scripts []route, all []string, r *rand.Rand) {
 	t.Helper()
 	var driver bytes.Buffer
 	driver.WriteString(prelude)
 	for i, s := range scripts {
-		fmt.Fprintf(&driver, "place%d() {\n%s\n}\n", i, s)
+		fmt.Fprintf(&driver, "place%d() {\n%s\n}\n", i, s.text)
 	}
 	chosen := make([]int, len(all))
 	for i, v := range all {
-		chosen[i] = r.IntN(len(places))
-		for places[chosen[i]].forks && r.IntN(20) > 0 {
-			chosen[i] = r.IntN(len(places))
+		chosen[i] = r.IntN(len(scripts))
+		for scripts[chosen[i]].forks && r.IntN(20) > 0 {
+			chosen[i] = r.IntN(len(scripts))
 		}
-		fmt.Fprintf(&driver, "SSM_p='%s'\nexport SSM_p\nplace%d\n", strings.ReplaceAll(v, "'", `'\''`), chosen[i])
+		fmt.Fprintf(&driver, "%[1]s='%[2]s'\nexport %[1]s\nplace%[3]d\n", scripts[chosen[i]].variable, strings.ReplaceAll(v, "'", `'\''`), chosen[i])
 	}
 	dir := t.TempDir()
 	file := filepath.Join(dir, "driver")
@@ -163,7 +193,7 @@ func throughShell(t *testing.T, shell string, scripts, all []string, r *rand.Ran
 		t.Fatalf("%s: %d values went in, %d came out\n%.500s", shell, len(all), len(said)-1, errs.String())
 	}
 	for i, v := range all {
-		p := places[chosen[i]]
+		p := scripts[chosen[i]]
 		if want := p.before + v + p.after; said[i] != want {
 			t.Errorf("%s: %s: %q came out as %q", shell, p.script, want, said[i])
 		}

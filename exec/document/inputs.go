@@ -78,6 +78,17 @@ type Nested struct {
 	Parameters map[string]json.RawMessage `json:"parameters,omitempty"`
 	Depth      int                        `json:"depth"` // of the nested document, as in Host: 1 for what the first document runs
 	Library    []NestedText               `json:"library,omitempty"`
+	Store      []StoreValue               `json:"store,omitempty"` // what was pinned of the store, for it and its Library
+	Salt       string                     `json:"salt,omitempty"`  // see NewStore
+}
+
+// StoreValue is a parameter of the store for a nested document. The value of a secret is put in when the step starts.
+type StoreValue struct {
+	Name     string `json:"name"`
+	Selector string `json:"selector,omitempty"`
+	List     bool   `json:"list,omitempty"`
+	Secret   bool   `json:"secret,omitempty"`
+	Value    string `json:"value"`
 }
 
 // NestedText is a pinned document that a nested one may run in turn.
@@ -87,7 +98,30 @@ type NestedText struct {
 	Text    string `json:"text"`
 }
 
-// Arguments returns the parameters as Complete takes them.
+// Complete checks the parameters against the document that n is for, and returns that bound to the store with them. What
+// looks like a reference in a parameter is a value.
+func (n Nested) Complete(d *Document) (*Document, Values, error) {
+	all := make([]Pinned, len(n.Store))
+	for i, v := range n.Store {
+		all[i] = Pinned{Name: v.Name, Selector: v.Selector, List: v.List, Secret: v.Secret, Value: v.Value}
+	}
+	d = d.Bind(NewStore(all, n.Salt))
+	v, err := d.complete(n.Arguments(), d.handed)
+	return d, v, err
+}
+
+// Secrets returns the values that the plan of n refers to by number.
+func (n Nested) Secrets() [][]byte {
+	var out [][]byte
+	for _, v := range n.Store {
+		if v.Secret {
+			out = append(out, []byte(v.Value))
+		}
+	}
+	return out
+}
+
+// Arguments returns the parameters as they were given, sorted by name.
 func (n Nested) Arguments() []Argument {
 	args := make([]Argument, 0, len(n.Parameters))
 	for name, value := range n.Parameters {

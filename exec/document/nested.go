@@ -76,6 +76,9 @@ func (b *builder) use() (Use, bool, error) {
 // find returns a pinned document.
 func (b *builder) find(u Use, line int) (*Document, error) {
 	if d, ok := b.pins.lib(u.Name, u.Version); ok {
+		if b.d.store.hides(string(d.text)) {
+			return nil, refuse(line, "%s: document %s: %w", b.s.of(), u.Name, errMarker)
+		}
 		return d, nil
 	}
 	return nil, refuse(line, "%s: document %s is not among those that were sent", b.s.of(), u.Name).
@@ -103,6 +106,8 @@ func (b *builder) nested(f *form, out *steps.Step) error {
 	case b.r.trial || f.err != nil:
 	case in.Depth > MaxDepth:
 		return refuse(b.s.line, "%s: documents run documents %d deep at most", b.s.of(), MaxDepth)
+	case kind == "LocalPath" && b.hidesIn(given):
+		return b.noSecret(given.line, "given to a document that nobody has seen yet")
 	case kind == "LocalPath":
 		in.Path = path.Clean(at)
 	default:
@@ -127,7 +132,8 @@ func (b *builder) pin(in *Nested) error {
 	if b.pins.left--; b.pins.left < 0 {
 		return refuse(b.s.line, "%s: more than %d documents run each other", b.s.of(), maxNested)
 	}
-	v, err := d.Complete(in.Arguments())
+	d = d.Bind(b.d.store)
+	v, err := d.complete(in.Arguments(), d.handed)
 	if err != nil {
 		return refuse(b.s.line, "%s: %s: %w", b.s.of(), u.Name, err)
 	}
@@ -138,6 +144,39 @@ func (b *builder) pin(in *Nested) error {
 		return refuse(b.s.line, "%s: %s: %w", b.s.of(), u.Name, err)
 	}
 	in.Text = string(d.text)
+	return b.handOver(in, d)
+}
+
+// handOver gives a nested document what of the store it refers to, with all that it runs in turn.
+func (b *builder) handOver(in *Nested, d *Document) error {
+	all := []*Document{d}
+	for _, t := range in.Library {
+		if other, err := Parse([]byte(t.Text)); err == nil {
+			all = append(all, other)
+		}
+	}
+	var found []StoreRef
+	for _, d := range all {
+		more, err := d.StoreRefs(nil)
+		if err != nil {
+			return err
+		}
+		found = join(found, more)
+	}
+	for _, r := range found {
+		p, _, err := b.d.store.find(r)
+		if err != nil {
+			continue // whoever needs it says so: a default that is not asked for is not pinned
+		}
+		text, err := b.d.store.text(r)
+		if err != nil {
+			return err
+		}
+		in.Store = append(in.Store, StoreValue{Name: r.Name, Selector: r.Selector, List: p.List, Secret: p.Secret, Value: text})
+	}
+	if len(in.Store) > 0 {
+		in.Salt = b.d.store.salt()
+	}
 	return nil
 }
 

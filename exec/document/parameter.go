@@ -48,6 +48,8 @@ type parameter struct {
 	line     int
 	pattern  *regexp.Regexp // nil: none
 	fallback any            // the default; nil: none
+	store    *StoreRef      // it is one of the store's, and not the document's own; nil: its own
+	number   int            // of one of the store's, from 1
 }
 
 // tame reports whether no value of the parameter can mean anything to a shell: the author has listed them, or they are
@@ -152,8 +154,8 @@ func (p *parameter) setDefault(n *node) error {
 	if p.Required {
 		return nil
 	}
-	v, err := p.value(n)
-	if err == nil {
+	v, err := p.given(n)
+	if _, later := v.(storeValue); err == nil && !later {
 		err = p.check(v)
 	}
 	if err != nil {

@@ -76,7 +76,7 @@ func TestWhatIsNotUnderstoodIsRefusedWithItsLine(t *testing.T) {
 		{head + "  precondition: {StringNotEquals: [platformType, Linux]}\n  inputs: {runCommand: [ls]}\n", []string{"line 5", "StringNotEquals"}},
 		{head + "  precondition: {StringEquals: [platformType, BeOS]}\n  inputs: {runCommand: [ls]}\n", []string{"line 5", "BeOS"}},
 		{head + "  precondition: {StringEquals: [a, b]}\n  inputs: {runCommand: [ls]}\n", []string{"line 5", "holds a parameter"}},
-		{head + "  precondition: {StringEquals: ['{{ ssm:x }}', b]}\n  inputs: {runCommand: [ls]}\n", []string{"line 5", "ssm:x"}},
+		{head + "  precondition: {StringEquals: ['{{ ssm-secure:x }}', b]}\n  inputs: {runCommand: [ls]}\n", []string{"line 5", "a secret in precondition"}},
 		{head + "  precondition: {StringEquals: [a, a]}\n  inputs: {runCommand: [ls]}\n", []string{"line 5", "the same"}},
 		{strings.Replace(head, "2.2", "2.0", 1) + "  precondition: {StringEquals: [platformType, Linux]}\n  inputs: {runCommand: [ls]}\n", []string{"line 5", "need schema 2.2"}},
 		{"schemaVersion: '2.2'\nmainSteps:\n- {name: a, action: muster:run, inputs: {argv: []}}\n", []string{"argv is a list"}},

@@ -113,7 +113,10 @@ func (b *builder) step() (steps.Step, error) {
 			return steps.Step{}, err
 		}
 	}
-	return out, f.done()
+	if err := f.done(); err != nil {
+		return steps.Step{}, err
+	}
+	return out, b.release(&out)
 }
 
 // flow reads when the step ends, and what its end does. AWS's agent reads these keys from inputs; beside them, where

@@ -43,7 +43,7 @@ func (b *builder) rewritePowerShell(src source) (compiled, error) {
 		}
 	}
 	w.out.WriteString(w.text[w.done:])
-	out := compiled{text: w.out.String()}
+	out := compiled{text: w.out.String(), stored: b.storedIn(found)}
 	if len(wild) == 0 && !b.mentionsWild(src.text) {
 		return out, nil
 	}
@@ -52,7 +52,7 @@ func (b *builder) rewritePowerShell(src source) (compiled, error) {
 	case len(wild) > 0:
 		m := wild[0]
 		return compiled{}, b.unsafe(src.at(m.start), m, "in a script "+why+", which is not known to be harmless").
-			Hinted("use only cmdlets such as Write-Output, Get-Item and Set-Content -Value; or read $env:%s, and the document counts as raw shell", variable(m.p.Name))
+			Hinted("use only cmdlets such as Write-Output, Get-Item and Set-Content -Value; or read $env:%s, and the document counts as raw shell", m.p.variable())
 	default:
 		out.raw = true
 	}
@@ -61,7 +61,8 @@ func (b *builder) rewritePowerShell(src source) (compiled, error) {
 
 // mentionsWild reports whether a script names a value's variable by itself.
 func (b *builder) mentionsWild(text string) bool {
-	return len(b.d.parameters) > 0 && strings.Contains(strings.ToUpper(text), "SSM_")
+	text = strings.ToUpper(text)
+	return len(b.d.parameters) > 0 && strings.Contains(text, "SSM_") || len(b.d.stored) > 0 && strings.Contains(text, storeVariable)
 }
 
 // psPlace is what a reference stands in.
@@ -151,7 +152,7 @@ func psOpen(text string, i int) (place psPlace, opening, closing string) {
 
 // put writes a reference, or says where it stands that is not safe.
 func (w *psWriter) put(m mark, place psPlace) string {
-	ref := "${env:" + variable(m.p.Name) + "}"
+	ref := "${env:" + m.p.variable() + "}"
 	before, after := w.text[:m.start], w.text[m.end:]
 	switch place {
 	case psComment:

@@ -85,9 +85,16 @@ func (b *builder) script(f *form, out *steps.Step, name string, rewrite func(sou
 	if b.r.trial || f.err != nil {
 		return f.err
 	}
+	if err := b.checkShown(c); err != nil {
+		return err
+	}
 	text := c.text
 	if c.whole != nil {
-		text = joined(b.r.v.of[c.whole.Name]) + "\n"
+		v, err := b.r.value(c.whole, b.s.line)
+		if err != nil {
+			return err
+		}
+		text = joined(v) + "\n"
 	}
 	out.Script, out.ScriptName = []byte(text), name
 	return nil

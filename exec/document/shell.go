@@ -20,6 +20,10 @@ type compiled struct {
 	// lines are the StringLists whose items are run as lines of a script: they come as linesVariable, too.
 	lines []*parameter
 	raw   bool // a value is run as a script
+	// stored are the store's parameters that the script refers to.
+	stored []*parameter
+	// shown are the document's own that the script hands to other programs as arguments.
+	shown []string
 }
 
 // linesVariable names the variable that holds a list's items as lines. No parameter can have that name: SSM's names have
@@ -59,9 +63,11 @@ func (b *builder) rewriteShell(src source) (compiled, error) {
 	case len(dialects) == 0:
 		m := marks[0]
 		return plain, b.unsafe(src.at(m.at), m, "in a script for "+program).
-			Hinted("let the script read %s from its environment", variable(m.p.Name))
+			Hinted("let the script read %s from its environment", m.p.variable())
 	}
-	return b.agree(src, text, marks, dialects)
+	c, err := b.agree(src, text, marks, dialects)
+	c.stored = b.storedIn(found)
+	return c, err
 }
 
 // agree rewrites the script as each dialect reads it. They must come to the same: nobody knows whether a host's sh is
@@ -87,7 +93,7 @@ func (b *builder) agree(src source, text string, marks []mark, dialects []syntax
 	}
 	switch {
 	case first != nil:
-		return compiled{text: apply(text, first.edits), lines: first.lines, raw: first.raw}, nil
+		return compiled{text: apply(text, first.edits), lines: first.lines, raw: first.raw, shown: first.shown}, nil
 	case len(marks) == 0:
 		return compiled{text: src.text}, nil // the shell will say what is wrong with it
 	}
@@ -182,7 +188,7 @@ func (b *builder) markUp(src source, found []ref) (string, []mark, error) {
 
 // mentionsVariables reports whether a script names a variable that holds a value itself.
 func (b *builder) mentionsVariables(text string) bool {
-	return slices.ContainsFunc(b.d.parameters, func(p *parameter) bool { return strings.Contains(text, variable(p.Name)) }) ||
+	return slices.ContainsFunc(b.d.all(), func(p *parameter) bool { return strings.Contains(text, p.variable()) }) ||
 		slices.ContainsFunc(b.held(), func(name string) bool { return strings.Contains(text, name) })
 }
 

@@ -125,7 +125,7 @@ func TestUnsafePlacesAreRefusedWithTheirLine(t *testing.T) {
 		`x={{ p }}; echo $(( x + 1 ))`, "#!/bin/bash\n[[ {{ p }} -gt 3 ]]", "#!/bin/bash\n[[ -v {{ p }} ]]", `[ -v {{ p }} ]`, `[ {{ p }} {{ q }} ]`, `printf -v {{ p }} x`, `printf {{ p }}`, `printf "{{ p }}\n"`,
 		"#!/bin/bash\ndeclare -i x={{ p }}", "#!/bin/bash\ndeclare -i x; x={{ p }}", `unset {{ p }}`, "#!/bin/bash\nx={{ p }}; echo ${!x}", "#!/bin/bash\nx={{ p }}; echo ${x@P}",
 		`make X={{ p }}`, `watch {{ p }}`, `echo {{ p }} | xargs -I{} sh -c 'echo {}'`, `su - web -c "{{ p }}"`, "su - web <<EOF\n{{ p }}\nEOF", `eval "$SSM_p"`, `python3 -c{{ p }}`,
-		"#!/usr/bin/python3\nprint('{{ p }}')", `echo {{ missing }}`, `echo {{ ssm:secret }}`, `echo "{{ p }}`, `f() { sh; }; echo {{ p }} | f`, `echo $(( {{ e }} ))`, "echo {{ b }} $(( {{ b }} ))",
+		"#!/usr/bin/python3\nprint('{{ p }}')", `echo {{ missing }}`, `sh -c 'echo {{ ssm:plain }}'`, `echo "{{ p }}`, `f() { sh; }; echo {{ p }} | f`, `echo $(( {{ e }} ))`, "echo {{ b }} $(( {{ b }} ))",
 		"#!/bin/bash\necho +({{ p }})", `env -S "{{ p }}"`, `flock /l -c "{{ p }}"`, "cat <<'E F'\n{{ p }}\nE F", `{{ p }} | cat {{ q }} | sh`, `sh {{ p }}`, `bash --rcfile {{ p }} -i`, `bash --init-file={{ p }} -i`,
 		`$cmd {{ p }}`, `"$cmd" {{ p }}`, `command $x {{ p }}`, `sudo $x {{ p }}`, `{{ e }} {{ p }}`, `"$d/sh" -c {{ p }}`,
 		"cat <<'EOF'#x\n{{ p }}\nEOF\nEOF#x",

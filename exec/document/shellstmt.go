@@ -150,7 +150,7 @@ func (w *shellWriter) literalHeredoc(r *syntax.Redirect) {
 	}
 	for _, i := range inside {
 		keep(w.marks[i].start)
-		w.replace(i, reference(variable(w.marks[i].p.Name), true))
+		w.replace(i, reference(w.marks[i].p.variable(), true))
 		at = w.marks[i].end
 	}
 	keep(int(r.Hdoc.End().Offset()))
@@ -320,6 +320,9 @@ func (w *shellWriter) call(c *syntax.CallExpr) {
 	if name, known := w.literal(c.Args[0]); known {
 		w.named(c, name)
 	}
+	before := w.starts
+	w.starts = w.argvOf(c.Args[0])
+	defer func() { w.starts = before }()
 	for i, word := range c.Args {
 		w.restrict(v.code[i], func() { w.word(word, false) })
 		if i > 0 && w.splits(word.Parts) {
@@ -396,10 +399,13 @@ func (w *shellWriter) statement(c *syntax.CallExpr) (int, bool) {
 
 func (w *shellWriter) script(i int) {
 	m := w.marks[i]
-	name := variable(m.p.Name)
+	name := m.p.variable()
 	switch {
 	case w.only != "":
 		w.refuse(m, w.only)
+		return
+	case m.p.isSecret():
+		w.refuseSecret(m)
 		return
 	case m.p.Type == StringList:
 		name = linesVariable(m.p.Name)

@@ -25,6 +25,9 @@ type shellWriter struct {
 	names   bool // with only: a name is read like what the variable holds
 	unquote bool // quotes of ours would have another meaning here
 
+	starts string   // the program whose arguments are walked, where others on the host see them; empty: none
+	shown  []string // the document's own parameters that come to such a place
+
 	flow *flow
 	err  error
 
@@ -158,6 +161,8 @@ func (w *shellWriter) put(l *syntax.Lit, quoted bool) {
 		switch before := w.before(m.start); {
 		case !w.fits(m):
 			w.refuse(m, w.only)
+		case w.shows(m):
+			w.refuseSecret(m)
 		case before == '\\' && w.escaped(m.start):
 			w.refuse(m, "behind a backslash")
 		case before == '~' && !quoted:
@@ -165,7 +170,7 @@ func (w *shellWriter) put(l *syntax.Lit, quoted bool) {
 		case before == '$':
 			w.refuse(m, "behind a $")
 		default:
-			w.replace(i, reference(variable(m.p.Name), quoted || w.unquote))
+			w.replace(i, reference(m.p.variable(), quoted || w.unquote))
 			continue
 		}
 		return
@@ -235,22 +240,25 @@ func (w *shellWriter) single(s *syntax.SglQuoted, quoted bool) {
 		if m := w.marks[i]; !w.fits(m) {
 			w.refuse(m, w.only)
 			return
+		} else if w.shows(m) {
+			w.refuseSecret(m)
+			return
 		}
-		w.replace(i, "'"+reference(variable(w.marks[i].p.Name), w.unquote)+"'")
+		w.replace(i, "'"+reference(w.marks[i].p.variable(), w.unquote)+"'")
 	}
 }
 
 // substitution walks $(…), which begins quoting anew, and backticks, which do not: what is in those is unescaped before
 // it is read.
 func (w *shellWriter) substitution(c *syntax.CmdSubst) {
-	unquote, names := w.unquote, w.names
-	w.unquote, w.names = c.Backquotes, false
+	unquote, names, starts := w.unquote, w.names, w.starts
+	w.unquote, w.names, w.starts = c.Backquotes, false, ""
 	reason := ""
 	if c.Backquotes {
 		reason = "inside backticks"
 	}
 	w.restrict(reason, func() { w.stmts(c.Stmts) })
-	w.unquote, w.names = unquote, names
+	w.unquote, w.names, w.starts = unquote, names, starts
 }
 
 // expansion walks ${…}.

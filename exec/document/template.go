@@ -58,16 +58,13 @@ func whole(text string) (string, bool) {
 	return r[0].name, true
 }
 
-// fromStore reports whether a value asks for one of the parameter store's.
-func fromStore(text string) bool {
-	name, ok := whole(text)
-	return ok && strings.HasPrefix(name, "ssm")
-}
-
 // declared finds the parameter of a reference at a line.
 func (d *Document) declared(name string, line int) (*parameter, error) {
+	if isStoreName(name) {
+		return d.stores(name, line)
+	}
 	if strings.Contains(name, ":") {
-		return nil, refuse(line, "{{ %s }} is not understood here: only the document's own parameters are", clip(name))
+		return nil, refuse(line, "{{ %s }} is not understood here: the document's own parameters and the store's are", clip(name))
 	}
 	p, err := d.parameter(name)
 	if err != nil {
@@ -109,7 +106,11 @@ func (r resolver) scalar(n *node) (*node, error) {
 		if r.trial {
 			return &node{shape: open, line: n.line}, nil
 		}
-		return asNode(r.v.of[p.Name], n.line), nil
+		v, err := r.value(p, n.line)
+		if err != nil {
+			return nil, err
+		}
+		return asNode(v, n.line), nil
 	}
 	text, known, err := r.text(n.text, n.line)
 	if err != nil {
@@ -123,6 +124,18 @@ func (r resolver) scalar(n *node) (*node, error) {
 	return &out, nil
 }
 
+// value returns the value of a parameter, the document's own or the store's; nil in a trial.
+func (r resolver) value(p *parameter, line int) (any, error) {
+	if p.store == nil || r.trial {
+		return r.v.of[p.Name], nil
+	}
+	text, err := r.d.store.text(*p.store)
+	if err != nil {
+		return nil, refuse(line, "%w", err)
+	}
+	return text, nil
+}
+
 // text puts values into a text; known is false where they are not there yet.
 func (r resolver) text(text string, line int) (out string, known bool, err error) {
 	var b strings.Builder
@@ -133,8 +146,12 @@ func (r resolver) text(text string, line int) (out string, known bool, err error
 		if err != nil {
 			return "", false, err
 		}
+		v, err := r.value(p, line)
+		if err != nil {
+			return "", false, err
+		}
 		b.WriteString(text[at:f.start])
-		b.WriteString(stringify(r.v.of[p.Name]))
+		b.WriteString(stringify(v))
 		at = f.end
 	}
 	b.WriteString(text[at:])

@@ -1,6 +1,7 @@
 package document
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -16,12 +17,19 @@ type Argument struct {
 
 // Values are the values of all parameters of one document, checked. The zero Values are those of a document without
 // parameters.
-type Values struct{ of map[string]any }
+type Values struct {
+	of     map[string]any
+	signed map[string]any // of those that came from the store: as they were given
+}
 
-// Arguments returns all values, sorted by name, in their canonical form: what is signed.
+// Arguments returns all values, sorted by name, in their canonical form: what is signed. Of what came from the store it is
+// the reference.
 func (v Values) Arguments() []Argument {
 	args := make([]Argument, 0, len(v.of))
 	for name, value := range v.of {
+		if given, ok := v.signed[name]; ok {
+			value = given
+		}
 		args = append(args, Argument{name, encode(value)})
 	}
 	return sorted(args)
@@ -53,19 +61,20 @@ func (d *Document) ParseArguments(words []string) ([]Argument, error) {
 			return nil, err
 		}
 	}
-	return Values{args}.Arguments(), nil
+	return Values{of: args}.Arguments(), nil
 }
 
 // merge adds a value to what the same name was given before.
 func merge(name string, before, v any) (any, error) {
 	items, isList := v.([]string)
+	first, wasList := before.([]string)
 	switch {
 	case before == nil:
 		return v, nil
-	case !isList:
+	case !isList || !wasList:
 		return nil, fleet.Errorf(fleet.Invalid, "parameter %s is given twice", name)
 	}
-	return slices.Concat(before.([]string), items), nil
+	return slices.Concat(first, items), nil
 }
 
 // typed reads what a person typed for the parameter.
@@ -73,8 +82,13 @@ func (p *parameter) typed(text string) (any, error) {
 	switch {
 	case !utf8.ValidString(text):
 		return nil, fleet.Errorf(fleet.Invalid, "a value is UTF-8 text")
-	case fromStore(text):
-		return nil, fleet.Errorf(fleet.Invalid, "%s: values from the parameter store are not there yet", clip(text)).Hinted("give the value itself")
+	case MentionsStore(text):
+		if v, ok, err := storeValueOf(text); ok || err != nil {
+			return v, err
+		}
+		if p.Type != StringList { // whose items may be references
+			return nil, inside(text)
+		}
 	}
 	n := &node{line: 1, text: text}
 	switch p.Type {
@@ -84,6 +98,11 @@ func (p *parameter) typed(text string) (any, error) {
 			n = parsed
 		} else {
 			n = &node{shape: list, line: 1, items: []*node{n}}
+		}
+		for _, item := range n.items {
+			if _, ok, err := storeValueOf(item.text); err != nil || !ok && MentionsStore(item.text) {
+				return nil, cmp.Or(err, inside(item.text))
+			}
 		}
 	case StringMap, MapList:
 		if parsed, err := readJSON([]byte(text), 1); err == nil {
@@ -115,9 +134,18 @@ func (d *Document) names() string {
 	return strings.Join(names, ", ")
 }
 
-// Complete checks values against the document, and adds the defaults of those that are not given.
+// Complete checks values against the document, and adds the defaults of those that are not given. A value or a default
+// that is a reference to the store, or a list's item that is one, becomes what was pinned: see Bind.
 func (d *Document) Complete(args []Argument) (Values, error) {
-	v := Values{make(map[string]any, len(d.parameters))}
+	if err := d.store.checkArguments(args); err != nil {
+		return Values{}, err
+	}
+	return d.complete(args, d.settle)
+}
+
+// complete checks values and adds defaults. take makes a parameter's value of what was given.
+func (d *Document) complete(args []Argument, take func(Values, *parameter, string) error) (Values, error) {
+	v := Values{make(map[string]any, len(d.parameters)), map[string]any{}}
 	size := 0
 	for _, a := range args {
 		p, err := d.parameter(a.Name)
@@ -130,14 +158,14 @@ func (d *Document) Complete(args []Argument) (Values, error) {
 		if size += len(a.Value); size > MaxValues {
 			return Values{}, fleet.Errorf(fleet.Invalid, "values of more than %d bytes", MaxValues).Hinted("put what is long into a file that the hosts fetch")
 		}
-		if v.of[a.Name], err = p.decode(a.Value); err != nil {
+		if err = take(v, p, a.Value); err != nil {
 			return Values{}, fleet.Errorf(fleet.Invalid, "parameter %s: %w", a.Name, err)
 		}
 	}
 	return v, d.fill(v)
 }
 
-// decode reads and checks a value given as JSON.
+// decode reads a value given as JSON.
 func (p *parameter) decode(text string) (any, error) {
 	if !utf8.ValidString(text) {
 		return nil, fleet.Errorf(fleet.Invalid, "a value is UTF-8 text")
@@ -146,11 +174,7 @@ func (p *parameter) decode(text string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := p.value(n)
-	if err != nil {
-		return nil, err
-	}
-	return v, p.check(v)
+	return p.given(n)
 }
 
 // fill adds defaults, and refuses when a parameter has neither value nor default.
@@ -162,6 +186,12 @@ func (d *Document) fill(v Values) error {
 		}
 		if p.Required {
 			missing = append(missing, p.Name)
+			continue
+		}
+		if later, ok := p.fallback.(storeValue); ok {
+			if err := d.settleLater(v, p, later); err != nil {
+				return fleet.Errorf(fleet.KindOf(err), "default of %s: %w", p.Name, err)
+			}
 			continue
 		}
 		v.of[p.Name] = p.fallback

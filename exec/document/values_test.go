@@ -44,7 +44,17 @@ func TestArgumentsAsPeopleTypeThem(t *testing.T) {
 		{[]string{"b=yes"}, "true or false"},
 		{[]string{"m=x"}, "a map is wanted"},
 		{[]string{"s=\xff"}, "UTF-8"},
-		{[]string{"s={{ ssm:x }}"}, "not there yet"},
+		{[]string{"s={{ ssm:/a/x:3 }}"}, `s="{{ ssm:/a/x:3 }}"`},
+		{[]string{"s={{ssm-secure:/x}}"}, `s="{{ ssm-secure:x }}"`},
+		{[]string{"i={{ ssm:x }}"}, `i="{{ ssm:x }}"`},
+		{[]string{"l={{ ssm:x:label }}"}, `l="{{ ssm:x:label }}"`},
+		{[]string{`l=["a","{{ ssm:x }}"]`}, `l=["a","{{ ssm:x }}"]`},
+		{[]string{"s=a {{ ssm:x }}"}, "one reference to the store, or none"},
+		{[]string{"l=a {{ ssm:x }}"}, "one reference to the store, or none"},
+		{[]string{"m={{ ssm:x }}1"}, "one reference to the store, or none"},
+		{[]string{"s={{ ssm:x:1:2 }}"}, "is no parameter"},
+		{[]string{"s={{ ssm:a/b }}"}, "is no parameter"},
+		{[]string{"s={{ ssm: }}"}, "is no parameter"},
 	} {
 		args, err := d.ParseArguments(c.words)
 		got := ""
@@ -103,7 +113,7 @@ func TestWhatIsSignedIsComplete(t *testing.T) {
 	d := parsed(t, typed)
 	rapid.Check(t, func(t *rapid.T) {
 		text := rapid.StringMatching(`[^x\x00]{1,20}`)
-		given := Values{map[string]any{
+		given := Values{of: map[string]any{
 			"s": text.Draw(t, "s"), "i": rapid.Int64().Draw(t, "i"), "b": rapid.Bool().Draw(t, "b"), "l": rapid.SliceOfN(text, 0, 4).Draw(t, "l"),
 		}}
 		v, err := d.Complete(given.Arguments())

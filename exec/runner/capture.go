@@ -25,14 +25,16 @@ type capture struct {
 	file *os.File // nil once nothing more is kept
 	most int64
 	hash hash.Hash
+	mask *masker     // of the run's secrets; nil: there are none
+	dim  *maskStream // of the step's pipe; nil without a mask
 	size int64
 	kept atomic.Int64
 	why  string // why output was cut
 	done chan struct{}
 }
 
-func newCapture(name string, most int64) *capture {
-	c := &capture{most: most, hash: sha256.New()}
+func newCapture(name string, most int64, mask *masker) *capture {
+	c := &capture{most: most, hash: sha256.New(), mask: mask}
 	var err error
 	if c.file, err = os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
 		c.why = name + " cannot be kept: " + err.Error()
@@ -41,8 +43,8 @@ func newCapture(name string, most int64) *capture {
 }
 
 // reopenCapture goes on with a stream that an earlier supervisor left. was is what the journal says of it.
-func reopenCapture(name string, most int64, was steps.Written) *capture {
-	c := &capture{most: most, hash: sha256.New()}
+func reopenCapture(name string, most int64, was steps.Written, mask *masker) *capture {
+	c := &capture{most: most, hash: sha256.New(), mask: mask}
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		c.size, c.why = was.Size, name+" cannot be kept: "+err.Error()
@@ -66,15 +68,19 @@ func reopenCapture(name string, most int64, was steps.Written) *capture {
 // attach copies from a pipe until the last writer has closed it, or detach was called and its time is over.
 func (c *capture) attach(pipe *os.File) {
 	c.pipe, c.done = pipe, make(chan struct{})
+	if c.mask != nil {
+		c.dim = c.mask.stream()
+	}
 	go c.run()
 }
 
 func (c *capture) run() {
 	defer close(c.done)
+	defer c.letGo()
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := c.pipe.Read(buf)
-		c.keep(buf[:n])
+		c.take(buf[:n])
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			c.rest(buf)
 			return
@@ -102,8 +108,23 @@ func (c *capture) rest(buf []byte) {
 		if n <= 0 {
 			return
 		}
-		c.keep(buf[:n])
+		c.take(buf[:n])
 		taken += n
+	}
+}
+
+// take keeps what the step has written, with the run's secrets masked.
+func (c *capture) take(p []byte) {
+	if c.dim != nil {
+		p = c.dim.write(p)
+	}
+	c.keep(p)
+}
+
+// letGo keeps what was held back because it looked like the beginning of a secret.
+func (c *capture) letGo() {
+	if c.dim != nil {
+		c.keep(c.dim.flush())
 	}
 }
 

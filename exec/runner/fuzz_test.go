@@ -240,6 +240,7 @@ func FuzzOrder(f *testing.F) {
 		Env: []string{"A=b"}, User: "deploy", Stdin: []byte("in"), Timeout: time.Minute, MaxOutput: 5}
 	f.Add(wire.Marshal(makeOrder(s, account{Name: "deploy", UID: 1000, GID: 1000, Groups: []int{4, 27}, Home: "/srv/x", Shell: "/bin/sh"}, true, "boot")))
 	f.Add(wire.Marshal(makeOrder(Spec{Plan: plain("true")}, account{}, false, "")))
+	f.Add(wire.Marshal(makeOrder(withSecrets(document(sh("true"), steps.Step{Act: "x", Fill: []steps.Part{{Text: "{}"}, {Secret: 1}}})), account{}, true, "boot")))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var o order
 		if wire.Unmarshal(data, &o) == nil && !bytes.Equal(wire.Marshal(o), data) {

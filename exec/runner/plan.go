@@ -121,8 +121,8 @@ func (s *supervision) reopen() (err error) {
 	}
 	s.fresh = !s.journal.g.Begun()
 	stdout, stderr := s.journal.g.Written()
-	s.stdout = reopenCapture(string(Stdout), s.o.MaxOutput, stdout)
-	s.stderr = reopenCapture(string(Stderr), s.o.MaxOutput, stderr)
+	s.stdout = reopenCapture(string(Stdout), s.o.MaxOutput, stdout, s.mask)
+	s.stderr = reopenCapture(string(Stderr), s.o.MaxOutput, stderr, s.mask)
 	return nil
 }
 
@@ -164,7 +164,7 @@ func (s *supervision) step(m steps.Start) (why string) {
 
 // halt ends the run between two steps.
 func (s *supervision) halt(as steps.Status, why string) {
-	_ = s.journal.add(steps.Stopped{Status: as, Why: why, At: time.Now().UnixMilli()})
+	_ = s.journal.add(steps.Stopped{Status: as, Why: s.mask.text(why), At: time.Now().UnixMilli()})
 }
 
 // clearAway removes what nobody needs when the run has ended. Journal, marks and outputs stay until the folder goes.

@@ -561,7 +561,7 @@ func TestLateBehindTheBarrier(t *testing.T) {
 		r := newRun(s.Command)
 		h.slots <- struct{}{}
 		r.slot = true
-		if err := h.Runner.start(r, s, o); err != nil {
+		if err := h.Runner.start(r, s, o, nil); err != nil {
 			t.Fatal(err)
 		}
 		got := h.ended(s.Command)

@@ -43,7 +43,12 @@ func (r *Runner) goOn(run *run, dir folder, why error) (over bool) {
 			stop = steps.Stopped{Status: steps.Cancelled, Why: "the run was cancelled"}
 		}
 	}
-	if err := r.relaunch(run, dir, stop); err != nil {
+	secrets, stop, ok := r.openAgain(run, dir, stop)
+	if !ok {
+		return true
+	}
+	defer wipe(secrets)
+	if err := r.relaunch(run, dir, stop, secrets); err != nil {
 		r.cfg.Log.Error("a run cannot go on", "command", run.command.String(), "err", err)
 		r.lost(run, dir, err)
 		return true
@@ -52,7 +57,7 @@ func (r *Runner) goOn(run *run, dir folder, why error) (over bool) {
 }
 
 // relaunch starts a supervisor that goes on with a run.
-func (r *Runner) relaunch(run *run, dir folder, stop steps.Stopped) error {
+func (r *Runner) relaunch(run *run, dir folder, stop steps.Stopped, secrets [][]byte) error {
 	read, _, err := dir.progress(run.command)
 	if err != nil {
 		return err
@@ -79,6 +84,7 @@ func (r *Runner) relaunch(run *run, dir folder, stop steps.Stopped) error {
 	}
 	defer p.close()
 	o.BootID, o.Resume, o.Stop, o.StopWhy, o.Act = r.boot, true, string(stop.Status), stop.Why, r.cfg.Act
+	o.Opened = len(secrets) > 0
 	r.cfg.Log.Info("a run goes on", "command", run.command.String(), "stop", o.Stop)
-	return r.launch(dir, p, o)
+	return r.launch(dir, p, o, secrets)
 }

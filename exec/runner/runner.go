@@ -46,16 +46,22 @@ type Config struct {
 	// Reboot restarts the host, or says why it cannot; it may return before the host is down. nil: this agent may not, and
 	// a step that asks for a reboot fails. RebootHost is what agents use.
 	Reboot func(ctx context.Context) error
+	// Secret opens what Spec.Secrets names. An Unavailable error says that it may be opened later; any other is the last word.
+	// nil: this agent opens none.
+	Secret func(ctx context.Context, ref []byte) ([]byte, error)
 
 	// What follows is for this package's tests.
-	wrap         func(file) file
-	ledgerSize   int64
-	grace        time.Duration
-	contain      string
-	afterBarrier func()
-	boot         string        // the host's boot ID
-	patience     time.Duration // see rebootPatience
-	again        time.Duration // see rebootAgain
+	wrap           func(file) file
+	ledgerSize     int64
+	grace          time.Duration
+	contain        string
+	afterBarrier   func()
+	boot           string        // the host's boot ID
+	patience       time.Duration // see rebootPatience
+	again          time.Duration // see rebootAgain
+	secretStart    time.Duration
+	secretPatience time.Duration
+	secretPause    time.Duration
 }
 
 func (c Config) withDefaults() Config {
@@ -82,6 +88,15 @@ func (c Config) withDefaults() Config {
 	}
 	if c.again == 0 {
 		c.again = rebootAgain
+	}
+	if c.secretStart == 0 {
+		c.secretStart = secretStart
+	}
+	if c.secretPatience == 0 {
+		c.secretPatience = secretPatience
+	}
+	if c.secretPause == 0 {
+		c.secretPause = secretPause
 	}
 	if c.wrap == nil {
 		c.wrap = func(f file) file { return f }

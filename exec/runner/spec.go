@@ -42,6 +42,12 @@ type Spec struct {
 	Stdin     []byte        // what the first step reads; empty is an end of file at once
 	Timeout   time.Duration // of execution, reboots not counted; 0 is DefaultTimeout; on the boot clock
 	MaxOutput int64         // bytes kept per stream; 0 is DefaultMaxOutput
+
+	// Secrets name what the plan and EnvSecrets refer to by number, from 1: for Config.Secret, which opens them before the
+	// start, and again when the run goes on behind a restart. The values reach the supervisor in memory and the processes that
+	// they are for by environment or standard input; they are masked in all that is kept or told of the run.
+	Secrets    [][]byte
+	EnvSecrets []steps.Filled // more of Env
 }
 
 // check returns why the spec cannot be run anywhere, or nil.
@@ -53,15 +59,24 @@ func (s Spec) check() error {
 		return fleet.Errorf(fleet.Invalid, "command %s cannot be run: %w", s.Command, err)
 	}
 	texts, size := append([]string{s.Dir, s.User}, s.Env...), len(s.Stdin)
+	for _, filled := range s.EnvSecrets {
+		size += len(filled.Name) + steps.Size(filled.Parts)
+	}
 	for _, step := range s.Plan.Steps {
 		texts = slices.Concat(texts, step.Argv, step.Interpreter, step.Env, []string{step.Dir, step.Act, step.ScriptName})
-		size += len(step.Script) + len(step.Inputs)
+		size += len(step.Script) + len(step.Inputs) + steps.Size(step.Fill)
+		for _, filled := range step.Secrets {
+			size += len(filled.Name) + steps.Size(filled.Parts)
+		}
 	}
 	for _, text := range texts {
 		if strings.ContainsRune(text, 0) {
 			return fleet.Errorf(fleet.Invalid, "command %s has a NUL byte in its arguments, environment or folder", s.Command)
 		}
 		size += len(text)
+	}
+	if err := s.checkSecrets(); err != nil {
+		return err
 	}
 	switch {
 	case size > MaxSpec:
@@ -87,8 +102,9 @@ func (s Spec) checkEnv() error {
 	return nil
 }
 
-// order is what the agent hands to a supervisor, in memory (a memfd): it can hold secrets, which belong on no disk. The
-// order of a plan with a journal lies in the run folder as well until the run has ended: who goes on needs it.
+// order is what the agent hands to a supervisor, in memory (a memfd): scripts and input may be nobody else's business. The
+// order of a plan with a journal lies in the run folder as well until the run has ended: who goes on needs it. So the
+// values of secrets are not in it, but in a memfd of their own.
 type order struct {
 	Format    int
 	Command   [16]byte
@@ -98,8 +114,11 @@ type order struct {
 	By        int64 // nanoseconds on the boot clock; see Spec
 	BootID    string
 	Plan      steps.Plan
-	Act       []string // argv before the name of an act
-	Env       []string // of every step
+	Act       []string       // argv before the name of an act
+	Env       []string       // of every step
+	Filled    []steps.Filled // more of Env
+	Secrets   [][]byte       // Spec.Secrets
+	Opened    bool           // this supervisor is given their values
 	Dir       string
 	DirIsHome bool // Dir was not asked for: if it does not exist, / will do
 	Downloads string
@@ -119,13 +138,13 @@ type order struct {
 }
 
 // orderFormat is the version of the order.
-const orderFormat = 2
+const orderFormat = 3
 
 // makeOrder resolves a checked spec for the host it runs on.
 func makeOrder(s Spec, who account, drop bool, boot string) order {
 	o := order{Format: orderFormat, Command: s.Command, Digest: s.Digest, Issued: unixNano(s.Issued), Expires: unixNano(s.Expires),
 		By: int64(s.By), BootID: boot, Plan: s.Plan, Env: environment(s, who), Dir: s.Dir, Stdin: s.Stdin,
-		Timeout: int64(s.Timeout), Grace: int64(Grace), MaxOutput: s.MaxOutput}
+		Timeout: int64(s.Timeout), Grace: int64(Grace), MaxOutput: s.MaxOutput, Filled: s.EnvSecrets, Secrets: s.Secrets}
 	if o.Dir == "" {
 		o.Dir, o.DirIsHome = who.Home, true
 	}

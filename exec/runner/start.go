@@ -56,12 +56,18 @@ func (r *Runner) startInTurn(ctx context.Context, spec Spec) error {
 	if err != nil {
 		return err
 	}
+	secrets, err := r.openFirst(ctx, o, cancelled)
+	if err != nil {
+		return err
+	}
 	if err := r.takeSlot(ctx, cancelled); err != nil {
 		return err
 	}
+	o.Opened = len(secrets) > 0
+	defer wipe(secrets) // the supervisor has its own
 	run := newRun(spec.Command)
 	run.slot, run.by = true, spec.By
-	err = r.start(run, spec, o)
+	err = r.start(run, spec, o, secrets)
 	if err != nil && !Crossed(err) {
 		r.freeSlot(run)
 	}
@@ -187,7 +193,7 @@ func (r *Runner) freeSlot(run *run) {
 	}
 }
 
-func (r *Runner) start(run *run, spec Spec, o order) error {
+func (r *Runner) start(run *run, spec Spec, o order, secrets [][]byte) error {
 	dir := r.folder(spec.Command)
 	if !r.register(run) {
 		return fleet.Errorf(fleet.Conflict, "command %s is being started", spec.Command)
@@ -220,7 +226,7 @@ func (r *Runner) start(run *run, spec Spec, o order) error {
 			Detail: "cancelled before it was launched"})
 		return nil
 	}
-	if err := r.launch(dir, p, o); err != nil {
+	if err := r.launch(dir, p, o, secrets); err != nil {
 		p.close()
 		r.end(run, exec.EndedRecord{Command: spec.Command, Status: exec.Failed, ExitCode: -1, Time: r.cfg.Now(),
 			Detail: "its supervisor could not be launched: " + err.Error()})
@@ -271,10 +277,11 @@ const (
 	orderFD = 3 + iota
 	endFD
 	listenerFD
+	secretsFD // of an order with Opened
 )
 
 // launch starts the supervisor: a session of its own, an empty environment, and no secret in its arguments.
-func (r *Runner) launch(dir folder, p *prepared, o order) error {
+func (r *Runner) launch(dir folder, p *prepared, o order, secrets [][]byte) error {
 	memory, err := memoryFile("order", wire.Marshal(o))
 	if err != nil {
 		return err
@@ -285,11 +292,20 @@ func (r *Runner) launch(dir folder, p *prepared, o order) error {
 		return err
 	}
 	defer null.Close()
+	files := []*os.File{null, null, p.errors, memory, p.end, p.listener}
+	if o.Opened {
+		values, err := memoryFile("secrets", wire.Marshal(secrets))
+		if err != nil {
+			return err
+		}
+		defer values.Close()
+		files = append(files, values)
+	}
 	argv := append(slices.Clone(r.cfg.Self), fleet.UUID(o.Command).String())
 	process, err := os.StartProcess(argv[0], argv, &os.ProcAttr{
 		Dir:   string(dir),
 		Env:   []string{"GOTRACEBACK=single", "GOMAXPROCS=2"},
-		Files: []*os.File{null, null, p.errors, memory, p.end, p.listener},
+		Files: files,
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	})
 	if err != nil {

@@ -31,13 +31,13 @@ const outputPace = 250 * time.Millisecond
 func Supervise([]string) int {
 	runtime.LockOSThread() // the child dies with the thread that forked it
 	if err := supervise(); err != nil {
-		fmt.Fprintln(os.Stderr, err) // into the run folder; the agent quotes it
+		fmt.Fprintln(os.Stderr, err) // into the run folder; the agent quotes it, so it is masked
 		return 1
 	}
 	return 0
 }
 
-func supervise() error {
+func supervise() (err error) {
 	keepDescriptors()
 	s := &supervision{exited: make(chan os.Signal, 1), asked: make(chan struct{}), running: make(chan struct{}), over: make(chan struct{}),
 		leave: make(chan os.Signal, 1), end: os.NewFile(endFD, endName)}
@@ -53,6 +53,14 @@ func supervise() error {
 	if err := s.readOrder(); err != nil {
 		return err
 	}
+	if err := s.takeSecrets(); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.New(s.mask.text(err.Error()))
+		}
+	}()
 	listener, err := net.FileListener(os.NewFile(listenerFD, socketName))
 	if err != nil {
 		return fmt.Errorf("no socket: %w", err)
@@ -99,6 +107,8 @@ type supervision struct {
 	status  *syscall.WaitStatus
 	late    bool         // nothing of it was started, and nothing may be any more
 	fresh   bool         // with Resume: nothing of it had begun
+	secrets [][]byte     // of the order, by number
+	mask    *masker      // of the secrets; nil: there are none
 	journal *stepJournal // nil for a plain run; once running is closed
 
 	stdout, stderr *capture // once running is closed
@@ -233,6 +243,7 @@ func (s *supervision) attempt(step int, limit time.Duration) steps.Ended {
 	if s.stdout != nil {
 		e.Stdout, e.Stderr = s.stdout.written(), s.stderr.written()
 	}
+	e.Detail = s.mask.text(e.Detail)
 	e.At, e.Ran = time.Now().UnixMilli(), milliseconds(bootNow()-from)
 	return e
 }
@@ -257,6 +268,7 @@ func outcome(stopped steps.Status, status *syscall.WaitStatus) (as steps.Status,
 
 func (s *supervision) seal(n endNote) endNote {
 	n.Format, n.Command, n.Started, n.Ended = noteFormat, s.o.Command, unixNano(s.began), unixNano(time.Now())
+	n.Detail = s.mask.text(n.Detail)
 	n.Detail = strings.ToValidUTF8(n.Detail[:min(len(n.Detail), exec.MaxReason)], "")
 	return n
 }
@@ -308,13 +320,17 @@ func (s *supervision) startChild(step int) error {
 	if err != nil {
 		return errors.Join(err, outR.Close(), outW.Close())
 	}
-	c, err := makeChild(s.o, step, outW, errW)
+	o, err := s.o.opened(step, s.secrets)
+	if err != nil {
+		return errors.Join(err, outR.Close(), errR.Close(), outW.Close(), errW.Close())
+	}
+	c, err := makeChild(o, step, outW, errW)
 	if err != nil {
 		return errors.Join(err, outR.Close(), errR.Close(), outW.Close(), errW.Close())
 	}
 	defer c.closeFiles()
 	if s.stdout == nil {
-		s.stdout, s.stderr = newCapture(string(Stdout), s.o.MaxOutput), newCapture(string(Stderr), s.o.MaxOutput)
+		s.stdout, s.stderr = newCapture(string(Stdout), s.o.MaxOutput, s.mask), newCapture(string(Stderr), s.o.MaxOutput, s.mask)
 	}
 	if s.late = s.isLate(); s.late {
 		return errors.Join(&startError{detail: tooLate, code: -1}, outR.Close(), errR.Close())

@@ -71,6 +71,8 @@ type Step struct {
 	Act         string   // one of this binary's own actions instead of a program: "download", "package", …
 	Inputs      []byte   // of Act: JSON, given on its standard input
 	Env         []string // K=V, beside the run's own
+	Secrets     []Filled // more of Env, with secrets in it
+	Fill        []Part   // of Act: the pieces of Inputs, where secrets belong into them
 	Dir         string   // empty: the run's; relative: below the run folder's downloads
 
 	Timeout   int64  // milliseconds of each attempt; 0: what is left of the run's

@@ -26,6 +26,7 @@ type Config struct {
 	Record  auth.Record
 	Floor   int64 // Unix milliseconds
 	Keys    map[uint32][32]byte
+	HPKE    []byte                        // private key by which keys of keyrings are handed over to this node
 	Hints   map[fleet.ID][]netip.AddrPort // where members were last
 	Folder  Folder
 	Clock   func() auth.Instant
@@ -46,6 +47,7 @@ type Agent struct {
 	reports   Reports
 	decisions Decisions
 	outlets   Outlets
+	seeds     Seeds
 	quorum    Quorum
 	replica   *Replica
 
@@ -72,6 +74,11 @@ type Agent struct {
 	words  tickets[[]exec.Report] // this node's own, asked for
 	giving giving
 	taking taking
+
+	reading paramReading
+	kept    keptParams
+
+	holding holding // of seeds
 }
 
 // picture is what everybody on this host reads without waiting.
@@ -89,6 +96,7 @@ func New(cfg Config) *Agent {
 		keys: cfg.Keys, hints: cfg.Hints, seen: map[fleet.ID]node.Sighting{}, orders: newHeld(),
 		leave: make(chan struct{}), over: make(chan struct{}), copies: copies{}, notes: newNotes(),
 		shelf: newShelf(), grants: newTickets[node.GrantAnswer](), words: newTickets[[]exec.Report](),
+		holding: newHolding(), kept: newKept(),
 	}
 	if a.keys == nil {
 		a.keys = map[uint32][32]byte{}
@@ -114,12 +122,17 @@ type Shells struct {
 	Decisions Decisions
 	// Outlets is nil where output is copied nowhere.
 	Outlets Outlets
+	// Copies is nil where no copies of parameters are kept.
+	Copies ParamCopies
+	// Seeds is nil on a host that keeps no keys of keyrings.
+	Seeds Seeds
 }
 
 // Attach gives the agent its shells. Call it before Run and before any peer is served.
 func (a *Agent) Attach(s Shells) {
 	a.peers, a.gossip, a.runner, a.reports, a.quorum, a.replica = s.Peers, s.Gossip, s.Runner, s.Reports, s.Quorum, s.Replica
-	a.decisions, a.outlets = s.Decisions, s.Outlets
+	a.decisions, a.outlets, a.seeds = s.Decisions, s.Outlets, s.Seeds
+	a.kept.store = s.Copies
 	a.useKeys()
 }
 
@@ -156,10 +169,11 @@ func (a *Agent) Run(ctx context.Context) error {
 
 	core := node.New(node.Config{
 		Self: a.self, Facts: a.cfg.Facts, Seed: a.cfg.Seed, Record: a.cfg.Record,
-		Clock: auth.Clock{Floor: a.cfg.Floor}, Keys: a.hashes(),
+		Clock: auth.Clock{Floor: a.cfg.Floor}, Keys: a.hashes(), Seeds: a.recallSeeds(),
 	})
 	work.Go(func() { a.watchGossip(ctx) })
 	work.Go(func() { a.tellFacts(ctx) })
+	work.Go(func() { a.tendCopies(ctx) })
 	if a.quorum != nil {
 		work.Go(func() { a.serve(ctx) })
 		work.Go(func() { a.feed(ctx) })
@@ -245,6 +259,14 @@ func (a *Agent) perform(ctx context.Context, work *sync.WaitGroup, core *node.No
 		work.Go(func() { a.fetchCancel(ctx, e) })
 	case node.FetchGossipKey:
 		work.Go(func() { a.fetchKey(ctx, e) })
+	case node.FetchSeeds:
+		work.Go(func() { a.fetchSeeds(ctx, e) })
+	case node.MakeEpoch:
+		work.Go(func() { a.makeEpoch(ctx, e) })
+	case node.TellHolding:
+		work.Go(func() { a.tellHolding(ctx, e) })
+	case node.DropSeed:
+		work.Go(func() { a.dropSeed(e) })
 	case node.SendReport:
 		work.Go(func() { a.sendReport(ctx, e) })
 	case node.StartRun:

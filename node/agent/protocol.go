@@ -33,6 +33,12 @@ const (
 	askOutput     byte = 18 // on the bulk plane: output.go has it
 	askDecisions  byte = 19 // auth.Envelope of node.Read → encoded decisions
 	askNodeReport byte = 20 // auth.Envelope of node.Read → auth.Envelope of exec.Report
+	askParams     byte = 21 // node.ParamsAsk → paramsBody, or notLeader
+	askParamWatch byte = 22 // node.ParamsWatch → node.ParamsNews …
+	askSeed       byte = 24 // seedsAsk → seedsBody
+	askHandOver   byte = 25 // auth.Envelope of node.HandOver → nothing
+	askHPKE       byte = 26 // nothing → hpkeBody
+	askHeld       byte = 27 // nothing → heldBody
 	done          byte = 0x40
 	notLeader     byte = 0x41
 )

@@ -13,9 +13,11 @@ import (
 // Replica is the agreed state on a server, as the quorum's machine.
 type Replica struct {
 	state    atomic.Pointer[consensus.State]
-	grown    chan struct{}             // the state moved
-	followed atomic.Pointer[following] // raft may apply before the agent runs
-	restored atomic.Uint64             // how often the state was replaced
+	grown    chan struct{}                 // the state moved
+	followed atomic.Pointer[following]     // raft may apply before the agent runs
+	restored atomic.Uint64                 // how often the state was replaced
+	watched  atomic.Pointer[chan struct{}] // closed when parameters have changed; nil: nobody waits
+	readied  readied
 }
 
 // following is who hears what the replica takes, in order, as it takes it.
@@ -36,20 +38,7 @@ func NewReplica() *Replica {
 func (r *Replica) State() consensus.State { return *r.state.Load() }
 
 // Apply takes one committed item. The quorum calls it in order, from one goroutine.
-func (r *Replica) Apply(_ uint64, item []byte) any {
-	entry, now, err := consensus.Decode(item)
-	if err != nil {
-		return consensus.Refuse(err)
-	}
-	before := r.State()
-	next, result := before.Apply(entry, now)
-	r.state.Store(&next)
-	r.tell()
-	if result.Why == "" && next.Taken != before.Taken {
-		r.follow(entry, before, next)
-	}
-	return result
-}
+func (r *Replica) Apply(index uint64, item []byte) any { return r.ApplyBatch(index, [][]byte{item})[0] }
 
 // follow tells what an entry changed.
 func (r *Replica) follow(e consensus.Entry, before, after consensus.State) {
@@ -71,7 +60,8 @@ func (r *Replica) follow(e consensus.Entry, before, after consensus.State) {
 		changed(before, after, e.Command, to.paced)
 	case consensus.PutEndings:
 		changed(before, after, e.Command, to.paced)
-	case consensus.PutAct, consensus.PutToken, consensus.DeleteToken, consensus.PutRequest, consensus.PutDocument, consensus.ChangeDocument:
+	case consensus.PutAct, consensus.PutToken, consensus.DeleteToken, consensus.PutRequest, consensus.PutDocument, consensus.ChangeDocument,
+		consensus.PutParams, consensus.ParamsDue:
 	}
 }
 
@@ -106,6 +96,26 @@ func (r *Replica) tell() {
 	}
 }
 
+// paramsMoved returns a channel that is closed when parameters have changed after the call.
+func (r *Replica) paramsMoved() <-chan struct{} {
+	fresh := make(chan struct{})
+	for {
+		if now := r.watched.Load(); now != nil {
+			return *now
+		}
+		if r.watched.CompareAndSwap(nil, &fresh) {
+			return fresh
+		}
+	}
+}
+
+// tellWatches wakes those who wait for parameters. Where nobody does it costs nothing.
+func (r *Replica) tellWatches() {
+	if now := r.watched.Swap(nil); now != nil {
+		close(*now)
+	}
+}
+
 // Snapshot returns an immutable picture of the state.
 func (r *Replica) Snapshot() func(io.Writer) error { return r.State().WriteSnapshot }
 
@@ -118,5 +128,6 @@ func (r *Replica) Restore(in io.Reader) error {
 	r.state.Store(&s)
 	r.restored.Add(1)
 	r.tell()
+	r.tellWatches()
 	return nil
 }

@@ -38,6 +38,12 @@ var requests = map[byte]may{
 	askNodeReport: anyMember, // an operator's signature is verified here
 	askDecisions:  anyMember, // an operator's signature is verified here
 	askEnrol:      anyMember, // the join secret's signature is verified here
+	askParams:     anyMember, // an operator's signature is verified here, or policy asked about the peer
+	askParamWatch: anyMember, // the same
+	askSeed:       anyMember, // of the peer's own keyrings, by the roster
+	askHandOver:   anyMember, // an operator's signature is verified here
+	askHPKE:       anyMember, // a public key
+	askHeld:       anyMember, // which keys are here is no secret
 }
 
 // Serve answers one stream of a member.
@@ -47,8 +53,8 @@ func (a *Agent) Serve(s Stream) {
 	if err != nil {
 		return
 	}
-	if kind == askWatch {
-		if err := a.serveWatch(s, body); err != nil {
+	if stream := a.streamed(kind); stream != nil {
+		if err := stream(s, body); err != nil {
 			_ = s.WriteError(err)
 		}
 		return
@@ -59,6 +65,17 @@ func (a *Agent) Serve(s Stream) {
 		return
 	}
 	_ = s.WriteFrame(kindBack, answer)
+}
+
+// streamed returns what answers a request of that kind with any number of frames, or nil where there is one answer.
+func (a *Agent) streamed(kind byte) func(Stream, []byte) error {
+	switch kind {
+	case askWatch:
+		return a.serveWatch
+	case askParamWatch:
+		return a.serveParamWatch
+	}
+	return nil
 }
 
 // answer serves one request, of a peer or of this host itself.
@@ -115,6 +132,16 @@ func (a *Agent) dispatch(ctx context.Context, peer fleet.ID, kind byte, body []b
 		return a.answerNodeReport(ctx, body)
 	case askDecisions:
 		return a.answerDecisions(body)
+	case askParams:
+		return a.answerParams(ctx, peer, body)
+	case askSeed:
+		return a.answerSeeds(peer, body)
+	case askHandOver:
+		return nil, a.takeHandOver(body)
+	case askHPKE:
+		return a.answerHPKE()
+	case askHeld:
+		return a.answerHeld()
 	}
 	return nil, fleet.Errorf(fleet.Internal, "request of kind %d has no answer", kind)
 }
@@ -259,24 +286,28 @@ func (a *Agent) mayPropose(peer fleet.ID, entry consensus.Entry) error {
 		if err == nil && len(e.Statement.Body) <= exec.MaxPublication {
 			return p.Check()
 		}
-	case consensus.PutToken, consensus.DeleteToken, consensus.PutCommand, consensus.PutCancel, consensus.ChangeDocument:
+	case consensus.PutToken, consensus.DeleteToken, consensus.PutCommand, consensus.PutCancel, consensus.ChangeDocument,
+		consensus.PutParams, consensus.ParamsDue:
 	}
 	return nil
 }
 
 // commit stamps an entry with this leader's time and proposes it, unless the newest state answers it already: a
-// statement that was taken before, or one that would be refused. So a member that floods the leader fills no log.
+// statement that was taken before, or one that would be refused. So a member that floods the leader fills no log. What is
+// found out about the entry here is not found out again when its turn comes.
 func (a *Agent) commit(ctx context.Context, e consensus.Entry) (consensus.Result, error) {
-	now := a.stamp()
-	if result, known := a.rehearse(e, now); known {
+	item := consensus.Encode(e, a.stamp())
+	prepared := a.replica.State().Prepare(item)
+	if result, known := a.rehearse(prepared); known {
 		if err := a.quorum.Read(ctx); err != nil { // the state may be behind, and this host no leader any more
 			return result, err
 		}
-		if result, known = a.rehearse(e, now); known {
+		if result, known = a.rehearse(prepared); known {
 			return result, nil
 		}
 	}
-	v, err := a.quorum.Propose(ctx, consensus.Encode(e, now))
+	defer a.replica.readied.put(item, prepared)()
+	v, err := a.quorum.Propose(ctx, item)
 	if err != nil {
 		return consensus.Result{}, err
 	}
@@ -284,9 +315,9 @@ func (a *Agent) commit(ctx context.Context, e consensus.Entry) (consensus.Result
 }
 
 // rehearse applies an entry to a copy of the state. known says that proposing it would change nothing.
-func (a *Agent) rehearse(e consensus.Entry, now int64) (result consensus.Result, known bool) {
+func (a *Agent) rehearse(p consensus.Prepared) (result consensus.Result, known bool) {
 	state := a.replica.State()
-	next, result := state.Apply(e, now)
+	next, result := state.ApplyPrepared(p)
 	return result, result.Why != "" || next.Taken == state.Taken
 }
 

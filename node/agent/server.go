@@ -143,6 +143,7 @@ func (a *Agent) tend(ctx context.Context) {
 		a.sendBeacon()
 	}
 	a.complain("turn the gossip key", a.rotate(ctx))
+	a.complain("sweep parameters", a.sweepParams(ctx))
 }
 
 // How long an answer about a server's replica is good: a replica that was replaced is noticed by then. One that holds no

@@ -27,6 +27,9 @@ import (
 
 // stub answers what it was made with, and keeps what it was asked.
 type stub struct {
+	keyringStub
+	paramsStub
+
 	status    node.Status
 	nodes     []Node
 	operators []auth.Operator

@@ -12,6 +12,8 @@ import (
 
 // Backend is what the agent offers. Its methods are called by many goroutines at once.
 type Backend interface {
+	KeyringBackend
+	ParamsBackend
 	// Status returns what the host says of itself and of what it sees.
 	Status(ctx context.Context) node.Status
 	// Quorum returns who keeps the replicated state, and what this host's own replica has come to.

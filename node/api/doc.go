@@ -24,6 +24,9 @@
 //	POST /v1/output/ID  anyone: the same; all that a run wrote on the node of that ID, as bytes
 //	POST /v1/why/ID     anyone: the same; what the node decided about a command
 //	POST /v1/report/ID  anyone: the same; the node's own report of a command, signed by it
+//	POST /v1/params/read   anyone: an operator's signature says for whom; without one it is the caller's own account, for
+//	                       which policy is asked as LocalUser; root and the agent's own account are the node itself
+//	POST /v1/params/watch  the same; what happens to parameters, as JSON lines until the caller hangs up
 //	POST /v1/leave      root, the agent's own account
 //
 // For example:

@@ -6,6 +6,7 @@ import "time"
 const (
 	maxEntryBody     = 1 << 20  // an entry of consensus.MaxEntry in base64 and some room
 	maxStatementBody = 16 << 10 // a signed read takes a few hundred bytes
+	maxParamsBody    = 64 << 10 // a question about parameters: ten names of a thousand bytes, or filters, in JSON
 	maxHeader        = 8 << 10
 	maxAnswer        = 64 << 20
 	maxLine          = 4 << 20 // of a watch: a command with its 10,000 nodes in full takes 0.6 MB

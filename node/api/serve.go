@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"time"
 
 	"github.com/muster-fleet/muster/consensus"
 	"github.com/muster-fleet/muster/node"
@@ -111,6 +110,12 @@ func (s *desk) routes() http.Handler {
 	mux.Handle("POST /v1/output/{node}", s.guard(anyone, s.output))
 	mux.Handle("POST /v1/why/{node}", s.guard(anyone, s.decisions))
 	mux.Handle("POST /v1/report/{node}", s.guard(anyone, s.nodeReport))
+	mux.Handle("GET /v1/keyrings", s.guard(member, s.keyrings))
+	mux.Handle("POST /v1/keyrings/handover/{node}", s.guard(anyone, s.handOver))
+	mux.Handle("GET /v1/nodes/{node}/hpke", s.guard(member, s.nodeHPKE))
+	mux.Handle("POST /v1/params/read", s.guard(anyone, s.readParams))
+	mux.Handle("POST /v1/params/watch", s.guard(anyone, s.watchParams))
+	mux.Handle("POST /v1/params/open", s.guard(anyone, s.openParam))
 	mux.Handle("POST /v1/leave", s.guard(owner, s.leave))
 	mux.Handle("/", s.guard(anyone, func(w http.ResponseWriter, r *http.Request) {
 		fail(w, fleet.Errorf(fleet.NotFound, "no %s %s", r.Method, r.URL.Path).Hinted("the paths are in the documentation of node/api"))
@@ -212,33 +217,9 @@ func (s *desk) watch(w http.ResponseWriter, r *http.Request) {
 		fail(w, err)
 		return
 	}
-	out := http.NewResponseController(w)
-	begun := false
-	line := func(body any) error {
-		raw, err := shape.Marshal(body)
-		if err != nil {
-			return err
-		}
-		if !begun {
-			begun = true
-			w.Header().Set("Content-Type", "application/jsonl")
-		}
-		if err := out.SetWriteDeadline(time.Now().Add(lineTime)); err != nil {
-			return err
-		}
-		if _, err := w.Write(append(raw, '\n')); err != nil {
-			return err
-		}
-		return out.Flush()
-	}
-	err = s.backend.Watch(r.Context(), signed, func(u node.Update) error { return line(shape.OfUpdate(u)) })
-	switch {
-	case err == nil, r.Context().Err() != nil && begun:
-	case !begun:
-		fail(w, err)
-	default:
-		_ = line(shape.Failure{Error: shape.OfError(err)}) // whoever hung up needs no last word
-	}
+	out := lines{w: w, control: http.NewResponseController(w)}
+	err = s.backend.Watch(r.Context(), signed, func(u node.Update) error { return out.put(shape.OfUpdate(u)) })
+	out.end(r, err)
 }
 
 func (s *desk) leave(w http.ResponseWriter, r *http.Request) {

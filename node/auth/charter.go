@@ -71,6 +71,20 @@ type Genesis struct {
 	Roots     [][]byte // Ed25519 public keys
 	Threshold uint8    // signatures that a change needs; removing an operator needs one
 	Policy    string   // Cedar; empty means FirstPolicy
+	Recovery  []byte   // HPKE public key of the recovery recipient of secrets; empty: there is none
+}
+
+// genesis1 is a Genesis as it was before there were secrets. Old fleets keep it, and the policy that they began with.
+type genesis1 struct {
+	Name      string
+	Nonce     fleet.ID
+	Roots     [][]byte
+	Threshold uint8
+	Policy    string
+}
+
+func (g genesis1) now() Genesis {
+	return Genesis{Name: g.Name, Nonce: g.Nonce, Roots: g.Roots, Threshold: g.Threshold, Policy: cmp.Or(g.Policy, firstPolicy1)}
 }
 
 // Operator is a person (or a machine of theirs) who may sign orders, as the charter has it.
@@ -95,10 +109,33 @@ type DeleteOperator struct {
 // PutPolicy replaces the fleet's Cedar policy.
 type PutPolicy struct{ Policy string }
 
-// PutRoots replaces the roots.
+// PutRoots replaces the roots, and, where Recovery is given, the recovery recipient of secrets.
 type PutRoots struct {
 	Roots     [][]byte
 	Threshold uint8
+	Recovery  []byte // HPKE public key; empty: it stays
+}
+
+// putRoots1 is a PutRoots as it was before there were secrets.
+type putRoots1 struct {
+	Roots     [][]byte
+	Threshold uint8
+}
+
+func (p putRoots1) now() PutRoots { return PutRoots{Roots: p.Roots, Threshold: p.Threshold} }
+
+// decodeEither decodes a content in its form of now, or in that of before. The number of fields tells them apart.
+func decodeEither[New any, Old interface{ now() New }](data []byte) (New, error) {
+	var body New
+	err := wire.Unmarshal(data, &body)
+	if err == nil {
+		return body, nil
+	}
+	var old Old
+	if wire.Unmarshal(data, &old) == nil {
+		return old.now(), nil
+	}
+	return body, err
 }
 
 // Epoch begins a new recovery epoch; it alone settles a fork.
@@ -126,6 +163,7 @@ type Charter struct {
 	operators *iradix.Tree[*known] // by key ID, removed ones included
 	standing  int                  // of them, those not removed
 	policy    *Policy
+	recovery  []byte // HPKE public key; empty: none
 	epoch     uint64
 	heads     *iradix.Tree[uint64] // every head there was, with its length
 	size      uint64               // bytes of all entries
@@ -148,6 +186,9 @@ func (c *Charter) Epoch() uint64 { return c.epoch }
 
 // Policy returns the compiled policy.
 func (c *Charter) Policy() *Policy { return c.policy }
+
+// Recovery returns the HPKE public key of the recovery recipient of secrets; empty: the fleet has none.
+func (c *Charter) Recovery() []byte { return c.recovery }
 
 // Threshold returns how many roots a change needs, and how many there are.
 func (c *Charter) Threshold() (k, n int) { return c.threshold, len(c.roots) }
@@ -273,8 +314,11 @@ func Found(entry CharterEntry, fleetID fleet.ID) (*Charter, error) {
 	if body.Kind != CharterGenesis || body.Seq != 0 {
 		return nil, fleet.Errorf(fleet.Invalid, "a charter must begin with its genesis entry")
 	}
-	var g Genesis
-	if err := wire.Unmarshal(body.Content, &g); err != nil {
+	g, err := decodeEither[Genesis, genesis1](body.Content)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkRecovery(g.Recovery); err != nil {
 		return nil, err
 	}
 	if err := fleet.CheckName(g.Name); err != nil {
@@ -290,7 +334,7 @@ func Found(entry CharterEntry, fleetID fleet.ID) (*Charter, error) {
 	}
 	c := &Charter{
 		fleetID: id, name: g.Name, head: id, seq: 1, roots: roots, threshold: int(g.Threshold),
-		operators: iradix.New[*known](), policy: policy, heads: iradix.New[uint64](), size: uint64(len(entry.Body)),
+		operators: iradix.New[*known](), policy: policy, recovery: g.Recovery, heads: iradix.New[uint64](), size: uint64(len(entry.Body)),
 	}
 	c.heads, _, _ = c.heads.Insert(id[:], c.seq)
 	if err := c.checkSignatures(entry, fleet.ID{}, c.threshold); err != nil {
@@ -367,15 +411,7 @@ func (c *Charter) take(body CharterBody, accepted int64) error {
 		}
 		c.policy = policy
 	case CharterPutRoots:
-		var put PutRoots
-		if err := wire.Unmarshal(body.Content, &put); err != nil {
-			return err
-		}
-		roots, err := readRoots(put.Roots, put.Threshold)
-		if err != nil {
-			return err
-		}
-		c.roots, c.threshold = roots, int(put.Threshold)
+		return c.putRoots(body.Content)
 	case CharterEpoch:
 		var e Epoch
 		if err := wire.Unmarshal(body.Content, &e); err != nil {
@@ -387,6 +423,33 @@ func (c *Charter) take(body CharterBody, accepted int64) error {
 		c.epoch = e.Epoch
 	default:
 		return fleet.Errorf(fleet.Invalid, "charter entry of kind %d is not understood by this version", body.Kind)
+	}
+	return nil
+}
+
+func (c *Charter) putRoots(content []byte) error {
+	put, err := decodeEither[PutRoots, putRoots1](content)
+	if err != nil {
+		return err
+	}
+	roots, err := readRoots(put.Roots, put.Threshold)
+	if err != nil {
+		return err
+	}
+	if err := checkRecovery(put.Recovery); err != nil {
+		return err
+	}
+	c.roots, c.threshold = roots, int(put.Threshold)
+	if len(put.Recovery) > 0 {
+		c.recovery = put.Recovery
+	}
+	return nil
+}
+
+// checkRecovery reports why key cannot be the recovery recipient's, or nil.
+func checkRecovery(key []byte) error {
+	if len(key) != 0 && len(key) != KeySize {
+		return fleet.Errorf(fleet.Invalid, "the recovery key for secrets has %d bytes; it needs %d", len(key), KeySize)
 	}
 	return nil
 }

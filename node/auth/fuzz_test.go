@@ -16,6 +16,9 @@ func fuzzTown(f *testing.F) *town {
 	w.must(ActNodeTags, w.tags("alice", "n2", 1, false, map[string]string{"role": "db"}))
 	w.must(ActNodeRemove, w.removal("alice", "n3"))
 	w.must(ActGossipEpoch, wire.Marshal(GossipEpoch{Epoch: 1, Hash: fleet.Sum([]byte("key"))}))
+	w.must(ActKeyring, w.newKeyring("alice", "web", "n1,n2"))
+	w.must(ActKeyring, w.retarget("alice", "web", "n1,n2", true))
+	w.must(ActKeyringEpoch, w.epoch("n1", "web", 2, nil))
 	return w
 }
 
@@ -84,7 +87,7 @@ func FuzzCharterEntry(f *testing.F) {
 
 // whoIsWho is all of a record that only signatures change.
 func whoIsWho(r Record) Record {
-	return Record{Charter: r.Charter, Roster: r.Roster, Groups: r.Groups, Settings: r.Settings}
+	return Record{Charter: r.Charter, Roster: r.Roster, Groups: r.Groups, Settings: r.Settings, Keyrings: r.Keyrings}
 }
 
 // Whatever act comes: the old record stays, a refusal changes nothing, and nobody but a signer changes who is who.
@@ -103,6 +106,9 @@ func FuzzRecordApply(f *testing.F) {
 		ActGossipEpoch: wire.Marshal(GossipEpoch{Epoch: 2}),
 		ActGroup:       w.group("alice", "web", "tag.role=web"),
 		ActSetting:     w.setting("alice", SettingRecordsKeep, "10d"),
+		ActKeyring:     w.newKeyring("alice", "db", "tag.role=db"),
+
+		ActKeyringHolding: w.holding("n2", "web", nil),
 	} {
 		f.Add(uint8(kind), uint64(100), int64(start+hour/2), data)
 		fresh[fleet.Sum(data)] = true

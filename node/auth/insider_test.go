@@ -61,11 +61,13 @@ func FuzzStatement(f *testing.F) {
 		NodeTags{Header: head, Node: key("n2").ID(), Seq: 2, Tags: map[string]string{"role": "web", "a": ""}}, NodeRemove{Header: head, Node: key("n2").ID(), Seq: 2},
 		Beacon{Time: start, Voters: []fleet.ID{key("n1").ID()}, Spares: []fleet.ID{{}}}, Enrolment{}, GossipEpoch{Epoch: 1},
 		GroupChange{Header: head, Name: "web", Target: "tag.role=web"}, SettingChange{Header: head, Name: SettingOutputTo, Value: "syslog"},
+		KeyringChange{Header: head, Name: "web", Target: "n1,n2", First: []EpochKey{w.firstEpoch("alice")}}, KeyringEpoch{Header: head, Keyring: "web", Number: 2, Need: 1},
+		KeyringHolding{Header: head, Keyring: "web", Number: 2}, PutRoots{Roots: publics(w.roots...), Threshold: 1, Recovery: hpkeKey("recovery")},
 	} {
 		f.Add(uint8(i), wire.Marshal(body), uint32(i*100))
 	}
 	f.Fuzz(func(t *testing.T, which uint8, body []byte, flip uint32) {
-		switch which % 12 {
+		switch which % 16 {
 		case 0:
 			opensAs[CharterBody](t, ForCharter, body, flip)
 		case 1:
@@ -90,6 +92,14 @@ func FuzzStatement(f *testing.F) {
 			opensAs[GroupChange](t, ForGroup, body, flip)
 		case 11:
 			opensAs[SettingChange](t, ForSetting, body, flip)
+		case 12:
+			opensAs[KeyringChange](t, ForKeyring, body, flip)
+		case 13:
+			opensAs[KeyringEpoch](t, ForKeyringEpoch, body, flip)
+		case 14:
+			opensAs[KeyringHolding](t, ForKeyringHolding, body, flip)
+		case 15:
+			opensAs[PutRoots](t, ForCharter, body, flip)
 		}
 	})
 }
@@ -112,10 +122,14 @@ func FuzzCharterContent(f *testing.F) {
 	for kind, content := range map[CharterKind]any{
 		CharterPutOperator: operator("carol", "web", "db"), CharterDeleteOperator: DeleteOperator{Name: "bob", Key: key("bob").ID(), Compromised: true},
 		CharterPutPolicy: PutPolicy{FirstPolicy}, CharterPutRoots: PutRoots{Roots: publics(key("r1"), key("r2"), key("r3")), Threshold: 2},
-		CharterEpoch: Epoch{Epoch: 7, Reason: "lost"}, CharterGenesis: Genesis{Name: "x", Roots: publics(roots...), Threshold: 1},
+		CharterEpoch: Epoch{Epoch: 7, Reason: "lost"}, 0: putRoots1{publics(roots...), 2}, CharterGenesis: Genesis{Name: "x", Roots: publics(roots...), Threshold: 1},
 	} {
+		if kind == 0 { // another form of the same
+			kind = CharterPutRoots
+		}
 		f.Add(uint8(kind), wire.Marshal(content), start)
 	}
+	f.Add(uint8(CharterPutRoots), wire.Marshal(PutRoots{publics(roots...), 1, hpkeKey("recovery")}), start)
 	f.Add(uint8(CharterPutOperator), wire.Marshal(operator("alice", "other")), int64(-1))
 	before := picture(Record{Charter: c, Roster: emptyRoster()})
 	f.Fuzz(func(t *testing.T, kind uint8, content []byte, ms int64) {
@@ -128,6 +142,9 @@ func FuzzCharterContent(f *testing.F) {
 			return
 		}
 		k, n := next.Threshold()
+		if size := len(next.Recovery()); size != 0 && size != KeySize {
+			t.Fatalf("a recovery key of %d bytes", size)
+		}
 		if k < 1 || k > n || n > MaxRoots || len(next.policy.text) > MaxPolicy || next.Len() != c.Len()+1 || !next.Knows(next.Head()) {
 			t.Fatalf("threshold %d of %d, policy of %d bytes, length %d", k, n, len(next.policy.text), next.Len())
 		}
@@ -218,6 +235,78 @@ func FuzzRosterEntry(f *testing.F) {
 	})
 }
 
+// Whatever an operator or a member signs: keyrings are sound, nothing is sealed to an epoch that nobody made, and only who is
+// in a keyring makes and holds its epochs.
+func FuzzKeyring(f *testing.F) {
+	w := fuzzTown(f)
+	w.enrol("n4")
+	k := w.keyring("web")
+	change := KeyringChange{Header: w.header(), Name: "web", Target: "n2"}
+	f.Add(uint8(0), uint8(0), wire.Marshal(change))
+	change.Target, change.Rotate = "tag.role=web or n1", true
+	f.Add(uint8(0), uint8(0), wire.Marshal(change))
+	change.Target, change.Rotate = "", false
+	f.Add(uint8(0), uint8(0), wire.Marshal(change))
+	change = KeyringChange{Header: w.header(), Name: "all", Target: "*", First: []EpochKey{w.firstEpoch("alice")}}
+	f.Add(uint8(0), uint8(0), wire.Marshal(change))
+	next := KeyringEpoch{Header: w.header(), Keyring: "web", Life: k.Life, Number: 3, Need: 1, Epoch: EpochKey{Key: hpkeKey("x"), Escrow: escrowFor(keeper("alice"))}}
+	f.Add(uint8(1), uint8(1), wire.Marshal(next))
+	f.Add(uint8(2), uint8(2), wire.Marshal(KeyringHolding{Header: w.header(), Keyring: "web", Life: k.Life, Number: 2}))
+	before, signers := picture(w.record), []string{"alice", "n1", "n2", "n4", "bob"}
+	f.Fuzz(func(t *testing.T, kind, by uint8, body []byte) {
+		signer, purpose := signers[int(by)%len(signers)], []Purpose{ForKeyring, ForKeyringEpoch, ForKeyringHolding}[kind%3]
+		act := Act{
+			Index: w.record.Act + 1, Time: w.now + 2*EpochPatience, Kind: ActKeyring + ActKind(kind%3),
+			Data: wire.Marshal(signRaw(key(signer), purpose, w.fleetID(), body)),
+		}
+		next, err := w.record.Apply(act, fleet.ID{})
+		if picture(w.record) != before || err != nil && picture(next) != before {
+			t.Fatalf("an act changed what it must not: %v", err)
+		}
+		if err != nil {
+			return
+		}
+		switch {
+		case act.Kind == ActKeyring && signer != "alice":
+			t.Fatalf("%s changed a keyring", signer)
+		case act.Kind != ActKeyring && signer != "n1" && signer != "n2":
+			t.Fatalf("%s made or holds an epoch", signer)
+		}
+		if _, err := next.Apply(Act{Index: act.Index + 1, Time: act.Time, Kind: act.Kind, Data: act.Data}, fleet.ID{}); err == nil {
+			t.Fatal("an act was taken twice")
+		}
+		for _, k := range next.Keyrings.All() {
+			sound(t, next, k)
+		}
+	})
+}
+
+func sound(t *testing.T, r Record, k *Keyring) {
+	t.Helper()
+	if got, ok := r.Keyrings.Get(k.Name); !ok || got != k || fleet.CheckName(k.Name) != nil || k.Life == (fleet.UUID{}) {
+		t.Fatalf("keyring %+v", k)
+	}
+	if target, err := CheckKeyringTarget(k.Target.String()); err != nil || !target.Equal(k.Target) {
+		t.Fatalf("keyring %s follows %s: %v", k.Name, k.Target, err)
+	}
+	for i, e := range k.Epochs {
+		if len(e.Key) != KeySize || len(e.Escrow) > MaxEscrow || len(e.keepers) != len(e.Escrow) || i > 0 && e.Number <= k.Epochs[i-1].Number || e.Used == 0 && i < len(k.Epochs)-1 {
+			t.Fatalf("epoch %+v", e)
+		}
+	}
+	_, e, err := r.Sealable(k.Name)
+	if err == nil && (e.Used == 0 || e.Number <= k.Closed) {
+		t.Fatalf("keyring %s is sealed to %+v", k.Name, e)
+	}
+	for n := range r.KeyringMembers(k.Name) {
+		for _, f := range r.Could(k.Name) {
+			if f.Node == n.ID {
+				t.Fatalf("%s is in keyring %s and had been", n.Name, k.Name)
+			}
+		}
+	}
+}
+
 // Whatever a server signs, a beacon is bounded; what others sign is none.
 func FuzzBeacon(f *testing.F) {
 	w := fuzzTown(f)
@@ -259,6 +348,8 @@ func TestMemory(t *testing.T) {
 	}
 	w := newTown(t)
 	w.enrol("n2")
+	w.must(ActKeyring, w.newKeyring("alice", "web", "tag.role=web"))
+	w.must(ActKeyring, w.retarget("alice", "web", "tag.role=web", true))
 	decode := func(data []byte) {
 		var e Envelope
 		if wire.Unmarshal(data, &e) == nil {
@@ -280,7 +371,8 @@ func TestMemory(t *testing.T) {
 		ActCharter: wire.Marshal(SignCharter(w.record.Charter, w.header(), CharterPutOperator, operator("bob", "a", "b"), w.roots...)), ActEnrol: enrolment.Encode(),
 		ActNodeTags: w.tags("alice", "n2", 1, false, map[string]string{"role": "db"}), ActNodeRemove: w.removal("alice", "n2"),
 		ActGossipEpoch: wire.Marshal(GossipEpoch{Epoch: 1}), ActGroup: w.group("alice", "web", "tag.role=web"),
-		ActSetting: w.setting("alice", SettingOutputTo, "syslog"),
+		ActSetting: w.setting("alice", SettingOutputTo, "syslog"), ActKeyring: w.newKeyring("alice", "db", "tag.role=db"),
+		ActKeyringEpoch: w.epoch("n1", "web", 2, nil), ActKeyringHolding: w.holding("n2", "web", nil),
 	} {
 		apply := func(data []byte) {
 			_, _ = w.record.Apply(Act{Index: w.record.Act + 1, Time: w.now, Kind: kind, Data: data}, fleet.ID{})
@@ -304,6 +396,12 @@ func TestMemory(t *testing.T) {
 		{wire.Marshal(GroupChange{Header: w.header(), Name: "web", Target: "tag.role=web and not (web-1 or os.name in (debian, ubuntu))"}), func(body []byte) []byte {
 			return wire.Marshal(signRaw(key("alice"), ForGroup, w.fleetID(), body))
 		}, ActGroup},
+		{wire.Marshal(KeyringChange{Header: w.header(), Name: "db", Target: "tag.role=db and not (web-1 or n1)", First: []EpochKey{w.firstEpoch("alice")}}), func(body []byte) []byte {
+			return wire.Marshal(signRaw(key("alice"), ForKeyring, w.fleetID(), body))
+		}, ActKeyring},
+		{wire.Marshal(KeyringEpoch{Header: w.header(), Keyring: "web", Life: w.keyring("web").Life, Number: 2, Need: 1, Epoch: w.firstEpoch("alice")}), func(body []byte) []byte {
+			return wire.Marshal(signRaw(key("n1"), ForKeyringEpoch, w.fleetID(), body))
+		}, ActKeyringEpoch},
 		{wire.Marshal(PutRoots{Roots: publics(w.roots...), Threshold: 1}), func(body []byte) []byte {
 			c := w.record.Charter
 			return wire.Marshal(rawCharter(c, CharterBody{Header: Header{Issued: start, Charter: c.head}, Seq: c.seq, Kind: CharterPutRoots, Content: body}, w.roots...))

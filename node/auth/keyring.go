@@ -1,6 +1,9 @@
 package auth
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/muster-fleet/muster/node/fleet"
 )
 
@@ -47,9 +50,118 @@ type KeyringHolding struct {
 
 // Bounds of keyrings.
 const (
-	MaxKeyrings = 256
-	MaxEscrow   = 8
+	MaxKeyrings = 256 // standing; as many deleted ones are remembered by name
+	MaxEscrow   = 8   // readers of an epoch's seed beside its members: recovery and operators
+	// MaxEscrowBox bounds an Escrow's Box in bytes: a seed of 32 takes 1,168.
+	MaxEscrowBox = 1_280
+	// MaxNeed is how many members at most must hold an epoch before it is used.
+	MaxNeed = 3
 	// EpochPatience is how long a new epoch may wait for members to hold it before another may take its place, in
 	// milliseconds: its maker may have died with the only copy.
 	EpochPatience = 30_000
+	// maxDoublings bounds how often the patience doubles, once for each epoch in a row that nobody came to hold: a member
+	// that makes one after the other must not fill the record. It ends at 17 hours; what an operator does begins anew.
+	maxDoublings = 11
 )
+
+// KeySize is the size of an HPKE public key of ML-KEM-768 with X25519, in bytes.
+const KeySize = 1_216
+
+// Check reports what is wrong with a change on the face of it, or nil.
+func (c KeyringChange) Check() error {
+	if err := fleet.CheckName(c.Name); err != nil {
+		return err
+	}
+	switch {
+	case len(c.First) > 1:
+		return fleet.Errorf(fleet.Invalid, "a keyring begins with one epoch, not with %d", len(c.First))
+	case len(c.First) == 1 && (c.Target == "" || c.Rotate):
+		return fleet.Errorf(fleet.Invalid, "a change of keyring %s that makes it and deletes or rotates it", c.Name)
+	case c.Target == "" && c.Rotate:
+		return fleet.Errorf(fleet.Invalid, "a change of keyring %s that deletes and rotates it", c.Name)
+	case c.Header.ID == fleet.UUID{}:
+		return fleet.Errorf(fleet.Invalid, "a change of keyring %s without an ID", c.Name)
+	case c.Target == "":
+		return nil
+	}
+	if _, err := CheckKeyringTarget(c.Target); err != nil {
+		return err
+	}
+	for _, first := range c.First {
+		return first.check()
+	}
+	return nil
+}
+
+// CheckKeyringTarget returns the target that a keyring may follow, or says why it cannot: it must be in canonical form, and
+// use what operators signed alone, names, IDs and tags. So everybody knows the same members.
+func CheckKeyringTarget(text string) (fleet.Target, error) {
+	target, err := fleet.ParseTarget(text)
+	switch {
+	case err != nil:
+		return target, err
+	case target.String() != text:
+		return target, fleet.Errorf(fleet.Invalid, "the target of a keyring is not in canonical form: %s", target)
+	case len(target.Groups()) > 0:
+		return target, fleet.Errorf(fleet.Invalid, "the target of a keyring uses group @%s; it must be written out", target.Groups()[0]).
+			Hinted("write out what muster group show %s says", target.Groups()[0])
+	case target.UsesFacts():
+		return target, fleet.Errorf(fleet.Invalid, "a keyring follows what operators signed: names and tags, not what nodes say of themselves").
+			Hinted("tag the nodes: muster node tag NODE KEY=VALUE")
+	case usesRole(text):
+		return target, fleet.Errorf(fleet.Invalid, "a keyring cannot follow the roles of servers, which change by themselves").
+			Hinted("tag the nodes: muster node tag NODE KEY=VALUE")
+	}
+	return target, nil
+}
+
+// usesRole reports whether a target in canonical form compares the key role. There a key is followed by its comparison, and
+// nothing else is but a value or name of that kind, which is quoted.
+func usesRole(text string) bool {
+	words := " " + strings.ReplaceAll(unquoted(text), "(", " ")
+	return slices.ContainsFunc([]string{" role=", " role!=", " role in ", " role not in "}, func(use string) bool { return strings.Contains(words, use) })
+}
+
+// unquoted returns a target's text with an x for all that is in quotes.
+func unquoted(text string) string {
+	var out strings.Builder
+	quoted := false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '"':
+			quoted = !quoted
+			out.WriteByte('x')
+		case quoted && c == '\\':
+			i++ // what follows is no end
+		case !quoted:
+			out.WriteByte(c)
+		}
+	}
+	return out.String()
+}
+
+func (k EpochKey) check() error {
+	if len(k.Key) != KeySize {
+		return fleet.Errorf(fleet.Invalid, "the key of an epoch has %d bytes; it needs %d", len(k.Key), KeySize)
+	}
+	if len(k.Escrow) > MaxEscrow {
+		return fleet.Errorf(fleet.Exhausted, "an epoch's seed for %d readers; at most %d", len(k.Escrow), MaxEscrow)
+	}
+	for i, e := range k.Escrow {
+		if len(e.Box) == 0 || len(e.Box) > MaxEscrowBox {
+			return fleet.Errorf(fleet.Invalid, "a sealed seed of %d bytes; 1 to %d", len(e.Box), MaxEscrowBox)
+		}
+		if slices.ContainsFunc(k.Escrow[:i], func(o Escrow) bool { return o.Operator == e.Operator }) {
+			return fleet.Errorf(fleet.Invalid, "an epoch's seed is sealed twice for %s", e.reader())
+		}
+	}
+	return nil
+}
+
+// reader names who an Escrow is for.
+func (e Escrow) reader() string {
+	if e.Operator == "" {
+		return "recovery"
+	}
+	return "operator " + shorten(e.Operator)
+}

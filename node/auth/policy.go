@@ -12,7 +12,14 @@ import (
 )
 
 // FirstPolicy is what a new fleet starts with. Whatever no rule permits is denied.
-const FirstPolicy = `// Operators of team root may do everything.
+const FirstPolicy = firstPolicy1 + `
+// A node may read parameters. Of a secret it gets what is sealed, and can open it only where it is one of the readers.
+@id("nodes-read-parameters")
+permit (principal is Node, action in [Action::"param.read", Action::"param.decrypt"], resource is Parameter);
+`
+
+// firstPolicy1 is what fleets started with before there were parameters.
+const firstPolicy1 = `// Operators of team root may do everything.
 @id("root-operators-do-everything")
 permit (principal in Team::"root", action, resource);
 
@@ -83,7 +90,9 @@ func (p *Policy) Text() string { return p.text }
 type Principal struct {
 	Type  string // Operator, Node or LocalUser
 	Name  string
-	Teams []string
+	Teams []string          // of an operator
+	Tags  map[string]string // of a node: its roster tags; of a local user: those of the node
+	Node  string            // of a local user: the node's name
 }
 
 // AsPrincipal returns the operator as Cedar sees it.
@@ -91,11 +100,29 @@ func (o Operator) AsPrincipal() Principal {
 	return Principal{Type: "Operator", Name: o.Name, Teams: o.Teams}
 }
 
-// Resource is what is asked about. Tags are roster tags, never facts.
+// AsPrincipal returns the node as Cedar sees it.
+func (n *Node) AsPrincipal() Principal {
+	return Principal{Type: "Node", Name: n.Name, Tags: n.Tags}
+}
+
+// LocalUser returns an account of a node as Cedar sees it. The node's root is no local user: it is the node.
+func (n *Node) LocalUser(account string) Principal {
+	return Principal{Type: "LocalUser", Name: account, Tags: n.Tags, Node: n.Name}
+}
+
+// Resource is what is asked about. Tags are roster tags, never facts; a parameter's are those that its writer signed.
 type Resource struct {
-	Type string // Node, Fleet or Document
+	Type string // Node, Fleet, Document, Parameter or Keyring
 	Name string
 	Tags map[string]string
+}
+
+// KeyringResource is a keyring as Cedar sees it.
+func KeyringResource(name string) Resource { return Resource{Type: "Keyring", Name: name} }
+
+// ParameterResource is a parameter as Cedar sees it: by its canonical name, with the tags of a version.
+func ParameterResource(name string, tags map[string]string) Resource {
+	return Resource{Type: "Parameter", Name: name, Tags: tags}
 }
 
 // Ask is one question to policy.
@@ -122,15 +149,13 @@ func (p *Policy) Decide(ask Ask) (rule string, err error) {
 	for _, team := range ask.Principal.Teams {
 		teams = append(teams, cedar.NewEntityUID("Team", types.String(team)))
 	}
-	tags := types.RecordMap{}
-	for k, v := range ask.Resource.Tags {
-		tags[types.String(k)] = types.String(v)
-	}
 	entities := types.EntityMap{
-		resource: {UID: resource, Attributes: types.NewRecord(types.RecordMap{"name": types.String(ask.Resource.Name)}), Tags: types.NewRecord(tags)},
+		resource: {UID: resource, Attributes: types.NewRecord(types.RecordMap{"name": types.String(ask.Resource.Name)}), Tags: cedarTags(ask.Resource.Tags)},
 	}
 	if principal != resource {
-		entities[principal] = types.Entity{UID: principal, Parents: types.NewEntityUIDSet(teams...)}
+		entities[principal] = types.Entity{
+			UID: principal, Parents: types.NewEntityUIDSet(teams...), Attributes: ask.Principal.attributes(), Tags: cedarTags(ask.Principal.Tags),
+		}
 	}
 	decision, why := cedar.Authorize(p.set, entities, cedar.Request{
 		Principal: principal,
@@ -148,6 +173,23 @@ func (p *Policy) Decide(ask Ask) (rule string, err error) {
 	return "", fleet.Errorf(fleet.Denied, "policy: %s %s may not %s on %s: %s",
 		strings.ToLower(ask.Principal.Type), ask.Principal.Name, ask.Action, ask.Resource.Name, said).
 		Hinted("muster operator list says who is in which team; the charter's policy says what teams may do")
+}
+
+func cedarTags(tags map[string]string) types.Record {
+	out := types.RecordMap{}
+	for k, v := range tags {
+		out[types.String(k)] = types.String(v)
+	}
+	return types.NewRecord(out)
+}
+
+// attributes are what rules can read of a principal: its name, and of a local user the node's.
+func (p Principal) attributes() types.Record {
+	out := types.RecordMap{"name": types.String(p.Name)}
+	if p.Type == "LocalUser" {
+		out["node"] = types.String(p.Node)
+	}
+	return types.NewRecord(out)
 }
 
 // refusal says why not, or "".

@@ -29,20 +29,20 @@ func TestFirstPolicy(t *testing.T) {
 	node := func(name string) Resource { return Resource{Type: "Node", Name: name} }
 	lab := Resource{Type: "Fleet", Name: "lab"}
 	for _, action := range Actions {
-		for _, r := range []Resource{node("n1"), lab} {
+		for _, r := range []Resource{node("n1"), lab, ParameterResource("/app/db", web()), KeyringResource("web")} {
 			if rule, err := p.Decide(ask(root, action, r)); err != nil || rule != "root-operators-do-everything" {
 				t.Errorf("root may not %s: %q %v", action, rule, err)
 			}
 			for _, who := range []Principal{
 				operator("bob").AsPrincipal(), operator("bob", "web", "roots").AsPrincipal(), operator(RootTeam).AsPrincipal(),
-				{Type: "LocalUser", Name: "root"}, {Type: "Team", Name: "web"}, {},
+				{Type: "LocalUser", Name: "root"}, (&Node{Name: "n1", Tags: web()}).LocalUser("root"), {Type: "Team", Name: "web"}, {},
 			} {
 				if _, err := p.Decide(ask(who, action, r)); err == nil {
 					t.Errorf("%s %s may %s", who.Type, who.Name, action)
 				}
 			}
 			self := Principal{Type: "Node", Name: "n1"}
-			want := action == ActReport && r.Name == "n1"
+			want := action == ActReport && r.Name == "n1" || (action == ActReadParam || action == ActDecryptParam) && r.Type == "Parameter"
 			if _, err := p.Decide(ask(self, action, r)); (err == nil) != want {
 				t.Errorf("node n1 may %s on %s: %v", action, r.Name, err)
 			}
@@ -67,7 +67,7 @@ func TestDenialNamesTheRule(t *testing.T) {
 	refused(t, err, fleet.Denied, "operator alice may not run on db1: forbidden by no-shell-on-db")
 	run.User = "nobody"
 	_, err = p.Decide(run)
-	refused(t, err, fleet.Denied, "forbidden by no-shell-on-db, policy3")
+	refused(t, err, fleet.Denied, "forbidden by no-shell-on-db, policy4")
 	run.Shell, run.User = false, "root"
 	if rule, err := p.Decide(run); err != nil || rule != "root-operators-do-everything" {
 		t.Errorf("an argv: %q %v", rule, err)
@@ -195,4 +195,60 @@ func TestOutputToIsAsked(t *testing.T) {
 			t.Errorf("to %q: %v", to, err)
 		}
 	}
+}
+
+// Rules about parameters and keyrings see who asks, with the node's tags, and what is asked about, by path and tags.
+func TestPolicyOfParameters(t *testing.T) {
+	p := compile(t, `
+		permit (principal in Team::"app", action in [Action::"param.put", Action::"param.read"], resource is Parameter) when { resource.name like "/app/*" };
+		permit (principal in Team::"app", action == Action::"param.decrypt", resource is Parameter)
+		when { resource.name like "/app/dev/*" && resource.hasTag("class") && resource.getTag("class") == "low" };
+		permit (principal is Node, action in [Action::"param.read", Action::"param.decrypt"], resource is Parameter)
+		when { principal.hasTag("role") && resource.hasTag("role") && principal.getTag("role") == resource.getTag("role") };
+		permit (principal is Node, action == Action::"param.read", resource is Parameter) when { principal.name like "web*" && resource.name == "/fleet/motd" };
+		permit (principal == LocalUser::"www-data", action == Action::"param.read", resource is Parameter) when { principal.node like "web*" && principal.hasTag("role") };
+		permit (principal in Team::"ops", action == Action::"keyring.put", resource == Keyring::"web");
+		permit (principal in Team::"ops", action == Action::"param.delete", resource == Parameter::"/app/old");`)
+	app, ops := operator("bob", "app").AsPrincipal(), operator("carol", "ops").AsPrincipal()
+	web1, db1 := &Node{Name: "web1", Tags: web()}, &Node{Name: "db1", Tags: db()}
+	low := map[string]string{"class": "low", "role": "web"}
+	may := map[string][]Ask{
+		"yes": {
+			ask(app, ActPutParam, ParameterResource("/app/x", nil)), ask(app, ActReadParam, ParameterResource("/app/dev/x", low)),
+			ask(app, ActDecryptParam, ParameterResource("/app/dev/x", low)),
+			ask(web1.AsPrincipal(), ActReadParam, ParameterResource("/app/x", low)), ask(web1.AsPrincipal(), ActDecryptParam, ParameterResource("/app/x", low)),
+			ask(web1.AsPrincipal(), ActReadParam, ParameterResource("/fleet/motd", nil)),
+			ask(web1.LocalUser("www-data"), ActReadParam, ParameterResource("/app/x", nil)),
+			ask(ops, ActPutKeyring, KeyringResource("web")), ask(ops, ActDeleteParam, ParameterResource("/app/old", nil)),
+		},
+		"no": {
+			ask(app, ActPutParam, ParameterResource("/apply", nil)), ask(app, ActDeleteParam, ParameterResource("/app/x", nil)), ask(app, ActPutKeyring, KeyringResource("web")),
+			ask(app, ActDecryptParam, ParameterResource("/app/x", low)), ask(app, ActDecryptParam, ParameterResource("/app/dev/x", nil)),
+			ask(db1.AsPrincipal(), ActReadParam, ParameterResource("/app/x", low)), ask(db1.AsPrincipal(), ActReadParam, ParameterResource("/fleet/motd", nil)),
+			ask((&Node{Name: "web1"}).AsPrincipal(), ActReadParam, ParameterResource("/app/x", low)),
+			ask(web1.LocalUser("postgres"), ActReadParam, ParameterResource("/app/x", nil)), ask(db1.LocalUser("www-data"), ActReadParam, ParameterResource("/app/x", nil)),
+			ask((&Node{Name: "web1"}).LocalUser("www-data"), ActReadParam, ParameterResource("/app/x", nil)),
+			ask(web1.LocalUser("www-data"), ActDecryptParam, ParameterResource("/app/x", nil)),
+			ask(Principal{Type: "Operator", Name: "www-data", Node: "web1", Tags: web()}, ActReadParam, ParameterResource("/app/x", nil)),
+			ask(ops, ActPutKeyring, KeyringResource("db")), ask(ops, ActPutKeyring, Resource{Type: "Parameter", Name: "web"}), ask(ops, ActDeleteParam, Resource{Type: "Keyring", Name: "/app/old"}),
+		},
+	}
+	for want, asks := range map[bool][]Ask{true: may["yes"], false: may["no"]} {
+		for _, a := range asks {
+			if _, err := p.Decide(a); (err == nil) != want {
+				t.Errorf("%+v: %v", a, err)
+			}
+		}
+	}
+}
+
+// A rule that forbids by the node of a local user binds everybody else only if it says so.
+func TestForbidByLocalUser(t *testing.T) {
+	p := compile(t, FirstPolicy+`forbid (principal is LocalUser, action, resource) when { principal.node == "web1" };`)
+	if _, err := p.Decide(ask(operator("alice", RootTeam).AsPrincipal(), ActReadParam, ParameterResource("/x", nil))); err != nil {
+		t.Error(err)
+	}
+	p = compile(t, FirstPolicy+`@id("slip") forbid (principal, action, resource) when { principal.node == "web1" };`)
+	_, err := p.Decide(ask(operator("alice", RootTeam).AsPrincipal(), ActReadParam, ParameterResource("/x", nil)))
+	refused(t, err, fleet.Denied, "cannot be evaluated: slip")
 }

@@ -42,13 +42,14 @@ type GossipEpoch struct {
 	Send  bool     // false: accept it; true: send with it, and drop what is older
 }
 
-// Record is what every node keeps of the fleet: charter, roster, groups and settings, with the chain they came by. It is an immutable
-// value; Apply is the only way to a newer one, in the quorum as on every node.
+// Record is what every node keeps of the fleet: charter, roster, groups, settings and keyrings, with the chain they came by.
+// It is an immutable value; Apply is the only way to a newer one, in the quorum as on every node.
 type Record struct {
 	Charter  *Charter
 	Roster   Roster
 	Groups   Groups
 	Settings Settings
+	Keyrings Keyrings
 	Gossip   GossipEpoch // newest
 	Sending  GossipEpoch // newest with Send
 	Length   uint64      // acts taken
@@ -82,7 +83,14 @@ var maxData = [...]int{
 	ActGossipEpoch: 64,
 	ActGroup:       fleet.MaxTarget + 1<<10,
 	ActSetting:     MaxOutputTo + 1<<10,
+
+	ActKeyring:        fleet.MaxTarget + maxEpochKey + 1<<10,
+	ActKeyringEpoch:   maxEpochKey + 1<<10,
+	ActKeyringHolding: 1 << 10,
 }
+
+// maxEpochKey bounds the encoding of an EpochKey in bytes.
+const maxEpochKey = KeySize + 16 + MaxEscrow*(MaxEscrowBox+128)
 
 // Apply returns the record with one act more. Everything signed is verified here, against what the record said when
 // the act was accepted. want is the fleet that the caller joined; zero for the host that founds one.
@@ -139,6 +147,12 @@ func (r *Record) take(act Act, want fleet.ID) (err error) {
 		return r.takeGroup(act)
 	case ActSetting:
 		return r.takeSetting(act)
+	case ActKeyring:
+		return r.takeKeyring(act)
+	case ActKeyringEpoch:
+		return r.takeKeyringEpoch(act)
+	case ActKeyringHolding:
+		return r.takeKeyringHolding(act)
 	}
 	return fleet.Errorf(fleet.Invalid, "act of kind %d is not understood by this version", act.Kind)
 }
@@ -181,11 +195,15 @@ func (r *Record) takeEnrolment(act Act) error {
 	if err := r.mayReplace(a, e.Token.Key); err != nil {
 		return err
 	}
-	before := r.Roster.Len()
-	if r.Roster, err = r.Roster.enrol(a, e, digest, act.Time); err == nil && r.Roster.Len() == before {
-		r.removedAt(act.Time) // it replaced one
+	before := r.Roster
+	if r.Roster, err = r.Roster.enrol(a, e, digest, act.Time); err != nil {
+		return err
 	}
-	return err
+	if old, ok := before.ByName(a.Request.Name); ok { // it replaced that one
+		r.removedAt(act.Time)
+		r.follow(before, act, old.ID)
+	}
+	return nil
 }
 
 // openToken returns a token of which the signature holds. Many nodes enrol with the same: the very bytes that were
@@ -285,7 +303,10 @@ func (r *Record) takeTags(act Act) error {
 			return err
 		}
 	}
-	r.Roster, err = r.Roster.setTags(s)
+	before := r.Roster
+	if r.Roster, err = r.Roster.setTags(s); err == nil {
+		r.follow(before, act, s.Node)
+	}
 	return err
 }
 
@@ -305,8 +326,10 @@ func (r *Record) takeRemoval(act Act) error {
 	if err := r.mayTouch(op, ActRemoveNode, n, n.Tags, n.Server); err != nil {
 		return err
 	}
+	before := r.Roster
 	if r.Roster, err = r.Roster.remove(s, act.Time); err == nil {
 		r.removedAt(act.Time)
+		r.follow(before, act, s.Node)
 	}
 	return err
 }
@@ -333,7 +356,7 @@ func (r *Record) takeGossip(act Act) error {
 }
 
 func (r *Record) takeGroup(act Act) error {
-	c, op, err := openChange[GroupChange](r, act, ForGroup, ActPutGroup, func(c GroupChange) Header { return c.Header })
+	c, op, err := openChange[GroupChange](r, act, ForGroup, ActPutGroup, func(c GroupChange) Header { return c.Header }, nil)
 	if err == nil {
 		err = c.Check()
 	}
@@ -345,7 +368,7 @@ func (r *Record) takeGroup(act Act) error {
 }
 
 func (r *Record) takeSetting(act Act) error {
-	c, op, err := openChange[SettingChange](r, act, ForSetting, ActPutSetting, func(c SettingChange) Header { return c.Header })
+	c, op, err := openChange[SettingChange](r, act, ForSetting, ActPutSetting, func(c SettingChange) Header { return c.Header }, nil)
 	if err == nil {
 		err = CheckSetting(c.Name, c.Value)
 	}
@@ -356,8 +379,9 @@ func (r *Record) takeSetting(act Act) error {
 	return err
 }
 
-// openChange verifies a statement that changes something of the whole fleet, and asks policy.
-func openChange[T any](r *Record, act Act, purpose Purpose, action Action, header func(T) Header) (T, Operator, error) {
+// openChange verifies a statement that changes something of the whole fleet, and asks policy: about what on returns, which
+// judges the body, too; nil: about the fleet.
+func openChange[T any](r *Record, act Act, purpose Purpose, action Action, header func(T) Header, on func(T) (Resource, error)) (T, Operator, error) {
 	var e Envelope
 	if err := wire.Unmarshal(act.Data, &e); err != nil {
 		var none T
@@ -367,12 +391,27 @@ func openChange[T any](r *Record, act Act, purpose Purpose, action Action, heade
 	if err != nil {
 		return body, op, err
 	}
-	if seen := header(body).Act; seen > r.Act { // it could be put again after any other change
-		return body, op, fleet.Errorf(fleet.Conflict, "it was signed at act %d, but the fleet's record ends at act %d", seen, r.Act).
-			Hinted("repeat it; if the fleet was restored from a backup, on a host that has caught up")
+	if err := r.checkSeen(header(body)); err != nil {
+		return body, op, err
 	}
-	_, err = r.Charter.policy.Decide(Ask{Principal: op.AsPrincipal(), Action: action, Resource: Resource{Type: "Fleet", Name: r.Charter.name}})
+	resource := Resource{Type: "Fleet", Name: r.Charter.name}
+	if on != nil {
+		if resource, err = on(body); err != nil {
+			return body, op, err
+		}
+	}
+	_, err = r.Charter.policy.Decide(Ask{Principal: op.AsPrincipal(), Action: action, Resource: resource})
 	return body, op, err
+}
+
+// checkSeen refuses a statement whose signer claims to have seen what is not there yet: it could be put again after any
+// other change.
+func (r *Record) checkSeen(h Header) error {
+	if h.Act <= r.Act {
+		return nil
+	}
+	return fleet.Errorf(fleet.Conflict, "it was signed at act %d, but the fleet's record ends at act %d", h.Act, r.Act).
+		Hinted("repeat it; if the fleet was restored from a backup, on a host that has caught up")
 }
 
 // openStanding verifies a standing statement at the moment of its acceptance: its signer may act now, and it is valid.

@@ -28,7 +28,7 @@ func TestRecordBeginsWithItsGenesis(t *testing.T) {
 		t.Error(err)
 	}
 	refused(t, apply(ActCharter, fleet.Sum([]byte("other"))), fleet.Denied, "not of")
-	for _, kind := range []ActKind{ActEnrol, ActNodeTags, ActNodeRemove, ActGossipEpoch, ActGroup, ActSetting, 0, 99} {
+	for _, kind := range []ActKind{ActEnrol, ActNodeTags, ActNodeRemove, ActGossipEpoch, ActGroup, ActSetting, ActKeyring, ActKeyringEpoch, ActKeyringHolding, 0, 99} {
 		refused(t, apply(kind, fleet.ID{}), fleet.Invalid, "genesis")
 	}
 }
@@ -49,7 +49,7 @@ func TestActsFollowEachOther(t *testing.T) {
 	refused(t, try(func(a *Act) { a.Time = math.MaxInt64 }), fleet.Invalid, "none")
 	refused(t, try(func(a *Act) { a.Time = MaxTime + 1 }), fleet.Invalid, "none")
 	refused(t, try(func(a *Act) { a.Kind = 0 }), fleet.Invalid, "not understood")
-	refused(t, try(func(a *Act) { a.Kind = 8 }), fleet.Invalid, "not understood")
+	refused(t, try(func(a *Act) { a.Kind = 11 }), fleet.Invalid, "not understood")
 	refused(t, try(func(a *Act) { a.Kind = 255 }), fleet.Invalid, "not understood")
 	refused(t, try(func(a *Act) { a.Data = nil }), fleet.Invalid, "malformed")
 	refused(t, try(func(a *Act) { a.Data = slices.Concat(data, []byte{0}) }), fleet.Invalid, "malformed")

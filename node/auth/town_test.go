@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"maps"
@@ -70,7 +71,13 @@ func publics(roots ...Signer) (out [][]byte) {
 }
 
 func operator(name string, teams ...string) Operator {
-	return Operator{Name: name, Key: key(name).Public(), HPKE: make([]byte, 32), Teams: teams}
+	return Operator{Name: name, Key: key(name).Public(), HPKE: hpkeKey(name), Teams: teams}
+}
+
+// hpkeKey has the size of an HPKE public key; nobody seals anything to it here.
+func hpkeKey(label string) []byte {
+	sum := fleet.Sum([]byte("hpke " + label))
+	return bytes.Repeat(sum[:], KeySize/len(sum))
 }
 
 // apply takes one act and checks that the record it came from stayed as it was.
@@ -190,6 +197,14 @@ func picture(r Record) string {
 			fmt.Fprintf(&b, "operator %s %t %d %t\n", fleet.Sum(wire.Marshal(k.Operator)), k.Gone, k.Removed, k.Compromised)
 		}
 		c.heads.Root().Walk(func(k []byte, n uint64) bool { fmt.Fprintf(&b, "head %x %d\n", k, n); return false })
+	}
+	fmt.Fprintln(&b, r.Keyrings.floor, r.Keyrings.made, r.Keyrings.deleted)
+	for _, k := range r.Keyrings.sorted {
+		fmt.Fprintf(&b, "keyring %+v\n", *k)
+	}
+	r.Keyrings.tree().Root().Walk(func(k []byte, p []parting) bool { fmt.Fprintf(&b, "left %x %v\n", k, p); return false })
+	if r.Charter != nil {
+		fmt.Fprintf(&b, "recovery %x\n", r.Charter.recovery)
 	}
 	r.Roster.nodes.Root().Walk(func(k []byte, n *Node) bool {
 		fmt.Fprintf(&b, "node %x %s\n", k, fleet.Sum(wire.Marshal(n)))

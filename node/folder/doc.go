@@ -16,5 +16,6 @@
 //	told          highest sequence of what gossip was told of this host
 //	founding      on the first host, until its first start
 //	joining       keys of an enrolment that may have been counted, until it is known
+//	params/       what this host has read of parameters, by a hash of the name
 //	raft/  ledger  runs/  reports/   kept by other rooms
 package folder

@@ -21,6 +21,12 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	if len(os.Args) == 2 && os.Args[1] == replicaVerb {
+		if err := runReplica(os.Stdin, os.Stdout); err != nil {
+			os.Exit(complain(os.Stderr, err, 1))
+		}
+		os.Exit(0)
+	}
 	code := command(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
@@ -103,6 +109,11 @@ func measure(ctx context.Context, o options, say func(string, ...any)) (r report
 			return r, err
 		}
 	}
+	if o.wants(quorumKey) {
+		if _, err = measureQuorum(ctx, folder, say); err != nil {
+			return r, err
+		}
+	}
 	if o.muster == "" && o.wantsFleet() {
 		o.muster = filepath.Join(folder, "muster")
 		if err := build(ctx, o.muster, "-s -w"); err != nil {
@@ -125,7 +136,9 @@ func measure(ctx context.Context, o options, say func(string, ...any)) (r report
 }
 
 // wantsFleet reports whether anything but the binary is measured.
-func (o options) wantsFleet() bool { return len(o.only) != 1 || o.only[0] != binaryKey }
+func (o options) wantsFleet() bool {
+	return len(o.only) != 1 || o.only[0] != binaryKey && o.only[0] != quorumKey
+}
 
 func versionOf(ctx context.Context, binary string) (string, error) {
 	out, err := exec.CommandContext(ctx, binary, "version", "-o", "name").Output()

@@ -10,7 +10,10 @@ type measurement struct {
 }
 
 // binaryKey names the figures that need no fleet.
-const binaryKey = "binary"
+const (
+	binaryKey = "binary"
+	quorumKey = "quorum"
+)
 
 // measurements lists what is measured of each fleet, in this order: what disturbs the fleet most comes last.
 func measurements() []measurement {
@@ -33,5 +36,5 @@ func keys() []string {
 	for _, m := range measurements() {
 		out = append(out, m.key)
 	}
-	return append(out, binaryKey)
+	return append(out, binaryKey, quorumKey)
 }

@@ -19,7 +19,8 @@ type Command struct {
 	Count     uint32     `json:"count"`
 	Set       fleet.ID   `json:"set"` // digest of the frozen set
 	Run       Run        `json:"run"`
-	Documents []Document `json:"documents"` // the first is run, it may run the others
+	Documents []Document `json:"documents"`            // the first is run, it may run the others
+	Params    []Pinned   `json:"parameters,omitempty"` // what it takes from the parameter store
 	Pace      Pace       `json:"pace"`
 	After     *After     `json:"after,omitempty"`
 	Comment   string     `json:"comment,omitempty"`
@@ -79,6 +80,7 @@ func OfCommand(c node.CommandInfo) Command {
 		rollout := OfRollout(c.Rollout)
 		out.Rollout = &rollout
 	}
+	out.Params = ofParams(c.Body.Params)
 	out.Cancels = c.Cancels
 	if c.Body.After != (exec.After{}) {
 		after := After(c.Body.After)
@@ -96,6 +98,7 @@ func (c Command) Command() node.CommandInfo {
 			Pace: c.Pace.Pace(), Comment: c.Comment, OutputTo: c.OutputTo,
 		},
 	}
+	out.Body.Params = paramsOf(c.Params)
 	if c.Rollout != nil {
 		out.Rollout = c.Rollout.Rollout()
 	}

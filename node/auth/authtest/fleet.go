@@ -23,23 +23,28 @@ const TokenLife = 24 * time.Hour
 // record grows elsewhere (in a quorum) sets Record to that one and goes on. It is not safe for concurrent use.
 type Fleet struct {
 	Seed     string
-	Now      time.Time      // the time of the next statement and act; statements do not move it
-	Record   auth.Record    // everything taken
-	Acts     []auth.Act     // the same, as acts
-	Roots    []auth.Signer  // the working root and the recovery root; one is enough for a change
-	Operator auth.Signer    // "ada", of the team that may do everything
-	Nodes    []Node         // enrolled by this fixture, in order; the first is an eligible server
+	Now      time.Time     // the time of the next statement and act; statements do not move it
+	Record   auth.Record   // everything taken
+	Acts     []auth.Act    // the same, as acts
+	Roots    []auth.Signer // the working root and the recovery root; one is enough for a change
+	Operator auth.Signer   // "ada", of the team that may do everything
+	Nodes    []Node        // enrolled by this fixture, in order; the first is an eligible server
+	Secrets  bool          // nodes made from now on have HPKE keys that work; each takes a tenth of a millisecond
+	// SealSeed seals the seed of a keyring's epoch to a public key; nil: the boxes hold nothing. The fixture cannot do it
+	// itself: what is sealed how is decided above it.
+	SealSeed func(keyring string, life fleet.UUID, number uint32, seed, public []byte) []byte
 	names    map[string]int // keys made, by name
 	ids      int            // statement IDs made
 }
 
-// Node is a node with its private key.
+// Node is a node with its private keys.
 type Node struct {
-	Name   string
-	ID     fleet.ID
-	Key    ed25519.PrivateKey
-	Signer auth.Signer
-	HPKE   fleet.ID // stands for the hash of an HPKE key that nobody made
+	Name    string
+	ID      fleet.ID
+	Key     ed25519.PrivateKey
+	Signer  auth.Signer
+	HPKE    fleet.ID // hash of its HPKE public key; without Fleet.Secrets it stands for one that nobody made
+	Private []byte   // HPKE private key, with Fleet.Secrets
 }
 
 // OperatorName is the name of Fleet.Operator.
@@ -64,8 +69,16 @@ func Empty(seed string) *Fleet {
 
 // Found founds a fleet: the charter's genesis, the operator, and the first node, "node-0", a server that countersigned
 // itself.
-func Found(seed string) *Fleet {
+func Found(seed string) *Fleet { return Empty(seed).founded() }
+
+// FoundWithSecrets is Found of a fleet with Secrets.
+func FoundWithSecrets(seed string) *Fleet {
 	f := Empty(seed)
+	f.Secrets = true
+	return f.founded()
+}
+
+func (f *Fleet) founded() *Fleet {
 	for _, p := range f.Founding() {
 		f.MustTake(p)
 	}
@@ -99,7 +112,7 @@ func (f *Fleet) Founding() []Proposal {
 
 // Genesis returns the charter's first entry, signed by the working root.
 func (f *Fleet) Genesis() auth.CharterEntry {
-	genesis := auth.Genesis{Name: "testfleet", Nonce: fleet.Sum([]byte(f.Seed)), Threshold: 1}
+	genesis := auth.Genesis{Name: "testfleet", Nonce: fleet.Sum([]byte(f.Seed)), Threshold: 1, Recovery: Public(f.RecoveryPrivate())}
 	for _, root := range f.Roots {
 		genesis.Roots = append(genesis.Roots, root.Public())
 	}

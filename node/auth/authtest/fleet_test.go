@@ -1,6 +1,7 @@
 package authtest_test
 
 import (
+	"bytes"
 	"testing"
 	"time"
 
@@ -61,4 +62,28 @@ func TestSameSeedSameBytes(t *testing.T) {
 	if build("b") == first {
 		t.Error("two seeds made one fleet")
 	}
+}
+
+func TestKeyringsOfTheFixtureHold(t *testing.T) {
+	f := authtest.FoundWithSecrets("a")
+	f.SealSeed = func(keyring string, _ fleet.UUID, number uint32, seed, public []byte) []byte {
+		return append([]byte{byte(number)}, seed...) // not sealed at all
+	}
+	web := f.AddNode("web-1", map[string]string{"role": "web"}, nil)
+	k := f.AddKeyring("web", "tag.role=web")
+	if _, e, err := f.Record.Sealable("web"); err != nil || e.Number != 1 || !bytes.Equal(e.Key, authtest.Public(f.EpochSeed("web", k.Life, 1))) {
+		t.Fatalf("%+v, %v", e, err)
+	}
+	if n, _ := f.Record.Roster.Node(web.ID); n.HPKE != fleet.Sum(authtest.Public(web.Private)) {
+		t.Error("the node's HPKE key is not the roster's")
+	}
+	if k = f.RotateKeyring("web", web); k.Current().Number != 2 || len(k.Current().Escrow) != 2 || k.Current().Escrow[0].Box[0] != 2 {
+		t.Errorf("rotated: %+v", k.Current())
+	}
+	f.MustTake(f.ChangeKeyring("web", "web-1", true))
+	f.MustTake(f.KeyringEpoch("web", web, 2))
+	if err := f.Take(f.KeyringHolding("web", web)); err == nil {
+		t.Error("the maker holds it twice")
+	}
+	f.MustTake(f.DeleteKeyring("web"))
 }

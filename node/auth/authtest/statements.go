@@ -15,13 +15,13 @@ func (f *Fleet) Charter(kind auth.CharterKind, content any) Proposal {
 }
 
 func (f *Fleet) operator(name string, teams ...string) auth.Operator {
-	return auth.Operator{Name: name, Key: f.Operator.Public(), Teams: teams}
+	return auth.Operator{Name: name, Key: f.Operator.Public(), HPKE: Public(f.OperatorPrivate(name)), Teams: teams}
 }
 
 // NewOperator makes an operator's key and the act that adds it. life is how long the key is good for; 0: for ever.
 func (f *Fleet) NewOperator(name string, life time.Duration, teams ...string) (auth.Signer, Proposal) {
 	signer := f.signer("operator " + name)
-	op := auth.Operator{Name: name, Key: signer.Public(), Teams: teams}
+	op := auth.Operator{Name: name, Key: signer.Public(), HPKE: Public(f.OperatorPrivate(name)), Teams: teams}
 	if life != 0 {
 		op.Expires = f.Now.Add(life).UnixMilli()
 	}
@@ -71,7 +71,12 @@ func (f *Fleet) NewToken(uses uint32, change func(*auth.Token)) Token {
 func (f *Fleet) NewNode(name string) Node {
 	key := f.key("node " + name)
 	signer := auth.NewSigner(key)
-	return Node{Name: name, ID: signer.ID(), Key: key, Signer: signer, HPKE: fleet.Sum([]byte("hpke " + name))}
+	n := Node{Name: name, ID: signer.ID(), Key: key, Signer: signer, HPKE: fleet.Sum([]byte("hpke " + name))}
+	if f.Secrets {
+		n.Private = Private(f.Seed + " node " + name + " " + n.ID.Text())
+		n.HPKE = fleet.Sum(Public(n.Private))
+	}
+	return n
 }
 
 // Enrolment makes the three signatures by which n enrols with a token, countersigned by server.

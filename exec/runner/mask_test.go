@@ -1,0 +1,144 @@
+package runner
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/muster-fleet/muster/exec"
+)
+
+// maskAll is what masking comes to, told slowly: every byte of every pattern that is found anywhere is hidden, and what is
+// hidden in a row is one mask.
+func maskAll(text []byte, secrets [][]byte) []byte {
+	hidden := make([]bool, len(text))
+	for _, p := range maskPatterns(secrets) {
+		for at := 0; at+len(p) <= len(text); at++ {
+			if bytes.Equal(text[at:at+len(p)], p) {
+				for i := range p {
+					hidden[at+i] = true
+				}
+			}
+		}
+	}
+	var out []byte
+	for i, b := range text {
+		switch {
+		case !hidden[i]:
+			out = append(out, b)
+		case i == 0 || !hidden[i-1]:
+			out = append(out, maskText...)
+		}
+	}
+	return out
+}
+
+func drawText(t *rapid.T, most int, name string) []byte {
+	return []byte(rapid.StringOfN(rapid.SampledFrom([]rune("aab\nc ")), 0, most, -1).Draw(t, name))
+}
+
+// TestMaskingByChunks: however a text is cut, and whatever the secrets have in common, what comes out is the text with every
+// byte of a secret hidden.
+func TestMaskingByChunks(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var secrets [][]byte
+		for range rapid.IntRange(0, 6).Draw(t, "secrets") {
+			s := drawText(t, 24, "secret")
+			secrets = append(secrets, s)
+			if n := len(s); n > 1 && rapid.Bool().Draw(t, "related") { // a prefix of another, or its end
+				cut := rapid.IntRange(1, n-1).Draw(t, "cut")
+				secrets = append(secrets, s[:cut], s[cut:])
+			}
+		}
+		var text []byte
+		for range rapid.IntRange(0, 12).Draw(t, "pieces") {
+			piece := drawText(t, 20, "text")
+			if len(secrets) > 0 && rapid.Bool().Draw(t, "plant") {
+				piece = rapid.SampledFrom(secrets).Draw(t, "planted")
+			}
+			text = append(text, piece...)
+		}
+		m := newMasker(secrets)
+		if want := maskAll(text, secrets); m.text(string(text)) != string(want) {
+			t.Fatalf("%q without %q: %q, wanted %q", text, secrets, m.text(string(text)), want)
+		}
+		if m == nil {
+			return
+		}
+		f := m.stream()
+		var got []byte
+		for rest := text; len(rest) > 0; {
+			n := rapid.IntRange(1, len(rest)).Draw(t, "chunk")
+			if rapid.Bool().Draw(t, "small") {
+				n = min(n, 3)
+			}
+			chunk := slices.Clone(rest[:n])
+			got = append(got, f.write(chunk)...)
+			for i := range chunk {
+				chunk[i] = 'x' // the caller's buffer is used again
+			}
+			rest = rest[n:]
+		}
+		got = append(got, f.flush()...)
+		if want := maskAll(text, secrets); !bytes.Equal(got, want) {
+			t.Fatalf("%q without %q in chunks: %q, wanted %q", text, secrets, got, want)
+		}
+	})
+}
+
+func TestMasking(t *testing.T) {
+	for _, c := range []struct {
+		secrets []string
+		text    string
+		want    string
+	}{
+		{[]string{"hunter22"}, "hunter2 hunter22 hunter222", "hunter2 **** ****2"},
+		{[]string{"abc"}, "abc", "abc"}, // too short to tell from anything else
+		{[]string{"abcd"}, "abcd", "****"},
+		{[]string{"abcdef", "defghi"}, "abcdefghi", "****"},
+		{[]string{"abcd", "abcdefgh"}, "abcdefg abcdefgh", "****efg ****"},
+		{[]string{"line one\nshort\nline three"}, "line three, short, line one", "****, short, ****"},
+		{[]string{"from a file\n"}, "x=from a file!", "x=****!"},
+		{[]string{"windows 1\r\nwindows 2\r\n"}, "windows 2\nwindows 1", "****\n****"},
+		{[]string{"aaaa"}, strings.Repeat("a", 99), "****"},
+		{nil, "abcd", "abcd"},
+	} {
+		var secrets [][]byte
+		for _, s := range c.secrets {
+			secrets = append(secrets, []byte(s))
+		}
+		if got := newMasker(secrets).text(c.text); got != c.want {
+			t.Errorf("%q without %q: %q, wanted %q", c.text, c.secrets, got, c.want)
+		}
+	}
+}
+
+// TestMaskingCostsNoMoreThanItsSecrets: what is held back is shorter than the longest secret, whatever is written.
+func TestMaskingCostsNoMoreThanItsSecrets(t *testing.T) {
+	secret := bytes.Repeat([]byte("a"), exec.MaxSecretValues-1)
+	m := newMasker([][]byte{append(secret, 'b')})
+	f := m.stream()
+	n := 0
+	for range 64 {
+		n += len(f.write(secret))
+		if len(f.held) > exec.MaxSecretValues || len(f.spans) > 1 {
+			t.Fatalf("%d bytes are held back, %d spans", len(f.held), len(f.spans))
+		}
+	}
+	if n += len(f.flush()); n != 64*len(secret) {
+		t.Errorf("%d bytes came out of %d", n, 64*len(secret))
+	}
+}
+
+func BenchmarkMask(b *testing.B) {
+	m := newMasker([][]byte{[]byte("correct horse battery staple"), []byte("hunter22")})
+	chunk := bytes.Repeat([]byte("a line of output like many others, harmless\n"), 1500)
+	f := m.stream()
+	b.SetBytes(int64(len(chunk)))
+	for b.Loop() {
+		f.write(chunk)
+	}
+}
