@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/muster-fleet/muster/exec"
+	"github.com/muster-fleet/muster/node/auth"
+	"github.com/muster-fleet/muster/params"
 )
 
 func FuzzDecodeEntry(f *testing.F) {
@@ -27,6 +29,9 @@ func FuzzDecodeEntry(f *testing.F) {
 			t.Fatalf("%T has two encodings", e)
 		}
 		next, r := q.s.Apply(e, now) // whatever it is, it is answered
+		if prepared, second := q.s.ApplyPrepared(q.s.Prepare(data)); prepared.Digest() != next.Digest() || second != r {
+			t.Fatalf("%T came to %+v, and prepared to %+v", e, r, second)
+		}
 		if again, second := q.s.Apply(e, now); again.Digest() != next.Digest() || second != r {
 			t.Fatalf("%T came to two results", e)
 		}
@@ -71,6 +76,12 @@ func FuzzSnapshot(f *testing.F) {
 			}
 			for _, d := range s.Documents() {
 				d.Latest()
+			}
+			checkCounts(t, s)
+			s.Params("", func(p *params.Param) bool { return p.Newest() != nil })
+			s.ParamEvents(params.EventPos{}, 10)
+			if next, r := s.Apply(ParamsDue{}, auth.MaxTime); r.Err() == nil {
+				checkCounts(t, next)
 			}
 		}
 	})

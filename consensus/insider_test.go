@@ -11,13 +11,14 @@ import (
 	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/fleet"
 	"github.com/muster-fleet/muster/node/fleet/wire"
+	"github.com/muster-fleet/muster/params"
 	"github.com/muster-fleet/muster/testnet/hostile"
 )
 
 // entryOf makes an entry of bytes that an operator signed as they are; nil if there is none.
 func entryOf(q *quorum, which uint8, body []byte) Entry {
 	signed := func(purpose auth.Purpose) auth.Envelope { return q.Sign(purpose, msgpack.RawMessage(body)) }
-	switch which % 10 {
+	switch which % 12 {
 	case 0:
 		return PutToken{signed(auth.ForToken)}
 	case 1:
@@ -42,7 +43,28 @@ func entryOf(q *quorum, which uint8, body []byte) Entry {
 	case 8:
 		return PutAct{Kind: auth.ActSetting, Data: wire.Marshal(signed(auth.ForSetting))}
 	}
+	switch which % 12 {
+	case 9:
+		return paramsOf(q, body, params.PlainContent([]byte("one")).Encode())
+	case 10:
+		e := q.set("/app/new", "one", nil)
+		e.op.Salt, e.op.Put[0].Born = fleet.UUID{1}, q.Now.UnixMilli()
+		return paramsOf(q, wire.Marshal(e.op), body)
+	}
 	return PutAct{Kind: auth.ActNodeTags, Data: wire.Marshal(signed(auth.ForNodeTags))}
+}
+
+// paramsOf makes a change of one encoded operation; if it puts anything, then content.
+func paramsOf(q *quorum, body, content []byte) Entry {
+	var contents [][]byte
+	if op, err := params.DecodeOp(body); err == nil && len(op.Put) > 0 {
+		op.Put[0].Digest = fleet.Sum(content)
+		body, contents = wire.Marshal(op), [][]byte{content}
+	}
+	header := auth.Header{ID: fleet.UUID{1}, Issued: q.Now.UnixMilli(), Charter: q.s.Record.Charter.Head(), Mode: auth.ByQuorum}
+	header.Expires = header.Issued + params.ChangeLife
+	change := params.Change{Header: header, Ops: []fleet.ID{fleet.Sum(body)}}
+	return PutParams{q.Sign(auth.ForParams, change), [][]byte{body}, contents}
 }
 
 // Whatever an operator signs and the quorum agrees on: it comes to one result, and the state that it makes can be
@@ -67,7 +89,18 @@ func FuzzEntryContent(f *testing.F) {
 	f.Add(uint8(6), q.changeDocument("greet", func(c *exec.DocumentChange) { c.Delete, c.Version = true, 1 }).Statement.Body)
 	f.Add(uint8(7), wire.Marshal(auth.GroupChange{Header: q.Header(0), Name: "canary", Target: "tag.role=web and not web-1"}))
 	f.Add(uint8(8), wire.Marshal(auth.SettingChange{Header: q.Header(0), Name: auth.SettingOutputTo, Value: "s3://bucket/x"}))
-	f.Add(uint8(9), wire.Marshal(auth.NodeTags{Header: q.Header(0), Node: q.Nodes[0].ID, Seq: 1, Tags: map[string]string{"a": "b"}, Server: true}))
+	for _, e := range []edit{
+		q.set("/app/a", "one", func(p *params.Put) { p.Labels, p.Seq = []string{"x"}, 2 }), q.unset("/app/b"), q.labelled("/app/b", 1, "x"),
+		q.set("/app/new", "one", expiring(q, 1)), q.secret(f, "/app/secret", "s3cret", params.Recipient{Reader: params.Reader{Kind: params.ByRecovery}, Public: q.s.Record.Charter.Recovery()}),
+	} {
+		e.op.Salt = fleet.UUID{1}
+		if len(e.op.Put) > 0 && e.op.Put[0].Born == 0 {
+			e.op.Put[0].Born = q.Now.UnixMilli()
+		}
+		f.Add(uint8(9), wire.Marshal(e.op))
+	}
+	f.Add(uint8(10), params.PlainContent([]byte("two")).Encode())
+	f.Add(uint8(11), wire.Marshal(auth.NodeTags{Header: q.Header(0), Node: q.Nodes[0].ID, Seq: 1, Tags: map[string]string{"a": "b"}, Server: true}))
 	digest, now := q.s.Digest(), q.Now.UnixMilli()
 	f.Fuzz(func(t *testing.T, which uint8, body []byte) {
 		e := entryOf(q, which, body)
@@ -75,6 +108,9 @@ func FuzzEntryContent(f *testing.F) {
 			return
 		}
 		next, r := q.s.Apply(e, now)
+		if prepared, second := q.s.ApplyPrepared(q.s.Prepare(Encode(e, now))); second != r || prepared.Digest() != next.Digest() {
+			t.Fatalf("%T came to %+v, and prepared to %+v", e, r, second)
+		}
 		if q.s.Digest() != digest {
 			t.Fatalf("%T changed an old state", e)
 		}
@@ -84,6 +120,7 @@ func FuzzEntryContent(f *testing.F) {
 			}
 			return
 		}
+		checkCounts(t, next)
 		var out bytes.Buffer
 		if err := next.WriteSnapshot(&out); err != nil {
 			t.Fatal(err)
@@ -125,7 +162,7 @@ func TestMemory(t *testing.T) {
 	signed := func(yield func(string, []byte) bool) {
 		for which, body := range map[byte][]byte{
 			0: q.NewToken(3, nil).Statement.Body, 2: q.command(ids(q.Nodes...), nil).Statement.Body, 4: wire.Marshal(q.request("eve").Request),
-			5: q.document("third", "text").Statement.Body, 7: wire.Marshal(auth.GroupChange{Header: q.Header(0), Name: "web", Target: "tag.role=web"}),
+			5: q.document("third", "text").Statement.Body, 9: q.change(q.set("/app/new", "one", nil)).Ops[0], 10: params.PlainContent([]byte("two")).Encode(), 7: wire.Marshal(auth.GroupChange{Header: q.Header(0), Name: "web", Target: "tag.role=web"}),
 		} {
 			for name, in := range hostile.Inputs(1<<14, body) {
 				if !yield(name, append([]byte{which}, in...)) {

@@ -226,7 +226,7 @@ func (w *fleetLife) putGossip(t *rapid.T) {
 }
 
 func (w *fleetLife) putGarbage(t *rapid.T) {
-	w.agree(t, PutAct{auth.ActKind(rapid.IntRange(0, 8).Draw(t, "kind")), rapid.SliceOfN(rapid.Byte(), 0, 8).Draw(t, "data")})
+	w.agree(t, PutAct{auth.ActKind(rapid.IntRange(0, 11).Draw(t, "kind")), rapid.SliceOfN(rapid.Byte(), 0, 8).Draw(t, "data")})
 }
 
 func (w *fleetLife) putAgain(t *rapid.T) { w.agree(t, pick(t, "entry", w.log).e) }

@@ -5,7 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"reflect"
+	"regexp"
+	"slices"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -14,6 +17,7 @@ import (
 	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/fleet"
 	"github.com/muster-fleet/muster/node/fleet/wire"
+	"github.com/muster-fleet/muster/params"
 )
 
 // busy returns a quorum with something in every list.
@@ -33,6 +37,9 @@ func busy(t testing.TB) *quorum {
 	q.mustPut(t, PutGrants{commandID(paced), []uint32{0}})
 	q.mustPut(t, q.cancelOn(commandID(paced), q.Nodes[0].ID))
 	q.mustPut(t, q.document("hello", "one")) // the same text under two names
+	q.mustPut(t, q.change(q.set("/app/a", "one", nil), q.set("/app/b", "one", func(p *params.Put) { p.Labels, p.Seq = []string{"first"}, 1 }), q.set("gone", "one", nil), q.set("gone2", "x", nil)))
+	q.mustPut(t, q.change(q.set("/app/a", "two", func(p *params.Put) { p.Tags = map[string]string{"a": "b"} })))
+	q.mustPut(t, q.change(q.labelled("/app/a", 1, "current", "old"), q.labelled("/app/b", 1, "second"), q.unset("gone"), q.unset("gone2")))
 	return q
 }
 
@@ -49,6 +56,30 @@ func TestSnapshotRoundTrip(t *testing.T) {
 	}
 }
 
+// parametersOf writes down all parameters with everything that is kept of them.
+func parametersOf(s State) string {
+	out := fmt.Sprint(s.params.lost, s.params.floor)
+	for name, p := range s.params.byName.all() {
+		out += fmt.Sprintf("%s %+v\n", name, *p)
+		for _, v := range p.Versions {
+			out += fmt.Sprintf("%+v %+v %+v\n", *v.Put, *v.Change, [][]byte{v.Body, v.Content})
+		}
+		for _, l := range p.Labels {
+			out += fmt.Sprintf("%+v %+v\n", *l.Change, l.Body)
+		}
+	}
+	for at, e := range s.params.events.all() {
+		out += fmt.Sprintf("%v %+v\n", at, *e)
+	}
+	for name, stone := range s.params.gone.all() {
+		out += fmt.Sprintf("%s %+v\n", name, stone)
+	}
+	for at := range s.params.due.all() {
+		out += fmt.Sprintf("%+v\n", at)
+	}
+	return regexp.MustCompile(`0x[0-9a-f]+`).ReplaceAllString(out, "") // pointers
+}
+
 // What is not in the bytes must be there as well: indexes, decoded bodies, the order in which results are forgotten.
 func TestRestoredStateAnswersAlike(t *testing.T) {
 	q := busy(t)
@@ -57,6 +88,11 @@ func TestRestoredStateAnswersAlike(t *testing.T) {
 		!reflect.DeepEqual(got.Commands(100), q.s.Commands(100)) || !reflect.DeepEqual(got.Requests(), q.s.Requests()) ||
 		!reflect.DeepEqual(got.Documents(), q.s.Documents()) || !reflect.DeepEqual(got.Paced(), q.s.Paced()) || len(got.Paced()) != 2 {
 		t.Error("a list differs")
+	}
+	checkCounts(t, q.s)
+	checkCounts(t, got)
+	if parametersOf(got) != parametersOf(q.s) || !sameParams(got, q.s) || got.ParamCount() != 3 {
+		t.Error("the parameters differ")
 	}
 	if got.TextBytes() != q.s.TextBytes() || got.Taken != q.s.Taken || got.TextBytes() != len("one"+"two"+"one") {
 		t.Errorf("%d bytes of text, %d taken; were %d, %d", got.TextBytes(), got.Taken, q.s.TextBytes(), q.s.Taken)
@@ -245,6 +281,32 @@ func TestMadeUpSnapshotIsRefused(t *testing.T) {
 		alter(&sv)
 		return replace(snapVersion, sv)
 	}
+	version := func(i int, alter func(*snapshotParamVersion)) []frame { // the i-th
+		var sv snapshotParamVersion
+		return altered(t, frames, at(frames, snapParamVersion)+i, &sv, func() { alter(&sv) })
+	}
+	var sp snapshotParam
+	param := func(alter func(*snapshotParam)) []frame {
+		return altered(t, frames, at(frames, snapParam), &sp, func() { alter(&sp) })
+	}
+	label := func(i int, alter func(*snapshotLabel)) []frame {
+		var sl snapshotLabel
+		return altered(t, frames, at(frames, snapLabel)+i, &sl, func() { alter(&sl) })
+	}
+	var stone snapshotTombstone
+	tombstone := func(alter func(*snapshotTombstone)) []frame {
+		return altered(t, frames, at(frames, snapTombstone), &stone, func() { alter(&stone) })
+	}
+	var event params.Event
+	events := func(alter func(*params.Event)) []frame {
+		return altered(t, frames, last(snapEvent), &event, func() { alter(&event) })
+	}
+	var shared snapshotParamVersion
+	if err := wire.Unmarshal(frames[at(frames, snapParamVersion)].body, &shared); err != nil || len(shared.Statement) != 1 {
+		t.Fatal("the first version came with no statement", err)
+	}
+	q := founded("a")
+	unlabelled := wire.Marshal(q.labelled("/app/a", 1, "other").op)
 	other := founded("a")
 	for name, made := range map[string][]frame{
 		"no head":              drop(frames, 0),
@@ -280,6 +342,41 @@ func TestMadeUpSnapshotIsRefused(t *testing.T) {
 		"a version of another":      alterVersion(func(v *snapshotVersion) { v.Statement = other.document("hello", "two").Statement }),
 		"a version that is none":    alterVersion(func(v *snapshotVersion) { v.Statement.Body = []byte{1} }),
 
+		"a parameter without versions":     insert(frames, at(frames, snapParam), frame{snapParam, wire.Marshal(snapshotParam{Name: "/app/0", Born: 1, Last: 1})}),
+		"a parameter twice":                insert(frames, at(frames, snapParam), frames[at(frames, snapParam)]),
+		"versions of no parameter":         drop(frames, at(frames, snapParam)),
+		"parameters swapped":               swap(frames, at(frames, snapParam)),
+		"versions of parameters swapped":   swap(frames, at(frames, snapParamVersion)),
+		"a version of a parameter less":    drop(frames, at(frames, snapParamVersion)+1),
+		"another last version":             param(func(p *snapshotParam) { p.Last++ }),
+		"another birth":                    param(func(p *snapshotParam) { p.Born++ }),
+		"fewer label changes":              param(func(p *snapshotParam) { p.Seq = 0 }),
+		"a notice of no policy":            param(func(p *snapshotParam) { p.Told = []params.Told{{Policy: 3}} }),
+		"another value":                    version(0, func(v *snapshotParamVersion) { v.Content[3]++ }),
+		"no value":                         version(0, func(v *snapshotParamVersion) { v.Content = nil }),
+		"a version by an act to come":      version(1, func(v *snapshotParamVersion) { v.Act = head.Act + 1 }),
+		"a version that nothing made":      version(0, func(v *snapshotParamVersion) { v.Body = []byte{0xc0} }),
+		"a version made by a label":        version(0, func(v *snapshotParamVersion) { v.Body = unlabelled }),
+		"no statement":                     version(0, func(v *snapshotParamVersion) { v.Statement = nil }),
+		"an empty list of statements":      version(2, func(v *snapshotParamVersion) { v.Statement = []auth.Envelope{} }),
+		"two statements":                   version(0, func(v *snapshotParamVersion) { v.Statement = append(v.Statement, v.Statement[0]) }),
+		"a statement twice":                version(2, func(v *snapshotParamVersion) { v.Act, v.Statement = shared.Act, shared.Statement }),
+		"a label of no version":            label(0, func(l *snapshotLabel) { l.Version = 9 }),
+		"a label of no parameter":          label(0, func(l *snapshotLabel) { l.Name = "/app/0" }),
+		"a label that is none":             label(0, func(l *snapshotLabel) { l.Label = "aws" }),
+		"a label that nothing put there":   label(0, func(l *snapshotLabel) { l.Body = unlabelled }),
+		"a label without its operation":    label(0, func(l *snapshotLabel) { l.Body = nil }),
+		"labels swapped":                   swap(frames, at(frames, snapLabel)),
+		"a label with its version, proved": label(2, func(l *snapshotLabel) { l.Body = shared.Body }),
+		"deleted ones swapped":             swap(frames, at(frames, snapTombstone)),
+		"deleted after the end":            tombstone(func(s *snapshotTombstone) { s.Tombstone.At = head.Time + 1 }),
+		"deleted, of no such name":         tombstone(func(s *snapshotTombstone) { s.Name = "/aws/x" }),
+		"events swapped":                   swap(frames, at(frames, snapEvent)),
+		"an event to come":                 events(func(e *params.Event) { e.Act = head.Act + 1 }),
+		"an event that is lost":            replace(snapHead, snapshotHead{SnapshotFormat, head.Act, head.Time, head.Taken, params.EventPos{Act: head.Act - 1}, head.Floor}),
+		"lost events to come":              replace(snapHead, snapshotHead{SnapshotFormat, head.Act, head.Time, head.Taken, params.EventPos{Act: head.Act + 1}, head.Floor}),
+		"only parameters":                  slices.Concat(frames[:1], frames[at(frames, snapParam):at(frames, snapParam)+1], []frame{{snapEnd, nil}}),
+
 		"no genesis":          drop(frames, at(frames, snapAct)),
 		"an act less":         drop(frames, at(frames, snapToken)-1),
 		"acts swapped":        swap(frames, at(frames, snapAct)),
@@ -304,6 +401,18 @@ func TestMadeUpSnapshotIsRefused(t *testing.T) {
 	if _, err := ReadSnapshot(bytes.NewReader(huge)); err == nil {
 		t.Error("a record of 4 GiB: read")
 	}
+}
+
+// altered returns frames with a change of what one of them holds.
+func altered(t *testing.T, frames []frame, i int, into any, alter func()) []frame {
+	t.Helper()
+	if err := wire.Unmarshal(frames[i].body, into); err != nil {
+		t.Fatal(err)
+	}
+	alter()
+	out := slices.Clone(frames)
+	out[i].body = wire.Marshal(into)
+	return out
 }
 
 func TestSnapshotListsAreBounded(t *testing.T) {

@@ -307,16 +307,20 @@ func (n *Node) fetchSeeds(at auth.Instant, r *ring, of *auth.Keyring) ([]Effect,
 }
 
 // seedPause is how long nobody is asked after r.vain questions in vain, a random part included: a whole keyring may wait
-// for its first seed.
+// for its first seed. While a new epoch waits to be held, it is short.
 func (n *Node) seedPause(r *ring) time.Duration {
 	pause := min(retryAfter<<min(r.vain, 6), seedAgain)
+	if !r.used && r.lacksNewest() {
+		pause = retryAfter
+	}
 	return pause/2 + time.Duration(n.random.Int64N(int64(pause)))
 }
 
-// seedHolder picks whom to ask for a seed: who says that it has it, who the record says has it, then any member that lives.
+// seedHolder picks whom to ask for a seed: who says that it has it; by turns who the record says has the newest, who may not
+// know yet that it was taken, and any member that lives and was not asked yet.
 func (n *Node) seedHolder(r *ring, of *auth.Keyring) (fleet.ID, bool) {
 	askable := func(id fleet.ID) bool {
-		return id != n.self && n.seen[id].Status == fleet.Online && !contains(r.tried, id) && n.record.InKeyring(r.name, id)
+		return id != n.self && n.seen[id].Status == fleet.Online && n.record.InKeyring(r.name, id)
 	}
 	for len(r.hints) > 0 {
 		id := r.hints[0]
@@ -325,25 +329,28 @@ func (n *Node) seedHolder(r *ring, of *auth.Keyring) (fleet.ID, bool) {
 			return id, true
 		}
 	}
-	var good, rest []fleet.ID
-	for _, id := range of.Newest().Holders {
-		if askable(id) {
-			good = append(good, id)
-		}
+	var holders, others []fleet.ID
+	if r.lacksNewest() {
+		holders = slices.DeleteFunc(slices.Clone(of.Newest().Holders), func(id fleet.ID) bool { return !askable(id) })
 	}
-	if len(good) == 0 {
+	if len(holders) == 0 || r.vain%2 == 1 {
 		for _, id := range n.members() {
-			if askable(id) {
-				rest = append(rest, id)
+			if askable(id) && !contains(r.tried, id) {
+				others = append(others, id)
 			}
 		}
 	}
-	for _, choice := range [][]fleet.ID{good, rest} {
+	for _, choice := range [][]fleet.ID{others, holders} {
 		if len(choice) > 0 {
 			return choice[n.random.IntN(len(choice))], true
 		}
 	}
 	return fleet.ID{}, false
+}
+
+// lacksNewest reports whether the newest epoch's seed is missing here.
+func (r *ring) lacksNewest() bool {
+	return len(r.lacks) > 0 && r.lacks[0].Number == r.newest()
 }
 
 func (n *Node) seedsFetched(at auth.Instant, ev SeedsFetched) []Effect {
@@ -361,7 +368,7 @@ func (n *Node) seedsFetched(at auth.Instant, ev SeedsFetched) []Effect {
 		r.vain = 0
 		r.tried = slices.DeleteFunc(r.tried, func(id fleet.ID) bool { return id == ev.From }) // it may have more
 	}
-	r.fetchAt = at.Boot + min(retryAfter<<min(r.vain, 6), seedAgain)/4
+	r.fetchAt = at.Boot + n.seedPause(r)/2
 	n.keyrings.wake(at.Boot)
 	return n.passSeedOn(at, r, ev.Kept)
 }
@@ -491,13 +498,13 @@ func (n *Node) makeEpoch(at auth.Instant, r *ring, of *auth.Keyring) ([]Effect, 
 	}}, 0
 }
 
-func (n *Node) epochMade(at auth.Instant, ev EpochMade) {
+func (n *Node) epochMade(at auth.Instant, ev EpochMade) []Effect {
 	for _, s := range ev.Kept {
 		n.keepSeed(s)
 	}
 	r := n.ringOf(ev.Life)
 	if r == nil {
-		return
+		return nil
 	}
 	r.making = false
 	pause := makeGap // for the record to bring what was taken
@@ -507,6 +514,7 @@ func (n *Node) epochMade(at auth.Instant, ev EpochMade) {
 	}
 	r.makeAt = at.Boot + pause + time.Duration(n.random.Int64N(int64(retryAfter)))
 	n.keyrings.wake(at.Boot)
+	return n.dropUseless() // another's may have been taken meanwhile
 }
 
 // seedDelay is how long this node leaves the newest epoch's seed to others: while it waits for members to hold it, to those

@@ -464,6 +464,8 @@ func (s *ringSim) check() {
 	for _, h := range members {
 		for i := range k.Epochs {
 			if _, has := h.disk[k.Epochs[i].KeyID()]; !has && anywhere[k.Epochs[i].KeyID()] {
+				r := h.node.ringOf(k.Life)
+				fmt.Printf("%+v now %s used %d made %d\n", r, s.at().Boot, k.Epochs[i].Used, k.Epochs[i].Made)
 				t.Fatalf("%s lacks the seed of epoch %d, which another member has", h.n.Name, k.Epochs[i].Number)
 			}
 		}

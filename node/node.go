@@ -137,7 +137,7 @@ func (n *Node) Step(at auth.Instant, ev Event) []Effect {
 	case SeedsFetched:
 		out = n.seedsFetched(at, ev)
 	case EpochMade:
-		n.epochMade(at, ev)
+		out = n.epochMade(at, ev)
 	case HoldingTold:
 		n.holdingTold(at, ev)
 	}

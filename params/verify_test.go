@@ -57,8 +57,12 @@ func TestVerify(t *testing.T) {
 			i.Selector, i.Proof[0] = ":prod", LabelProof{*other.Labels[0].Change, 0, other.Labels[0].Body}
 		}},
 		"of another version": {labelled, func(i *Item) { i.Selector, i.Proof[0] = ":prod", LabelProof{*p.Labels[0].Change, 0, p.Labels[0].Body} }},
-		"proof ahead":        {labelled, func(i *Item) { i.Seq = 1 }},
-		"proof by version":   {labelled, func(i *Item) { i.Proof[0] = LabelProof{i.Change, i.Op, i.Body} }},
+		"moved from another version": {Selector{Name: "a", Version: 1}, func(i *Item) {
+			i.Selector, i.Proof = ":test", []LabelProof{{*p.Labels[1].Change, p.Labels[1].Op, p.Labels[1].Body}}
+		}},
+		"number beyond the newest": {Selector{Name: "a", Version: 2}, func(i *Item) { i.Newest = 1 }},
+		"proof ahead":              {labelled, func(i *Item) { i.Seq = 1 }},
+		"proof by version":         {labelled, func(i *Item) { i.Proof[0] = LabelProof{i.Change, i.Op, i.Body} }},
 		"signature": {newest, func(i *Item) {
 			i.Change.Signature = append([]byte{i.Change.Signature[0] ^ 1}, i.Change.Signature[1:]...)
 		}},

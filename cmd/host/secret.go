@@ -37,6 +37,7 @@ func openFor(agent opener) func(context.Context, []byte) ([]byte, error) {
 		case err != nil:
 			return nil, fleet.Errorf(fleet.KindOf(err), "secret %s cannot be opened on this node: %w", p.Text(), err)
 		case !p.SameTags(opened.Tags):
+			clear(opened.Value)
 			return nil, fleet.Errorf(fleet.Denied, "secret %s has other tags than the command was signed with", p.Text()).
 				Hinted("send the command again: they are read anew")
 		}

@@ -59,10 +59,24 @@ type readerShape struct {
 }
 
 type rotationShape struct {
-	Document string `json:"document"`
-	Target   string `json:"target"`
-	Every    string `json:"every,omitempty"`
-	Length   uint32 `json:"length,omitempty"`
+	Document string    `json:"document"`
+	Target   string    `json:"target"`
+	Every    string    `json:"every,omitempty"`
+	Length   uint32    `json:"length,omitempty"`
+	Next     time.Time `json:"next,omitzero"` // when it is due, where that was asked for
+}
+
+// text says how a secret is rotated.
+func (r *rotationShape) text() string {
+	switch {
+	case r == nil:
+		return ""
+	case r.Every == "":
+		return r.Document + " on " + r.Target
+	case r.Next.IsZero():
+		return r.Document + " on " + r.Target + ", every " + r.Every
+	}
+	return r.Document + " on " + r.Target + ", every " + r.Every + ", next " + when(r.Next)
 }
 
 // shapeOf returns a version as JSON; value is what was revealed of it, or nil.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -112,6 +113,9 @@ func (a *app) getParams(ctx context.Context, f getFlags, names []string) error {
 		return notThere(missing[0])
 	}
 	all, failed := c.revealAll(ctx, found, f.decrypt)
+	if err := c.noteRotations(ctx, all); err != nil {
+		return err
+	}
 	c.tellAge()
 	if err := a.showValues(append(revealed(public), all...), len(names) == 1); err != nil {
 		return err
@@ -166,6 +170,20 @@ func (a *app) getPath(ctx context.Context, f getFlags) error {
 type valued struct {
 	paramVersion
 	value []byte
+	next  time.Time // when it is to be rotated; zero: nobody asked, or by hand alone
+}
+
+// noteRotations notes when secrets are to be rotated.
+func (c *cabinet) noteRotations(ctx context.Context, all []valued) error {
+	var versions []paramVersion
+	for _, v := range all {
+		versions = append(versions, v.paramVersion)
+	}
+	next, err := c.nextRotations(ctx, versions)
+	for i := range all {
+		all[i].next = next[all[i].put.Name]
+	}
+	return err
 }
 
 // revealed takes versions that are plain for sure.
@@ -173,7 +191,7 @@ func revealed(all []paramVersion) []valued {
 	var out []valued
 	for _, v := range all {
 		content, _, _ := v.content()
-		out = append(out, valued{v, slices.Concat(content.Plain...)})
+		out = append(out, valued{paramVersion: v, value: slices.Concat(content.Plain...)})
 	}
 	return out
 }
@@ -183,14 +201,14 @@ func revealed(all []paramVersion) []valued {
 func (c *cabinet) revealAll(ctx context.Context, found []paramVersion, decrypt bool) (out []valued, failed error) {
 	for _, v := range found {
 		if v.secret() && !decrypt {
-			out = append(out, valued{v, nil})
+			out = append(out, valued{paramVersion: v})
 			continue
 		}
 		value, err := c.reveal(ctx, v)
 		if err != nil && failed == nil {
 			failed = err
 		}
-		out = append(out, valued{v, value})
+		out = append(out, valued{paramVersion: v, value: value})
 	}
 	return out, failed
 }
@@ -199,7 +217,11 @@ func (c *cabinet) revealAll(ctx context.Context, found []paramVersion, decrypt b
 func (a *app) showValues(all []valued, one bool) error {
 	shapes := make([]paramShape, 0, len(all))
 	for _, v := range all {
-		shapes = append(shapes, shapeOf(v.paramVersion, v.value))
+		s := shapeOf(v.paramVersion, v.value)
+		if s.Rotation != nil {
+			s.Rotation.Next = v.next
+		}
+		shapes = append(shapes, s)
 	}
 	if !one {
 		return valueListing().show(a, shapes)
@@ -235,7 +257,7 @@ func (a *app) showFacts(v valued, s paramShape) error {
 	if v.secret() {
 		facts = append(facts, fact{"readers", params.ReaderNames(v.put.Readers)})
 	}
-	facts = append(facts, fact{"by", strings.TrimSpace(s.By + " " + when(s.Modified))})
+	facts = append(facts, fact{"rotation", s.Rotation.text()}, fact{"by", strings.TrimSpace(s.By + " " + when(s.Modified))})
 	switch {
 	case v.value != nil:
 		facts = append(facts, fact{"value", string(v.value)})

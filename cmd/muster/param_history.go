@@ -58,6 +58,13 @@ func (a *app) paramHistory(ctx context.Context, f access, nameText string, decry
 	if err := historyListing(c.now()).show(a, shapes); err != nil {
 		return err
 	}
+	next, err := c.nextRotations(ctx, found[len(found)-1:])
+	if err != nil {
+		return err
+	}
+	if at, ok := next[name]; ok {
+		a.say("rotated every %s; next %s", shapes[0].Rotation.Every, when(at))
+	}
 	return failed
 }
 
@@ -168,9 +175,7 @@ func (v valued) page() string {
 	line("policies", policyTexts(v.put.Policies))
 	line("tags", tagText(s.Tags))
 	line("readers", params.ReaderNames(v.put.Readers))
-	if s.Rotation != nil {
-		line("rotation", s.Rotation.Document+" on "+s.Rotation.Target+" "+s.Rotation.Every)
-	}
+	line("rotation", s.Rotation.text())
 	if v.value != nil {
 		b.WriteString("value:\n")
 		for l := range strings.Lines(string(v.value)) {

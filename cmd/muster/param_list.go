@@ -16,7 +16,7 @@ import (
 func newParamListCommand(a *app) *cobra.Command {
 	var f access
 	var filters []string
-	var public bool
+	var public, due bool
 	cmd := &cobra.Command{
 		Use: "list [PATH]", Short: "List parameters, without their values",
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -34,22 +34,24 @@ tag:KEY, and its form Key=Name,Option=Contains,Values=db; in short type=SecureSt
 		Example: `  muster param list
   muster param list /app/prod -o wide
   muster param list --filter type=SecureString --filter reader=keyring:web
+  muster param list --due
   muster param list --public`,
 		ValidArgsFunction: a.completeParams(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if public {
 				return a.listPublic(args, filters)
 			}
-			return a.listParams(cmd.Context(), f, args, filters)
+			return a.listParams(cmd.Context(), f, args, filters, due)
 		},
 	}
 	cmd.Flags().StringArrayVar(&filters, "filter", nil, "only these: KEY=VALUE[,VALUE]; may be repeated")
+	cmd.Flags().BoolVar(&due, "due", false, "only secrets that are to be rotated by now (muster param rotate --every)")
 	cmd.Flags().BoolVar(&public, "public", false, "those that come with muster, below "+params.PublicPath+", with their values")
 	f.flags(cmd)
 	return cmd
 }
 
-func (a *app) listParams(ctx context.Context, f access, args, texts []string) error {
+func (a *app) listParams(ctx context.Context, f access, args, texts []string, due bool) error {
 	filters, err := parseFilters(texts, false)
 	if err != nil {
 		return err
@@ -72,10 +74,21 @@ func (a *app) listParams(ctx context.Context, f access, args, texts []string) er
 	if err != nil {
 		return err
 	}
+	next, err := c.nextRotations(ctx, found)
+	if err != nil {
+		return err
+	}
 	c.tellAge()
 	shapes := make([]paramShape, 0, len(found))
 	for _, v := range found {
-		shapes = append(shapes, shapeOf(v, nil))
+		s := shapeOf(v, nil)
+		at, rotates := next[v.put.Name]
+		if rotates {
+			s.Rotation.Next = at
+		}
+		if !due || rotates && !at.After(c.now()) {
+			shapes = append(shapes, s)
+		}
 	}
 	return paramListing(c.now()).show(a, shapes)
 }
@@ -92,6 +105,12 @@ func paramListing(now time.Time) listing[paramShape] {
 			{head: "BY", cell: func(p paramShape) string { return p.By }},
 			{head: "CHANGED", cell: func(p paramShape) string { return ago(p.Modified, now) }},
 			{head: "EXPIRES", wide: true, cell: func(p paramShape) string { return when(p.expires()) }},
+			{head: "ROTATE", wide: true, cell: func(p paramShape) string {
+				if p.Rotation == nil {
+					return "-"
+				}
+				return when(p.Rotation.Next)
+			}},
 			{head: "TAGS", wide: true, cell: func(p paramShape) string { return orHyphen(tagText(p.Tags)) }},
 			{head: "DESCRIPTION", wide: true, cell: func(p paramShape) string { return orHyphen(cut(p.Description, 40)) }},
 		},

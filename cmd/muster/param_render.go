@@ -8,11 +8,8 @@ import (
 	"os"
 	osexec "os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
-	"strings"
-	"text/template"
 
 	"github.com/spf13/cobra"
 
@@ -40,14 +37,14 @@ func newParamRenderCommand(a *app) *cobra.Command {
 	var f renderFlags
 	cmd := &cobra.Command{
 		Use: "render TEMPLATE", Short: "Make a file of a template with parameters in it", Args: exactly(1, "one TEMPLATE, or - for standard input"),
-		Long: `Make a file of a Go template (text/template). It can use
+		Long: `Make a file of a template, in the syntax of Go's text/template: actions, pipes, variables, if, with and range. It can use
 
   {{ param "NAME" }}          a plain parameter's value; NAME:VERSION and NAME:LABEL too
   {{ secret "NAME" }}         a secret's value, opened
   {{ range below "PATH" }}    all parameters below a path, by name, each with .Name, .Key (as muster param run names it),
     {{ .Key }}={{ .Value }}   .Value (of a secret: opened), .Secret and .Version
   {{ end }}
-  {{ env "NAME" }}, {{ split "," X }}, {{ quote X }}
+  env "NAME", split "," TEXT, quote TEXT, eq A B, ne A B, not X, printf FORMAT X…
 
 What it names must be there: else nothing is written, and the line is said. The file is replaced in one step, and only if it
 changes; it keeps its owner and mode. A new one has mode 0644, or 0600 as soon as a secret is in it; --mode says another.
@@ -196,22 +193,12 @@ func (r *rendering) usedNames() func(yield func(string) bool) {
 
 // execute makes the text.
 func (r *rendering) execute(path string, text []byte) ([]byte, error) {
-	name := filepath.Base(path)
-	t, err := template.New(name).Option("missingkey=error").Funcs(template.FuncMap{
-		"param": r.param, "secret": r.revealed, "below": r.below, "env": os.Getenv, "split": func(sep, text string) []string { return strings.Split(text, sep) },
-		"quote": strconv.Quote,
-	}).Parse(string(text))
-	if err != nil {
-		return nil, fleet.Errorf(fleet.Invalid, "%s", templateError(name, err))
-	}
-	out := bounded{most: maxRendered}
-	if err := t.Execute(&out, nil); err != nil {
-		if cause, ok := errors.AsType[*fleet.Error](err); ok {
-			return nil, fleet.Errorf(cause.Kind, "%s%s", templateLine(name, err), cause.What).Hinted("%s", cause.Hint)
-		}
-		return nil, fleet.Errorf(fleet.Invalid, "%s", templateError(name, err))
-	}
-	return out.Bytes(), nil
+	functions := plainFunctions()
+	functions["param"] = ofTexts(1, func(t []string) (any, error) { return r.param(t[0]) })
+	functions["secret"] = ofTexts(1, func(t []string) (any, error) { return r.revealed(t[0]) })
+	functions["below"] = ofTexts(1, func(t []string) (any, error) { return r.below(t[0]) })
+	functions["env"] = ofTexts(1, func(t []string) (any, error) { return r.cabinet.app.getenv(t[0]), nil })
+	return executeTemplate(filepath.Base(path), string(text), functions, maxRendered)
 }
 
 // bounded is a buffer with a limit.
@@ -226,25 +213,6 @@ func (b *bounded) Write(p []byte) (int, error) {
 		return 0, fleet.Errorf(fleet.Exhausted, "what comes of it has more than %d bytes", b.most)
 	}
 	return b.Buffer.Write(p)
-}
-
-// templateLine returns "NAME: line N: " out of an error of text/template.
-func templateLine(name string, err error) string {
-	found := regexp.MustCompile(`template: ` + regexp.QuoteMeta(name) + `:(\d+)`).FindStringSubmatch(err.Error())
-	if found == nil {
-		return name + ": "
-	}
-	return name + ": line " + found[1] + ": "
-}
-
-func templateError(name string, err error) string {
-	text := err.Error()
-	if at := strings.LastIndex(text, ">: "); at >= 0 {
-		text = text[at+3:]
-	} else if found := regexp.MustCompile(`^template: .*?:\d+(:\d+)?: `).FindString(text); found != "" {
-		text = text[len(found):]
-	}
-	return templateLine(name, err) + text
 }
 
 // read reads one version, once.
@@ -293,22 +261,31 @@ func (r *rendering) revealed(text string) (string, error) {
 
 // renderedParam is a parameter below a path, as templates see it.
 type renderedParam struct {
-	Name    string
-	Key     string
-	Secret  bool
-	Version uint32
+	key     string
 	of      *rendering
 	version paramVersion
 }
 
-// Value returns the value; a secret is opened.
-func (p renderedParam) Value() (string, error) {
-	p.of.secret = p.of.secret || p.Secret
-	value, err := p.of.cabinet.reveal(p.of.ctx, p.version)
-	return string(value), err
+// field returns what a template asks for. A secret is opened when its value is.
+func (p renderedParam) field(name string) (v any, ok bool, err error) {
+	switch name {
+	case "Name":
+		return p.version.put.Name, true, nil
+	case "Key":
+		return p.key, true, nil
+	case "Secret":
+		return p.version.secret(), true, nil
+	case "Version":
+		return int(p.version.put.Version), true, nil
+	case "Value":
+		p.of.secret = p.of.secret || p.version.secret()
+		value, err := p.of.cabinet.reveal(p.of.ctx, p.version)
+		return string(value), true, err
+	}
+	return nil, false, nil
 }
 
-func (r *rendering) below(text string) ([]renderedParam, error) {
+func (r *rendering) below(text string) ([]any, error) {
 	path, err := params.CheckPath(text)
 	if err != nil {
 		return nil, err
@@ -318,9 +295,9 @@ func (r *rendering) below(text string) ([]renderedParam, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out []renderedParam
+	var out []any
 	for _, v := range found {
-		out = append(out, renderedParam{v.put.Name, variableName(path, v.put.Name), v.secret(), v.put.Version, r, v})
+		out = append(out, renderedParam{variableName(path, v.put.Name), r, v})
 	}
 	return out, nil
 }

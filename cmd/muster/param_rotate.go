@@ -28,14 +28,14 @@ const defaultLength = 32
 
 // rotateFlags is how a secret is rotated. What is empty is as it was the last time.
 type rotateFlags struct {
-	doc      string
-	target   string
-	every    lifespan
-	generate uint32
-	stdin    bool
-	due      bool
-	yes      bool
-	timeout  lifespan
+	doc     string
+	target  string
+	every   lifespan
+	length  uint32
+	stdin   bool
+	due     bool
+	yes     bool
+	timeout lifespan
 }
 
 func newParamRotateCommand(a *app) *cobra.Command {
@@ -51,7 +51,8 @@ again. If it is not known how it ended, pending stays, and it is said what to ty
 
 A document that has parameters name or version is given them. Document, target and --every are kept with the secret, other
 values (behind --) are not: the next time the name is enough. --every says how often it should be rotated, and muster param
-rotate --due rotates all that are due, for a timer.`,
+rotate --due rotates all that are due, for a timer on a host with an operator's key: nothing is rotated by itself, for each
+new value needs an operator's signature.`,
 		Example: `  muster param rotate /app/prod/db/password --doc SetPassword --target db1
   muster param rotate /app/prod/db/password --doc SetPassword --target 'tag.role=db' --every 30d -- user=app
   muster param rotate /app/prod/db/password
@@ -71,7 +72,7 @@ rotate --due rotates all that are due, for a timer.`,
 	flags.StringVar(&f.doc, "doc", "", "the document that sets and tests it: NAME or NAME:VERSION")
 	flags.StringVar(&f.target, "target", "", "the nodes on which it does")
 	flags.Var(&f.every, "every", "how often it should be rotated: days or hours; kept with the secret")
-	flags.Uint32Var(&f.generate, "generate", 0, fmt.Sprintf("how many random letters and digits the new value has (default %d)", defaultLength))
+	flags.Uint32Var(&f.length, "length", 0, fmt.Sprintf("how many random letters and digits the new value has (default %d)", defaultLength))
 	flags.BoolVar(&f.stdin, "stdin", false, "the new value comes from standard input")
 	flags.BoolVar(&f.due, "due", false, "rotate all secrets that are due by their --every")
 	flags.BoolVar(&f.yes, "yes", false, fmt.Sprintf("do not ask, also for more than %d nodes", largeAct))
@@ -180,8 +181,8 @@ func (r *rotation) settle(before []params.Rotation) error {
 	if f.every != 0 {
 		r.how.Every = time.Duration(f.every).Milliseconds()
 	}
-	if f.generate != 0 {
-		r.how.Length = f.generate
+	if f.length != 0 {
+		r.how.Length = f.length
 	}
 	if r.how.Length == 0 {
 		r.how.Length = defaultLength
@@ -194,8 +195,8 @@ func (r *rotation) settle(before []params.Rotation) error {
 		r.how.Target = target.String()
 	}
 	switch {
-	case f.stdin && f.generate != 0:
-		return fleet.Errorf(fleet.Invalid, "--stdin and --generate at once")
+	case f.stdin && f.length != 0:
+		return fleet.Errorf(fleet.Invalid, "--stdin and --length at once")
 	case r.how.Document == "" || r.how.Target == "":
 		return fleet.Errorf(fleet.Invalid, "%s was never rotated: how is not known", r.name).
 			Hinted("muster param rotate %s --doc DOCUMENT --target EXPR", r.name)
@@ -375,9 +376,13 @@ func (a *app) rotateDue(ctx context.Context, f rotateFlags, args []string) error
 	if err != nil {
 		return err
 	}
+	next, err := c.nextRotations(ctx, found)
+	if err != nil {
+		return err
+	}
 	due, failed := 0, 0
 	for _, v := range found {
-		if !rotationDue(v, c.now()) {
+		if at, ok := next[v.put.Name]; !ok || at.After(c.now()) {
 			continue
 		}
 		due++
@@ -398,10 +403,29 @@ func (a *app) rotateDue(ctx context.Context, f rotateFlags, args []string) error
 	return nil
 }
 
-// rotationDue reports whether a secret's newest version is older than it should be.
-func rotationDue(v paramVersion, now time.Time) bool {
-	for _, r := range v.put.Rotation {
-		return r.Every != 0 && now.UnixMilli()-v.item.Time >= r.Every
+// nextRotations says when secrets are to be rotated next, by name: so long after the version that is current as was asked for.
+// Those that are rotated by hand alone are left out.
+func (c *cabinet) nextRotations(ctx context.Context, all []paramVersion) (map[string]time.Time, error) {
+	since, every := map[string]int64{}, map[string]int64{}
+	var current []params.Selector
+	for _, v := range all {
+		for _, r := range v.put.Rotation {
+			if r.Every != 0 && every[v.put.Name] == 0 {
+				since[v.put.Name], every[v.put.Name] = v.item.Time, r.Every
+				current = append(current, params.Selector{Name: v.put.Name, Label: labelCurrent})
+			}
+		}
 	}
-	return false
+	found, _, err := c.get(ctx, current, false)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range found {
+		since[v.put.Name] = v.item.Time
+	}
+	out := map[string]time.Time{}
+	for name, at := range since {
+		out[name] = shape.At(at + every[name])
+	}
+	return out, nil
 }

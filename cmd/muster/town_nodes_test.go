@@ -119,7 +119,16 @@ func (w *town) obey(name string, c exec.Command) (exec.Report, []byte, []byte) {
 	if len(c.Documents) > 0 {
 		return w.actDocument(name, c)
 	}
-	r, kept := act(name, c.Run)
+	run := c.Run
+	var secrets []steps.Filled
+	var err error
+	if run.Env, secrets, err = c.Store().Environment(run.Env); err != nil {
+		panic(err)
+	}
+	for _, secret := range secrets {
+		run.Env = append(run.Env, secret.Name+" is secret")
+	}
+	r, kept := act(name, run)
 	if kept == nil {
 		kept = r.Stdout.Head
 	}
@@ -207,6 +216,14 @@ func (w *town) actDocument(name string, c exec.Command) (exec.Report, []byte, []
 			s.Status, s.Attempts, s.Detail = exec.Skipped, 0, step.Why
 		} else {
 			fmt.Fprintf(&out, "%s: %s\n", step.Name, said(given))
+			for _, kv := range step.Env {
+				if strings.HasPrefix(kv, "MUSTER_PARAM_") {
+					fmt.Fprintf(&out, "%s\n", kv)
+				}
+			}
+			for _, secret := range step.Secrets {
+				fmt.Fprintf(&out, "%s is secret\n", secret.Name)
+			}
 		}
 		if slices.Contains(failOn, name) {
 			s.Status, s.ExitCode, r.Status, r.ExitCode = exec.Failed, 1, exec.Failed, 1
@@ -237,6 +254,7 @@ func (w *town) readDocument(c exec.Command) (*document.Document, document.Values
 	for _, v := range c.Run.Values {
 		args = append(args, document.Argument(v))
 	}
+	doc = doc.Bind(c.Store())
 	values, err := doc.Complete(args)
 	if err != nil {
 		panic(err)

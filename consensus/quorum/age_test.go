@@ -74,7 +74,9 @@ func TestWords(t *testing.T) {
 	applied := uint64(0)
 	shows := func(index uint64) bool { return applied >= index }
 	at := time.Unix(1000, 0)
-	say := func(second int, commit uint64) { w.heard(word{at.Add(time.Duration(second) * time.Second), commit}, shows) }
+	say := func(second int, commit uint64) {
+		w.heard(word{at.Add(time.Duration(second) * time.Second), commit}, shows)
+	}
 	newest := func() int {
 		when, ok := w.newest(shows)
 		if !ok {

@@ -22,7 +22,7 @@ import (
 type store struct {
 	bolt    *raftboltdb.BoltStore
 	path    string
-	file    *os.File // bolt's own, to read the transaction number from
+	file    *os.File      // bolt's own, to read the transaction number from
 	writing chan struct{} // holds one while a transaction is written
 	mark    *mark
 	log     *slog.Logger

@@ -22,6 +22,12 @@ func (d *Document) Help(name string) string {
 	for _, p := range d.parameters {
 		p.help(&out)
 	}
+	for i, p := range d.stored {
+		if i == 0 {
+			out.WriteString("\nFrom the parameter store:\n")
+		}
+		fmt.Fprintf(&out, "  %s\n", p.store.braced())
+	}
 	out.WriteString("\nSteps:\n")
 	for i, s := range d.steps {
 		fmt.Fprintf(&out, "  %d. %s (%s)%s\n", i+1, s.name, s.action, s.notes())

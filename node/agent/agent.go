@@ -76,6 +76,7 @@ type Agent struct {
 	taking taking
 
 	reading paramReading
+	lanes   lanes
 	kept    keptParams
 
 	holding holding // of seeds
@@ -166,6 +167,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer work.Wait()
 	defer stop()
 	defer close(a.over)
+	defer a.closeLane()
 
 	core := node.New(node.Config{
 		Self: a.self, Facts: a.cfg.Facts, Seed: a.cfg.Seed, Record: a.cfg.Record,

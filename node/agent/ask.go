@@ -35,7 +35,11 @@ func (a *Agent) askRaw(ctx context.Context, id fleet.ID, kind byte, body []byte)
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	kindBack, answer, err := a.peers.Request(ctx, id, kind, body)
+	request := a.peers.Request
+	if laned(kind, body) {
+		request = a.askSoon
+	}
+	kindBack, answer, err := request(ctx, id, kind, body)
 	a.hearRefusal(err)
 	return kindBack, answer, err
 }

@@ -23,7 +23,7 @@ type paramsBody struct {
 
 // maxParamReads is how many questions about parameters one peer may have under way at a server: their answers are up to
 // half a megabyte each.
-const maxParamReads = 256
+const maxParamReads = 64
 
 func (a *Agent) answerParams(ctx context.Context, peer fleet.ID, body []byte) ([]byte, error) {
 	var ask node.ParamsAsk
@@ -36,23 +36,30 @@ func (a *Agent) answerParams(ctx context.Context, peer fleet.ID, body []byte) ([
 		}
 		defer a.reading.peers.end(peer)
 	}
-	answer, err := a.paramsHere(ctx, peer, ask)
+	if err := a.confirm(ctx, ask); err != nil {
+		return nil, err
+	}
+	return a.paramsBody(peer, ask)
+}
+
+// confirm waits until this host's replica may answer: as the newest, if the question is not content with less.
+func (a *Agent) confirm(ctx context.Context, ask node.ParamsAsk) error {
+	if err := a.needReplica(); err != nil || ask.Stale {
+		return err
+	}
+	return a.quorum.Read(ctx)
+}
+
+// paramsBody answers from this host's replica, as it is by now.
+func (a *Agent) paramsBody(peer fleet.ID, ask node.ParamsAsk) ([]byte, error) {
+	out, err := a.paramsHere(peer, ask)
 	if err != nil {
 		return nil, err
 	}
-	return wire.Marshal(answer), nil
+	return wire.Marshal(out), nil
 }
 
-// paramsHere answers from this host's replica.
-func (a *Agent) paramsHere(ctx context.Context, peer fleet.ID, ask node.ParamsAsk) (paramsBody, error) {
-	if err := a.needReplica(); err != nil {
-		return paramsBody{}, err
-	}
-	if !ask.Stale {
-		if err := a.quorum.Read(ctx); err != nil {
-			return paramsBody{}, err
-		}
-	}
+func (a *Agent) paramsHere(peer fleet.ID, ask node.ParamsAsk) (paramsBody, error) {
 	age := a.replicaAge() // before the state is looked at, which may be newer then, never older
 	state := a.replica.State()
 	asker, err := a.reading.asker(state.Record, peer, ask.Signed, ask.Local, a.now())
@@ -62,15 +69,12 @@ func (a *Agent) paramsHere(ctx context.Context, peer fleet.ID, ask node.ParamsAs
 	out := paramsBody{RecordLen: state.Record.Length}
 	var from node.Parameters = state
 	if ask.Stale {
-		from = node.Unexpired(state, a.now().UnixMilli())
+		from, out.Age = node.Unexpired(state, a.now().UnixMilli()), age.Milliseconds()
 	}
 	if out.Answer, err = node.AnswerParams(from, state.Record, asker, ask.Ask); err != nil {
 		return paramsBody{}, err
 	}
 	out.Answer.Act, out.Answer.Time = state.Act, state.Time
-	if ask.Stale {
-		out.Age = age.Milliseconds()
-	}
 	return out, nil
 }
 

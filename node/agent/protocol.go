@@ -35,6 +35,7 @@ const (
 	askNodeReport byte = 20 // auth.Envelope of node.Read → auth.Envelope of exec.Report
 	askParams     byte = 21 // node.ParamsAsk → paramsBody, or notLeader
 	askParamWatch byte = 22 // node.ParamsWatch → node.ParamsNews …
+	askLane       byte = 23 // laneAsks … → laneAnswers …
 	askSeed       byte = 24 // seedsAsk → seedsBody
 	askHandOver   byte = 25 // auth.Envelope of node.HandOver → nothing
 	askHPKE       byte = 26 // nothing → hpkeBody

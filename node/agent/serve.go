@@ -40,6 +40,7 @@ var requests = map[byte]may{
 	askEnrol:      anyMember, // the join secret's signature is verified here
 	askParams:     anyMember, // an operator's signature is verified here, or policy asked about the peer
 	askParamWatch: anyMember, // the same
+	askLane:       anyMember, // as each of its asks
 	askSeed:       anyMember, // of the peer's own keyrings, by the roster
 	askHandOver:   anyMember, // an operator's signature is verified here
 	askHPKE:       anyMember, // a public key
@@ -74,6 +75,8 @@ func (a *Agent) streamed(kind byte) func(Stream, []byte) error {
 		return a.serveWatch
 	case askParamWatch:
 		return a.serveParamWatch
+	case askLane:
+		return a.serveLane
 	}
 	return nil
 }
@@ -251,14 +254,19 @@ func (a *Agent) answerPropose(ctx context.Context, peer fleet.ID, body []byte) (
 	if err := a.needReplica(); err != nil {
 		return nil, err
 	}
-	entry, _, err := consensus.Decode(body)
+	item, err := consensus.Stamp(body, a.stamp())
 	if err != nil {
 		return nil, err
 	}
-	if err := a.mayPropose(peer, entry); err != nil {
+	prepared := a.replica.State().Prepare(item)
+	entry, err := prepared.Entry()
+	if err == nil {
+		err = a.mayPropose(peer, entry)
+	}
+	if err != nil {
 		return nil, err
 	}
-	result, err := a.commit(ctx, entry)
+	result, err := a.commitItem(ctx, item, prepared)
 	return wire.Marshal(result), err
 }
 
@@ -297,7 +305,10 @@ func (a *Agent) mayPropose(peer fleet.ID, entry consensus.Entry) error {
 // found out about the entry here is not found out again when its turn comes.
 func (a *Agent) commit(ctx context.Context, e consensus.Entry) (consensus.Result, error) {
 	item := consensus.Encode(e, a.stamp())
-	prepared := a.replica.State().Prepare(item)
+	return a.commitItem(ctx, item, a.replica.State().Prepare(item))
+}
+
+func (a *Agent) commitItem(ctx context.Context, item []byte, prepared consensus.Prepared) (consensus.Result, error) {
 	if result, known := a.rehearse(prepared); known {
 		if err := a.quorum.Read(ctx); err != nil { // the state may be behind, and this host no leader any more
 			return result, err

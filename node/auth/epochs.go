@@ -205,6 +205,10 @@ func (c *Charter) firstKeepers(escrow []Escrow, maker Operator, now int64) ([]fl
 			if !ok {
 				return nil, fleet.Errorf(fleet.NotFound, "no operator %s", shorten(e.Operator)).Hinted("muster operator list")
 			}
+			if len(op.HPKE) != KeySize {
+				return nil, fleet.Errorf(fleet.Invalid, "operator %s has no key for secrets", op.Name).
+					Hinted("on that host: muster operator request; then, with the root key: muster operator approve CODE")
+			}
 			keepers[i] = op.ID()
 		}
 		if why := c.keeps(e, keepers[i], now); why != "" {

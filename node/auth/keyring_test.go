@@ -209,10 +209,13 @@ func TestKeyringRefusals(t *testing.T) {
 		"many boxes": {with(func(c *KeyringChange) {
 			c.First[0].Escrow = append(c.First[0].Escrow, make([]Escrow, MaxEscrow)...)
 		}), fleet.Exhausted, "for 10 readers"},
-		"twice for one":    {with(func(c *KeyringChange) { c.First[0].Escrow = append(c.First[0].Escrow, c.First[0].Escrow[0]) }), fleet.Invalid, "twice for operator alice"},
-		"no recovery":      {with(func(c *KeyringChange) { c.First[0].Escrow = c.First[0].Escrow[:1] }), fleet.Invalid, "must be sealed for recovery"},
-		"not its maker":    {with(func(c *KeyringChange) { c.First[0].Escrow[0] = escrowFor(keeper("bob"))[0] }), fleet.Invalid, "for operator alice, who makes it"},
-		"nobody":           {with(func(c *KeyringChange) { c.First[0].Escrow[0].Operator = "nobody" }), fleet.NotFound, "no operator nobody"},
+		"twice for one": {with(func(c *KeyringChange) { c.First[0].Escrow = append(c.First[0].Escrow, c.First[0].Escrow[0]) }), fleet.Invalid, "twice for operator alice"},
+		"no recovery":   {with(func(c *KeyringChange) { c.First[0].Escrow = c.First[0].Escrow[:1] }), fleet.Invalid, "must be sealed for recovery"},
+		"not its maker": {with(func(c *KeyringChange) { c.First[0].Escrow[0] = escrowFor(keeper("bob"))[0] }), fleet.Invalid, "for operator alice, who makes it"},
+		"nobody":        {with(func(c *KeyringChange) { c.First[0].Escrow[0].Operator = "nobody" }), fleet.NotFound, "no operator nobody"},
+		"no key for secrets": {with(func(c *KeyringChange) {
+			c.First[0].Escrow = append(c.First[0].Escrow, Escrow{"old", fleet.Sum([]byte("short")), []byte("box")})
+		}), fleet.Invalid, "old has no key for secrets"},
 		"another's key":    {with(func(c *KeyringChange) { c.First[0].Escrow[0].Key = fleet.Sum(hpkeKey("bob")) }), fleet.Conflict, "another key"},
 		"another recovery": {with(func(c *KeyringChange) { c.First[0].Escrow[1].Key = fleet.Sum(hpkeKey("x")) }), fleet.Conflict, "recovery key"},
 		"nothing":          {nil, fleet.Invalid, "malformed"},

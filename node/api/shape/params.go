@@ -77,7 +77,7 @@ type Param struct {
 	Version     uint32            `json:"version"`
 	Type        string            `json:"type"`
 	Value       *string           `json:"value,omitzero"` // of a plain one, if values were asked for
-	Born        int64             `json:"born"`            // Unix milliseconds; with the name, the parameter's identity
+	Born        int64             `json:"born"`           // Unix milliseconds; with the name, the parameter's identity
 	DataType    string            `json:"data_type"`
 	Tier        string            `json:"tier"`
 	Size        uint32            `json:"size"`
