@@ -158,7 +158,7 @@ func TestMemory(t *testing.T) {
 		if e, now, err := Decode(in); err == nil {
 			q.s.Apply(e, now)
 		}
-	}, hostile.Join(hostile.Some(17, framed), hostile.Corpus(t, "FuzzDecodeEntry")))
+	}, hostile.Join(hostile.Some(31, framed), hostile.Corpus(t, "FuzzDecodeEntry")))
 	signed := func(yield func(string, []byte) bool) {
 		for which, body := range map[byte][]byte{
 			0: q.NewToken(3, nil).Statement.Body, 2: q.command(ids(q.Nodes...), nil).Statement.Body, 4: wire.Marshal(q.request("eve").Request),
@@ -177,7 +177,7 @@ func TestMemory(t *testing.T) {
 				q.s.Apply(e, q.Now.UnixMilli())
 			}
 		}
-	}, hostile.Some(9, signed))
+	}, hostile.Some(19, signed))
 
 	whole := snapshot(t, q.s)
 	frames, _ := split(whole)
@@ -193,5 +193,5 @@ func TestMemory(t *testing.T) {
 		}
 	}
 	hostile.Check(t, hostile.Bound{Base: 2*MaxEntry + 512<<10, PerByte: 256}, func(in []byte) { _, _ = ReadSnapshot(bytes.NewReader(in)) },
-		hostile.Join(hostile.Some(5, hostile.Inputs(1<<15, whole)), hostile.Some(67, resealed), hostile.Corpus(t, "FuzzSnapshot")))
+		hostile.Join(hostile.Some(11, hostile.Inputs(1<<15, whole)), hostile.Some(211, resealed), hostile.Corpus(t, "FuzzSnapshot")))
 }

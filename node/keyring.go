@@ -24,8 +24,10 @@ const (
 	holdGap   = 500 * time.Millisecond
 	// seedAgain is how long a member waits between questions for a seed that nobody seems to have, at most.
 	seedAgain = time.Minute
-	// dueAgain is how often a member looks whether time made an epoch due.
-	dueAgain = 5 * time.Second
+	// dueAgain is how often a member looks whether time alone made an epoch due: an operator's key expired. While one waits to
+	// be held it is lapseAgain, as it may wait too long.
+	dueAgain   = 30 * time.Second
+	lapseAgain = 5 * time.Second
 	// hintGap is how soon after one bell the next makes this node ask: a flood of bells brings no flood of questions.
 	hintGap = 250 * time.Millisecond
 	// maxSeedHints is how many nodes that say that they hold a seed are remembered for each keyring.
@@ -50,6 +52,12 @@ type Seed struct {
 	For     fleet.ID // of one that was made here: KeepersDigest of whom it was to be sealed for; zero: somebody gave it
 	Private []byte   // HPKE private key
 }
+
+// String hides the key: a Seed that is logged by mistake tells nothing.
+func (s Seed) String() string { return "(the key of keyring " + s.Keyring + ")" }
+
+// GoString is String.
+func (s Seed) GoString() string { return s.String() }
 
 // The events.
 type (
@@ -479,7 +487,10 @@ func (n *Node) makeEpoch(at auth.Instant, r *ring, of *auth.Keyring) ([]Effect, 
 	_, due := n.record.KeyringDue(r.name, n.Now(at).UnixMilli())
 	if !due {
 		r.makeFor = 0
-		return nil, at.Boot + dueAgain // time alone makes one due, too: an operator's key expires, too few come to hold it
+		if newest.Used == 0 {
+			return nil, at.Boot + lapseAgain
+		}
+		return nil, at.Boot + dueAgain
 	}
 	if number := newest.Number + 1; r.makeFor != number {
 		r.makeFor, r.fails = number, 0

@@ -250,7 +250,10 @@ func (s *ringSim) fetch(h *ringHost, e FetchSeeds, hop time.Duration) {
 		if s.reach(h, to) && !s.lost() {
 			for _, seed := range s.give(to, h, e) {
 				k, ok := h.node.record.Keyrings.Get(e.Keyring)
-				if epoch, known := k.Epoch(seed.Name.Number); ok && known && epoch.KeyID() == seed.Name.Key {
+				if !ok {
+					continue
+				}
+				if epoch, known := k.Epoch(seed.Name.Number); known && epoch.KeyID() == seed.Name.Key {
 					s.keep(h, seed)
 					out.Kept = append(out.Kept, seed.Name)
 				}
@@ -464,8 +467,6 @@ func (s *ringSim) check() {
 	for _, h := range members {
 		for i := range k.Epochs {
 			if _, has := h.disk[k.Epochs[i].KeyID()]; !has && anywhere[k.Epochs[i].KeyID()] {
-				r := h.node.ringOf(k.Life)
-				fmt.Printf("%+v now %s used %d made %d\n", r, s.at().Boot, k.Epochs[i].Used, k.Epochs[i].Made)
 				t.Fatalf("%s lacks the seed of epoch %d, which another member has", h.n.Name, k.Epochs[i].Number)
 			}
 		}

@@ -19,11 +19,12 @@ type Taken struct {
 }
 
 // TakeParams judges a server's answer on the node that asked: every item was signed by an operator, is what was asked for, in
-// order and once, and no older than what this node has seen. What a server leaves out it can only deny.
-func TakeParams(c *auth.Charter, ask params.Ask, a params.Answer, seen Floors) (Taken, error) {
+// order and once, and no older than what this node has seen. What a server leaves out it can only deny. verify is
+// params.Verify by the node's charter, or what remembers what that said.
+func TakeParams(verify func(params.Item) (params.Put, error), ask params.Ask, a params.Answer, seen Floors) (Taken, error) {
 	out := Taken{Puts: make([]params.Put, 0, len(a.Items)), Floors: map[string]params.Floor{}}
 	for _, item := range a.Items {
-		put, err := params.Verify(item, c)
+		put, err := verify(item)
 		if err != nil {
 			return Taken{}, err
 		}

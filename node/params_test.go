@@ -171,11 +171,13 @@ func (c *closet) says(tb testing.TB, asker ParamAsker, ask params.Ask) params.An
 	if err := wire.Unmarshal(raw, &back); err != nil {
 		tb.Fatal(err)
 	}
-	if _, err := TakeParams(c.Record.Charter, ask, back, nothingSeen); err != nil {
+	if _, err := TakeParams(c.verify, ask, back, nothingSeen); err != nil {
 		tb.Fatalf("%+v: %v", ask, err)
 	}
 	return back
 }
+
+func (c *closet) verify(i params.Item) (params.Put, error) { return params.Verify(i, c.Record.Charter) }
 
 func nothingSeen(string) (params.Floor, bool) { return params.Floor{}, false }
 
@@ -285,7 +287,7 @@ func TestParamsPolicy(t *testing.T) {
 	}
 	// A server that does not ask policy for an account is not the end of it: its node does.
 	all := c.says(t, web, get)
-	taken, err := TakeParams(c.Record.Charter, get, all, nothingSeen)
+	taken, err := TakeParams(c.verify, get, all, nothingSeen)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -385,7 +387,7 @@ func TestParamsPages(t *testing.T) {
 			}
 			a, err := AnswerParams(c, c.Record, asker, ask)
 			if err == nil {
-				_, err = TakeParams(c.Record.Charter, ask, a, nothingSeen)
+				_, err = TakeParams(c.verify, ask, a, nothingSeen)
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -424,7 +426,7 @@ func TestParamsLiars(t *testing.T) {
 	history := params.Ask{History: []params.HistoryAsk{{Name: "/app/a"}}, Values: true}
 	seen := map[string]params.Floor{}
 	for _, ask := range []params.Ask{get, path, label, history} {
-		taken, err := TakeParams(c.Record.Charter, ask, c.says(t, c.root(), ask), func(name string) (params.Floor, bool) { f, ok := seen[name]; return f, ok })
+		taken, err := TakeParams(c.verify, ask, c.says(t, c.root(), ask), func(name string) (params.Floor, bool) { f, ok := seen[name]; return f, ok })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -477,7 +479,7 @@ func TestParamsLiars(t *testing.T) {
 	} {
 		a := c.says(t, c.root(), tc.ask)
 		tc.lie(&a)
-		_, err := TakeParams(c.Record.Charter, tc.ask, a, func(name string) (params.Floor, bool) { f, ok := seen[name]; return f, ok })
+		_, err := TakeParams(c.verify, tc.ask, a, func(name string) (params.Floor, bool) { f, ok := seen[name]; return f, ok })
 		if err == nil || !strings.Contains(err.Error(), tc.say) {
 			t.Errorf("%s: %v", tc.what, err)
 		}

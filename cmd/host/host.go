@@ -191,7 +191,7 @@ func (h *Host) openSocket(identity folder.Identity, settings folder.Host) error 
 
 func (h *Host) makeShells(identity folder.Identity, record auth.Record) (err error) {
 	now := func() time.Time { return h.opts.Clock().Wall }
-	shells := agent.Shells{Peers: peers{h.end}, Runner: h.opts.Runner, Seeds: h.folder}
+	shells := agent.Shells{Peers: peers{h.end}, Runner: h.opts.Runner, Seeds: h.folder, Copies: h.folder}
 	if shells.Runner == nil {
 		if h.runner, err = runner.Open(runner.Config{
 			Dir: h.opts.Dir, Log: h.opts.Log, Self: h.opts.Supervise, Act: h.opts.Act, Reboot: h.opts.Reboot, Now: now,

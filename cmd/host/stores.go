@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/muster-fleet/muster/node"
 	"github.com/muster-fleet/muster/node/api"
 	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/decisions"
@@ -21,6 +22,7 @@ const (
 	decisionsName = "decisions"
 	copiesName    = "copies"
 	documentsName = "documents"
+	paramsName    = "params"
 )
 
 // keepEvery is how often the fleet's settings are looked at for what this host keeps.
@@ -71,7 +73,7 @@ func (d desk) Usage(context.Context) []api.Store {
 		bound      int64
 	}{
 		{"reports", reportsName, 0}, {"replicated state", raftName, 0}, {"decisions", decisionsName, decisions.DefaultMaxBytes},
-		{"documents", documentsName, 0}, {"output to be copied", copiesName, 0},
+		{"documents", documentsName, 0}, {"parameters read here", paramsName, node.MaxCopyBytes}, {"output to be copied", copiesName, 0},
 	} {
 		path := filepath.Join(dir, part.name)
 		if bytes, files := taken(path); files > 0 {

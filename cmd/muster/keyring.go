@@ -171,6 +171,7 @@ func (a *app) showKeyring(ctx context.Context, name string) error {
 	}
 	out := shapeOfKeyring(rings.All[0])
 	unread := a.whatTheyKnow(ctx, &out)
+	a.checkEscrow(ctx, rings.All[0])
 	if !a.forPeople() {
 		return a.showOne(out, name, nil)
 	}
@@ -214,6 +215,23 @@ func waitingFor(k keyringShape) (names []string) {
 		}
 	}
 	return names
+}
+
+// checkEscrow opens what is in escrow for the operator, where there is one, and warns where it is not what it should be: nobody
+// else can tell, and it would be found only when it is needed.
+func (a *app) checkEscrow(ctx context.Context, k node.KeyringInfo) {
+	if !a.hasIdentity() {
+		return
+	}
+	c, err := a.openDesk(ctx)
+	if err != nil {
+		return
+	}
+	for _, epoch := range k.Epochs {
+		if _, err := c.openEscrow(k, epoch); fleet.KindOf(err) == fleet.Invalid {
+			a.printError(err)
+		}
+	}
 }
 
 // whatTheyKnow notes which parameters former members had been able to read: those whose newest version is sealed to an epoch

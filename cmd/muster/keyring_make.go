@@ -18,6 +18,8 @@ const (
 	handOversAtOnce = 8
 	handOverTo      = 16
 	handOverTime    = 10 * time.Second
+	// handOverPatience is how long a node may take to hear of a keyring that was made just now.
+	handOverPatience = 5 * time.Second
 )
 
 // madeKeyring is what making a keyring came to.
@@ -103,7 +105,7 @@ func (c *cabinet) handOverAll(ctx context.Context, b params.SeedBinding, seed []
 		slots <- struct{}{}
 		group.Go(func() {
 			defer func() { <-slots }()
-			err := c.handOver(ctx, b, seed, m.ID)
+			err := c.handOverSoon(ctx, b, seed, m.ID)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -116,6 +118,21 @@ func (c *cabinet) handOverAll(ctx context.Context, b params.SeedBinding, seed []
 	group.Wait()
 	slices.Sort(given)
 	return given, failed
+}
+
+// handOverSoon is handOver to a node that may not have heard of the keyring yet.
+func (c *cabinet) handOverSoon(ctx context.Context, b params.SeedBinding, seed []byte, to fleet.ID) error {
+	for deadline := time.Now().Add(handOverPatience); ; {
+		err := c.handOver(ctx, b, seed, to)
+		switch fleet.KindOf(err) {
+		case fleet.NotFound, fleet.Unavailable:
+		default:
+			return err
+		}
+		if time.Now().After(deadline) || pause(ctx, keyringLook) != nil {
+			return err
+		}
+	}
 }
 
 // handOver gives a seed to one node, sealed to the key that the node enrolled with.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/fleet"
 )
 
@@ -20,7 +21,8 @@ func TestMain(m *testing.M) {
 //
 //	fleet N [lost=a,b] [left=c]   a fleet of N nodes behind an agent at $WORK/agent.sock; the operator is alice
 //	exits CODE ARGS…              muster ARGS in this process, which must exit with CODE
-//	nodes WHAT NAME…              WHAT becomes of nodes: lost, back, full (takes no key), or of web01 alone: cut, joined
+//	policy FILE                   the fleet's policy from now on
+//	nodes WHAT NAME…              WHAT becomes of nodes: lost, back, full (takes no key), room; or of web01: cut, joined
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, scriptParams("testdata"))
@@ -41,9 +43,10 @@ func scriptParams(dir string) testscript.Params {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"fleet": scriptFleet,
-			"exits": scriptExits,
-			"nodes": scriptNodes,
+			"fleet":  scriptFleet,
+			"exits":  scriptExits,
+			"nodes":  scriptNodes,
+			"policy": scriptPolicy,
 		},
 	}
 }
@@ -61,6 +64,14 @@ func scriptFleet(ts *testscript.TestScript, _ bool, args []string) {
 	*ts.Value("town").(**town) = w
 }
 
+func scriptPolicy(ts *testscript.TestScript, _ bool, args []string) {
+	w := *ts.Value("town").(**town)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	entry := auth.SignCharter(w.charter(), w.header(0), auth.CharterPutPolicy, auth.PutPolicy{Policy: ts.ReadFile(args[0])}, w.root.signer())
+	ts.Check(w.act(auth.ActCharter, entry))
+}
+
 func scriptNodes(ts *testscript.TestScript, _ bool, args []string) {
 	w := *ts.Value("town").(**town)
 	w.mu.Lock()
@@ -71,14 +82,14 @@ func scriptNodes(ts *testscript.TestScript, _ bool, args []string) {
 	case "back":
 		w.setStatus(fleet.Online, names...)
 		w.tendKeyrings()
-	case "full":
+	case "full", "room":
 		for _, name := range names {
-			w.vault.refuses[name] = true
+			w.vault.refuses[name] = what == "full"
 		}
 	case "cut", "joined":
 		w.vault.cut = what == "cut"
 	default:
-		ts.Fatalf("nodes %s: lost, back, full, cut or joined", what)
+		ts.Fatalf("nodes %s: lost, back, full, room, cut or joined", what)
 	}
 }
 

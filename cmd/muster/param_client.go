@@ -308,7 +308,7 @@ func (c *cabinet) reveal(ctx context.Context, v paramVersion) ([]byte, error) {
 		return c.openHere(ctx, v)
 	case !ok || len(content.Sealed) != 1:
 		return nil, fleet.Errorf(fleet.Denied, "policy does not let operator %s decrypt %s (param.decrypt)", c.pen.who.Operator, v.put.Name).
-			Hinted("muster operator policy show")
+			Hinted("whoever keeps the fleet's policy can permit it")
 	}
 	return c.open(ctx, v, content.Sealed[0])
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/muster-fleet/muster/node/fleet"
+	"github.com/muster-fleet/muster/node/fleet/wire"
 	"github.com/muster-fleet/muster/params"
 )
 
@@ -23,7 +24,7 @@ const maxImport = 64 << 20
 // exported is a file of parameters: one JSON document.
 type exported struct {
 	Format     int             `json:"muster_parameters"`
-	Fleet      fleet.ID        `json:"fleet"`
+	Fleet      string          `json:"fleet"` // its ID, in full
 	At         time.Time       `json:"exported"`
 	Parameters []exportedParam `json:"parameters"`
 }
@@ -47,10 +48,10 @@ type exportedParam struct {
 
 // exportedSecret is what opens for a reader, bound to where it was.
 type exportedSecret struct {
-	Born    int64           `json:"born"`
-	Version uint32          `json:"version"`
-	Readers []params.Reader `json:"readers"`
-	Content []byte          `json:"content"` // encoded
+	Born    int64  `json:"born"`
+	Version uint32 `json:"version"`
+	Readers []byte `json:"readers"` // msgpack of []params.Reader
+	Content []byte `json:"content"` // encoded
 }
 
 func newParamExportCommand(a *app) *cobra.Command {
@@ -95,7 +96,7 @@ func (a *app) exportParams(ctx context.Context, f access, pathText, out string, 
 		return err
 	}
 	c.tellAge()
-	doc := exported{Format: exportFormat, Fleet: c.status.Fleet, At: c.now().UTC().Truncate(time.Second), Parameters: []exportedParam{}}
+	doc := exported{Format: exportFormat, Fleet: c.status.Fleet.Text(), At: c.now().UTC().Truncate(time.Second), Parameters: []exportedParam{}}
 	secrets := 0
 	for _, v := range found {
 		p, err := c.exportOne(ctx, v, decrypt)
@@ -140,7 +141,7 @@ func (c *cabinet) exportOne(ctx context.Context, v paramVersion, decrypt bool) (
 	}
 	if v.secret() && !decrypt {
 		if len(v.item.Content) == 1 { // else policy does not let the asker decrypt: all but the value is exported
-			p.Sealed = &exportedSecret{v.put.Born, v.put.Version, v.put.Readers, v.item.Content[0]}
+			p.Sealed = &exportedSecret{v.put.Born, v.put.Version, wire.Marshal(v.put.Readers), v.item.Content[0]}
 		}
 		return p, nil
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/muster-fleet/muster/node/api/shape"
 	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/fleet"
+	"github.com/muster-fleet/muster/node/fleet/wire"
 	"github.com/muster-fleet/muster/params"
 )
 
@@ -219,8 +220,15 @@ func (c *cabinet) openExported(ctx context.Context, doc exported, name string, s
 	if err != nil || len(content.Sealed) != 1 {
 		return nil, fleet.Errorf(fleet.Invalid, "what is sealed is damaged")
 	}
-	v := paramVersion{put: params.Put{Name: name, Born: s.Born, Version: s.Version, Type: params.SecureString, Readers: s.Readers}}
-	return c.openIn(ctx, doc.Fleet, v, content.Sealed[0])
+	in, err := fleet.ParseID(doc.Fleet)
+	if err != nil {
+		return nil, fleet.Errorf(fleet.Invalid, "the file does not say of which fleet it is: %w", err)
+	}
+	v := paramVersion{put: params.Put{Name: name, Born: s.Born, Version: s.Version, Type: params.SecureString}}
+	if err := wire.Unmarshal(s.Readers, &v.put.Readers); err != nil {
+		return nil, fleet.Errorf(fleet.Invalid, "what is sealed is damaged")
+	}
+	return c.openIn(ctx, in, v, content.Sealed[0])
 }
 
 // imported says what becomes of one parameter.
@@ -284,7 +292,7 @@ func (c *cabinet) importOne(ctx context.Context, h auth.Header, w wish, before *
 			return draft{}, did, err
 		}
 	}
-	put, err := w.on(h, before)
+	put, err := w.on(h, before, c.mine())
 	if err == nil {
 		err = params.CheckValue(put, w.value)
 	}

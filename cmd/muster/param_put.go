@@ -149,7 +149,7 @@ func (c *cabinet) aboutToPut(ctx context.Context, w *wish, f putFlags) (secret b
 		}
 		w.typ = &guess
 	}
-	put, err := w.on(auth.Header{Issued: c.now().UnixMilli()}, before)
+	put, err := w.on(auth.Header{Issued: c.now().UnixMilli()}, before, c.mine())
 	if err != nil {
 		return false, err
 	}
@@ -306,6 +306,9 @@ func (c *cabinet) showPut(done outcome) error {
 	}
 	if put.Type == params.SecureString {
 		facts = append(facts, fact{"readers", params.ReaderNames(put.Readers)})
+	}
+	if done.before != nil && len(done.before.put.Rotation) > len(put.Rotation) {
+		c.app.say("how it was rotated was %s's word, and is not kept: muster param rotate %s --doc DOCUMENT --target EXPR", done.before.item.Operator, put.Name)
 	}
 	if len(done.gone) > 0 {
 		c.app.say("left out, because there is no such operator any more: %s", strings.Join(done.gone, ", "))

@@ -339,9 +339,18 @@ func (c *cabinet) openEscrow(k node.KeyringInfo, epoch auth.KeyEpoch) ([]byte, e
 	mine := fleet.Sum(public)
 	b := params.SeedBinding{Fleet: c.status.Fleet, Keyring: k.Name, Life: k.Life, Number: epoch.Number}
 	for _, box := range epoch.Escrow {
-		if box.Operator == name && box.Key == mine {
-			return params.OpenSeed(b, box.Box, private)
+		if box.Operator != name || box.Key != mine {
+			continue
 		}
+		seed, err := params.OpenSeed(b, box.Box, private)
+		if err == nil {
+			err = params.CheckSeed(seed, epoch.Key)
+		}
+		if err != nil {
+			return nil, fleet.Errorf(fleet.Invalid, "what is in escrow is not the seed of epoch %d of keyring %s: %w", epoch.Number, k.Name, err).
+				Hinted("a member that made it lies: muster keyring rotate %s", k.Name)
+		}
+		return seed, nil
 	}
 	var who []string
 	for _, box := range epoch.Escrow {

@@ -52,7 +52,7 @@ again. If it is not known how it ended, pending stays, and it is said what to ty
 A document that has parameters name or version is given them. Document, target and --every are kept with the secret, other
 values (behind --) are not: the next time the name is enough. --every says how often it should be rotated, and muster param
 rotate --due rotates all that are due, for a timer on a host with an operator's key: nothing is rotated by itself, for each
-new value needs an operator's signature.`,
+new value needs an operator's signature. Only what the same operator has kept there counts.`,
 		Example: `  muster param rotate /app/prod/db/password --doc SetPassword --target db1
   muster param rotate /app/prod/db/password --doc SetPassword --target 'tag.role=db' --every 30d -- user=app
   muster param rotate /app/prod/db/password
@@ -147,7 +147,7 @@ func (r *rotation) prepare(ctx context.Context) error {
 	if r.all, err = callRollWithGroups(ctx, r.desk.client); err != nil {
 		return err
 	}
-	if err := r.settle(now.put.Rotation); err != nil {
+	if err := r.settle(*now); err != nil {
 		return err
 	}
 	if _, err := r.values(ctx, now.put.Version+1); err != nil {
@@ -169,12 +169,20 @@ func (r *rotation) prepare(ctx context.Context) error {
 	return r.findCurrent(ctx, *now)
 }
 
-// settle puts together how it is rotated: as flags say, else as the last time.
-func (r *rotation) settle(before []params.Rotation) error {
-	for _, b := range before {
-		r.how = b
-	}
+// settle puts together how it is rotated: as flags say, else as the last time, if that was this operator's own word. What
+// somebody else has put there would run with this operator's rights.
+func (r *rotation) settle(now paramVersion) error {
 	f := r.flags
+	own := now.item.Change.Key == r.desk.mine()
+	for _, before := range now.put.Rotation {
+		if !own && (f.doc == "" || f.target == "") {
+			return fleet.Errorf(fleet.Denied, "that %s is rotated by document %s on %s is the word of operator %s", r.name, before.Document, before.Target, now.item.Operator).
+				Hinted("if you want that, too: muster param rotate %s --doc %s --target '%s'", r.name, before.Document, before.Target)
+		}
+		if own {
+			r.how = before
+		}
+	}
 	if f.doc != "" {
 		r.how.Document = f.doc
 	}
@@ -383,6 +391,10 @@ func (a *app) rotateDue(ctx context.Context, f rotateFlags, args []string) error
 	due, failed := 0, 0
 	for _, v := range found {
 		if at, ok := next[v.put.Name]; !ok || at.After(c.now()) {
+			continue
+		}
+		if v.item.Change.Key != c.mine() {
+			a.say("%s is due by the word of operator %s, and left to that operator", v.put.Name, v.item.Operator)
 			continue
 		}
 		due++

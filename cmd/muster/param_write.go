@@ -155,6 +155,9 @@ type wish struct {
 	ifVersion   *uint32 // nil: whichever is there
 }
 
+// mine returns the ID of the operator's signing key.
+func (c *cabinet) mine() fleet.ID { return c.pen.who.signer().ID() }
+
 // outcome is what a wish came to.
 type outcome struct {
 	put    params.Put
@@ -176,7 +179,7 @@ func (c *cabinet) putWish(ctx context.Context, w wish) (outcome, error) {
 
 // draw makes the draft of the version that follows what is there.
 func (c *cabinet) draw(ctx context.Context, h auth.Header, w wish, before *paramVersion) (draft, outcome, error) {
-	put, err := w.on(h, before)
+	put, err := w.on(h, before, c.mine())
 	done := outcome{put: put, before: before}
 	if err == nil && w.keep {
 		w.value, err = c.kept(ctx, before, w.name)
@@ -223,8 +226,10 @@ func (c *cabinet) seal(put params.Put, value []byte, to []params.Recipient) (par
 	return params.Seal(params.Binding{Fleet: c.status.Fleet, Name: put.Name, Born: put.Born, Version: put.Version}, value, key, to)
 }
 
-// on says what the version after before is, all but its value.
-func (w wish) on(h auth.Header, before *paramVersion) (params.Put, error) {
+// on says what the version after before is, all but its value. mine is the writer's key: how a secret is rotated is kept only
+// where the same key has signed it before. Else the writer would sign, unseen, which document somebody else wants to be run
+// with the rights of whoever rotates.
+func (w wish) on(h auth.Header, before *paramVersion, mine fleet.ID) (params.Put, error) {
 	if err := w.permits(before); err != nil {
 		return params.Put{}, err
 	}
@@ -235,7 +240,10 @@ func (w wish) on(h auth.Header, before *paramVersion) (params.Put, error) {
 		seq = before.item.Seq
 		old := before.put
 		put.Born, put.Version, put.Type, put.DataType = old.Born, before.item.Newest+1, old.Type, old.DataType
-		put.Description, put.Pattern, put.Policies, put.Tags, put.Rotation = old.Description, old.Pattern, old.Policies, old.Tags, old.Rotation
+		put.Description, put.Pattern, put.Policies, put.Tags = old.Description, old.Pattern, old.Policies, old.Tags
+		if before.item.Change.Key == mine {
+			put.Rotation = old.Rotation
+		}
 		tier = old.Tier
 	}
 	if w.typ != nil {

@@ -313,6 +313,14 @@ func TestNestedDocumentsGetWhatTheyReferTo(t *testing.T) {
 	if _, err := boundPlan(t, outer, inner("curl {{ k }}")); err == nil || !strings.Contains(err.Error(), "as an argument") {
 		t.Errorf("a secret came to a program's arguments by way of a nested document: %v", err)
 	}
+	bounded := func(name, version string) (*Document, bool) {
+		d, ok := inner("echo {{ k }}")(name, version)
+		d, err := Parse([]byte(strings.Replace(string(d.Text()), "{type: String}", "{type: String, allowedPattern: 's'}", 1)))
+		return d, ok && err == nil
+	}
+	if _, err := boundPlan(t, outer, bounded); err == nil || !strings.Contains(err.Error(), "cannot be a secret") {
+		t.Errorf("a secret was held against a pattern: %v", err)
+	}
 	if _, err := boundPlan(t, outer, inner("echo {{ ssm:/other }}")); err == nil || !strings.Contains(err.Error(), "not among") {
 		t.Error(err)
 	}

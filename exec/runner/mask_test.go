@@ -50,7 +50,7 @@ func TestMaskingByChunks(t *testing.T) {
 			secrets = append(secrets, s)
 			if n := len(s); n > 1 && rapid.Bool().Draw(t, "related") { // a prefix of another, or its end
 				cut := rapid.IntRange(1, n-1).Draw(t, "cut")
-				secrets = append(secrets, s[:cut], s[cut:])
+				secrets = append(secrets, s[:cut], s[cut:], s[cut/2:cut])
 			}
 		}
 		var text []byte
@@ -58,6 +58,7 @@ func TestMaskingByChunks(t *testing.T) {
 			piece := drawText(t, 20, "text")
 			if len(secrets) > 0 && rapid.Bool().Draw(t, "plant") {
 				piece = rapid.SampledFrom(secrets).Draw(t, "planted")
+				piece = piece[:rapid.IntRange(0, len(piece)).Draw(t, "cut off")]
 			}
 			text = append(text, piece...)
 		}
@@ -104,6 +105,8 @@ func TestMasking(t *testing.T) {
 		{[]string{"from a file\n"}, "x=from a file!", "x=****!"},
 		{[]string{"windows 1\r\nwindows 2\r\n"}, "windows 2\nwindows 1", "****\n****"},
 		{[]string{"aaaa"}, strings.Repeat("a", 99), "****"},
+		{[]string{"xxabcdyy", "abcd"}, "xxabcdzz", "xx****zz"},
+		{[]string{"xxabcdyy", "abcd", "bcdy"}, "xxabcdyz", "xx****z"},
 		{nil, "abcd", "abcd"},
 	} {
 		var secrets [][]byte

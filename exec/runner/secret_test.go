@@ -353,6 +353,19 @@ func statusesDetail(r Result) string {
 	return strings.Join(out, " ")
 }
 
+// An order that is opened for one step's process leaves the order itself as it was: that may be written down.
+func TestAnOrderIsOpenedForOneProcess(t *testing.T) {
+	o := makeOrder(withSecrets(document(sh("a"), sh("b"))), account{}, false, "")
+	opened, err := o.opened(1, planted)
+	if err != nil || !strings.Contains(strings.Join(opened.stepEnvironment(opened.Plan.Steps[1]), " "), "C=u:"+string(planted[0])+"@h") {
+		t.Fatalf("%q, %v", opened.Plan.Steps[1].Env, err)
+	}
+	shows(t, "the order", sealNote(o))
+	if len(opened.Plan.Steps[0].Env) > 0 {
+		t.Error("another step was opened, too")
+	}
+}
+
 // What a supervisor says of a run is masked, whoever made up the words.
 func TestDetailsAreMasked(t *testing.T) {
 	s := &supervision{mask: newMasker(planted), began: time.Now()}

@@ -171,7 +171,7 @@ func (a *Agent) answerSeeds(peer fleet.ID, body []byte) ([]byte, error) {
 	p := a.picture.Load()
 	k, err := node.MayHaveSeeds(p.record, p.beacon, peer, ask.Keyring, ask.Life)
 	if err != nil {
-		a.log.Warn("a node asked for keys of a keyring and gets none", "peer", peer, "keyring", ask.Keyring, "err", err)
+		a.log.Debug("a node asked for keys of a keyring and gets none", "peer", peer, "keyring", ask.Keyring, "err", err)
 		return nil, err
 	}
 	var out seedsBody

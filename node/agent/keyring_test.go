@@ -25,8 +25,24 @@ import (
 type ringTown struct {
 	*authtest.Fleet
 	t       *testing.T
-	quorum  stubQuorum
+	quorum  *townQuorum
 	members []*member // by place in Fleet.Nodes
+}
+
+// townQuorum takes one entry at a time, as raft does.
+type townQuorum struct {
+	stubQuorum
+	mu sync.Mutex
+}
+
+func (q *townQuorum) Apply(at uint64, item []byte) any {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.stubQuorum.Apply(at, item)
+}
+
+func (q *townQuorum) Propose(_ context.Context, item []byte) (any, error) {
+	return q.Apply(0, item), nil
 }
 
 // member is one agent of a ringTown. What is on its disk outlives the agent.
@@ -61,7 +77,7 @@ func newRingTown(t *testing.T, nodes int) *ringTown {
 	sealFor(f)
 	w := &ringTown{Fleet: f, t: t}
 	replica := NewReplica()
-	w.quorum = stubQuorum{Replica: replica}
+	w.quorum = &townQuorum{stubQuorum: stubQuorum{Replica: replica}}
 	for _, p := range f.Founding() {
 		w.take(consensus.PutAct(p))
 	}

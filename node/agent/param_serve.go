@@ -165,4 +165,5 @@ type paramReading struct {
 	peers   perPeer // reads under way here, for peers
 	watches perPeer // the same of watches
 	floors  floors
+	proved  proved
 }

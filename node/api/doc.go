@@ -27,6 +27,7 @@
 //	POST /v1/params/read   anyone: an operator's signature says for whom; without one it is the caller's own account, for
 //	                       which policy is asked as LocalUser; root and the agent's own account are the node itself
 //	POST /v1/params/watch  the same; what happens to parameters, as JSON lines until the caller hangs up
+//	GET  /v1/lane          the same; upgraded to frames of many entries and questions at a time, for busy programs (Client.Lane)
 //	POST /v1/leave      root, the agent's own account
 //
 // For example:

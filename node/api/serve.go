@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 
 	"github.com/muster-fleet/muster/consensus"
 	"github.com/muster-fleet/muster/node"
@@ -68,6 +69,8 @@ type desk struct {
 	self    uint32
 	group   func() (uint32, bool)
 	log     *slog.Logger
+	lanesMu sync.Mutex
+	lanes   map[string]int // open, of accounts that are neither root nor the agent's
 }
 
 func newDesk(b Backend, o Options) *desk {
@@ -115,6 +118,7 @@ func (s *desk) routes() http.Handler {
 	mux.Handle("GET /v1/nodes/{node}/hpke", s.guard(member, s.nodeHPKE))
 	mux.Handle("POST /v1/params/read", s.guard(anyone, s.readParams))
 	mux.Handle("POST /v1/params/watch", s.guard(anyone, s.watchParams))
+	mux.Handle("GET /v1/lane", s.guard(anyone, s.lane))
 	mux.Handle("POST /v1/params/open", s.guard(anyone, s.openParam))
 	mux.Handle("POST /v1/leave", s.guard(owner, s.leave))
 	mux.Handle("/", s.guard(anyone, func(w http.ResponseWriter, r *http.Request) {

@@ -171,6 +171,17 @@ func (r *Record) takeKeyring(act Act) error {
 	return nil
 }
 
+// keyOf returns the keyring of which an epoch has a key, or "". No two may share one: a public key is no secret, and who
+// could name another keyring's as that of his own might be taken for somebody who may have its seed.
+func (ks Keyrings) keyOf(key []byte) string {
+	for _, k := range ks.sorted {
+		if slices.ContainsFunc(k.Epochs, func(e KeyEpoch) bool { return bytes.Equal(e.Key, key) }) {
+			return k.Name
+		}
+	}
+	return ""
+}
+
 func (r *Record) makeKeyring(c KeyringChange, op Operator, act Act) error {
 	target, err := CheckKeyringTarget(c.Target)
 	if err != nil {
@@ -182,6 +193,8 @@ func (r *Record) makeKeyring(c KeyringChange, op Operator, act Act) error {
 		return fleet.Errorf(fleet.Exhausted, "%d keyrings, the limit", MaxKeyrings).Hinted("muster keyring list; muster keyring delete NAME")
 	case ks.lived(c.Header.ID):
 		return fleet.Errorf(fleet.Conflict, "another keyring has or had the ID %s", c.Header.ID)
+	case ks.keyOf(c.First[0].Key) != "":
+		return fleet.Errorf(fleet.Conflict, "keyring %s would have a key of keyring %s", c.Name, ks.keyOf(c.First[0].Key))
 	}
 	first := KeyEpoch{Number: 1, Key: c.First[0].Key, Made: act.Time, By: op.Name, Escrow: c.First[0].Escrow, Used: max(act.Time, 1)}
 	if first.keepers, err = r.Charter.firstKeepers(first.Escrow, op, act.Time); err != nil {
@@ -246,8 +259,8 @@ func (r *Record) takeKeyringEpoch(act Act) error {
 		return fleet.Errorf(fleet.Conflict, "keyring %s needs no new epoch", k.Name)
 	case s.Header.Act < k.closedAct: // who left since may have been given it
 		return fleet.Errorf(fleet.Conflict, "epoch %d of keyring %s was made before node %s left", s.Number, k.Name, k.closedBy)
-	case slices.ContainsFunc(k.Epochs, func(e KeyEpoch) bool { return bytes.Equal(e.Key, s.Epoch.Key) }):
-		return fleet.Errorf(fleet.Conflict, "epoch %d of keyring %s has the key of an older one", s.Number, k.Name)
+	case r.Keyrings.keyOf(s.Epoch.Key) != "":
+		return fleet.Errorf(fleet.Conflict, "epoch %d of keyring %s has a key that keyring %s has already", s.Number, k.Name, r.Keyrings.keyOf(s.Epoch.Key))
 	}
 	e := KeyEpoch{Number: s.Number, Key: s.Epoch.Key, Made: act.Time, ByNode: maker.ID, Need: int(s.Need), Escrow: s.Epoch.Escrow}
 	if e.keepers, err = r.nextKeepers(k, e.Escrow, act.Time); err != nil {

@@ -228,6 +228,7 @@ func TestKeyringRefusals(t *testing.T) {
 	w.must(ActKeyring, w.newKeyring("alice", "web", "tag.role=web"))
 	refused(t, w.apply(ActKeyring, w.newKeyring("alice", "web", "*")), fleet.Conflict, "there already")
 	refused(t, w.apply(ActKeyring, with(func(c *KeyringChange) { c.Name, c.Header.ID = "other", w.keyring("web").Life })), fleet.Conflict, "has or had the ID")
+	refused(t, w.apply(ActKeyring, with(func(c *KeyringChange) { c.Name, c.First[0].Key = "thief", w.keyring("web").Epochs[0].Key })), fleet.Conflict, "a key of keyring web")
 }
 
 func TestKeyringTargets(t *testing.T) {
@@ -383,6 +384,7 @@ func TestEpochRefusals(t *testing.T) {
 	w := recoveryTown(t)
 	w.must(ActKeyring, w.newKeyring("alice", "web", "n1,n2"))
 	w.must(ActKeyring, w.retarget("alice", "web", "n1,n2", true))
+	w.must(ActKeyring, w.newKeyring("alice", "high", "n3"))
 	first := w.keyring("web").Epochs[0].Key
 	refused(t, w.apply(ActKeyringHolding, w.holding("n2", "web", nil)), fleet.Conflict, "is used already")
 	for name, c := range map[string]struct {
@@ -400,7 +402,8 @@ func TestEpochRefusals(t *testing.T) {
 		"the number after": {w.epoch("n1", "web", 1, func(s *KeyringEpoch) { s.Number++ }), fleet.Conflict, "does not follow epoch 1"},
 		"no need":          {w.epoch("n1", "web", 0, nil), fleet.Invalid, "0 members"},
 		"much need":        {w.epoch("n1", "web", 4, nil), fleet.Invalid, "4 members"},
-		"the old key":      {w.epoch("n1", "web", 1, func(s *KeyringEpoch) { s.Epoch.Key = first }), fleet.Conflict, "key of an older one"},
+		"the old key":      {w.epoch("n1", "web", 1, func(s *KeyringEpoch) { s.Epoch.Key = first }), fleet.Conflict, "a key that keyring web has already"},
+		"another's key":    {w.epoch("n1", "web", 1, func(s *KeyringEpoch) { s.Epoch.Key = w.keyring("high").Epochs[0].Key }), fleet.Conflict, "a key that keyring high has already"},
 		"a short key":      {w.epoch("n1", "web", 1, func(s *KeyringEpoch) { s.Epoch.Key = first[1:] }), fleet.Invalid, "1215 bytes"},
 		"no escrow":        {w.epoch("n1", "web", 1, func(s *KeyringEpoch) { s.Epoch.Escrow = nil }), fleet.Conflict, "for 0 readers"},
 		"for bob":          {w.epoch("n1", "web", 1, func(s *KeyringEpoch) { s.Epoch.Escrow[1] = escrowFor(keeper("bob"))[0] }), fleet.Conflict, "operator bob, who does not keep it"},

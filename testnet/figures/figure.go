@@ -17,6 +17,8 @@ const (
 	packetsASecond      //
 	percent             // of one processor
 	count               //
+	aSecond             // of anything
+	times               // another value
 )
 
 // figure is one number, with what it is held to.
@@ -26,11 +28,17 @@ type figure struct {
 	value float64
 	unit  unit
 	aim   float64 // the value should be at most this; 0: there is no aim
+	least bool    // the value should be at least aim
 	note  string  // what else is to be known to read the number right
 }
 
 // met reports whether the aim is met; without an aim nothing is missed.
-func (f figure) met() bool { return f.aim == 0 || f.value <= f.aim }
+func (f figure) met() bool {
+	if f.least {
+		return f.value >= f.aim
+	}
+	return f.aim == 0 || f.value <= f.aim
+}
 
 // aimed gives one of the figures an aim.
 func aimed(figures []figure, key string, aim float64) []figure {
@@ -43,6 +51,10 @@ func (u unit) text(v float64) string {
 	switch u {
 	case seconds:
 		switch {
+		case v < 0.001:
+			return fmt.Sprintf("%.0f µs", v*1e6)
+		case v < 0.01:
+			return fmt.Sprintf("%.1f ms", v*1000)
 		case v < 1:
 			return fmt.Sprintf("%.0f ms", v*1000)
 		case v < 10:
@@ -65,6 +77,10 @@ func (u unit) text(v float64) string {
 		return fmt.Sprintf("%.2f %%", v)
 	case count:
 		return short(v)
+	case aSecond:
+		return short(v) + " /s"
+	case times:
+		return fmt.Sprintf("%.2f×", v)
 	}
 	return fmt.Sprint(v)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -14,12 +15,45 @@ const (
 	loadKeys  = 10_000 // that clients share out among themselves
 )
 
+// loadOp is what clients do, by the names that testnet/etcd has for it.
+type loadOp string
+
+const (
+	loadPut   loadOp = "put"
+	loadGet   loadOp = "get"   // linearizable
+	loadStale loadOp = "stale" // what the asked server has
+)
+
+// words says it for people.
+func (o loadOp) words() string {
+	switch o {
+	case loadPut:
+		return "linearizable writes"
+	case loadGet:
+		return "linearizable reads"
+	case loadStale:
+		return "stale reads"
+	}
+	return string(o)
+}
+
 // rates is what clients came to who asked one after the other, each its next once the last was answered.
 type rates struct {
 	Done int     `json:"done"`
 	Rate float64 `json:"per_second"`
 	P50  float64 `json:"p50_seconds"`
 	P99  float64 `json:"p99_seconds"`
+}
+
+// figures names what clients of somebody came to.
+func (r rates) figures(key, who string, op loadOp, clients int) []figure {
+	key = fmt.Sprintf("%s_%s_%d", key, op, clients)
+	name := fmt.Sprintf("%s, %s, %d at a time", who, op.words(), clients)
+	return []figure{
+		{key: key + "_per_second", name: name, unit: aSecond, value: r.Rate},
+		{key: key + "_p50_seconds", name: name + ", p50", unit: seconds, value: r.P50},
+		{key: key + "_p99_seconds", name: name + ", p99", unit: seconds, value: r.P99},
+	}
 }
 
 // drive runs clients until the time is over. do makes a client's i-th request. An error ends it all: under a load nothing is

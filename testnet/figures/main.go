@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -109,12 +110,7 @@ func measure(ctx context.Context, o options, say func(string, ...any)) (r report
 			return r, err
 		}
 	}
-	if o.wants(quorumKey) {
-		if _, err = measureQuorum(ctx, folder, say); err != nil {
-			return r, err
-		}
-	}
-	if o.muster == "" && o.wantsFleet() {
+	if o.muster == "" && o.wantsMuster() {
 		o.muster = filepath.Join(folder, "muster")
 		if err := build(ctx, o.muster, "-s -w"); err != nil {
 			return r, err
@@ -124,6 +120,17 @@ func measure(ctx context.Context, o options, say func(string, ...any)) (r report
 		if r.version, err = versionOf(ctx, o.muster); err != nil {
 			return r, err
 		}
+	}
+	for _, a := range aloneOnes() {
+		if !o.wants(a.key) || ctx.Err() != nil {
+			continue
+		}
+		say("%s", a.what)
+		figures, err := a.take(ctx, place{folder, o.muster, o.load})
+		if err != nil {
+			return r, fmt.Errorf("%s: %w", a.key, err)
+		}
+		r.alone = append(r.alone, figures...)
 	}
 	for _, n := range o.nodes {
 		if !o.wantsFleet() || ctx.Err() != nil {
@@ -135,10 +142,13 @@ func measure(ctx context.Context, o options, say func(string, ...any)) (r report
 	return r, ctx.Err()
 }
 
-// wantsFleet reports whether anything but the binary is measured.
+// wantsFleet reports whether anything is measured of a fleet of namespace hosts.
 func (o options) wantsFleet() bool {
-	return len(o.only) != 1 || o.only[0] != binaryKey && o.only[0] != quorumKey
+	return slices.ContainsFunc(measurements(), func(m measurement) bool { return o.wants(m.key) })
 }
+
+// wantsMuster reports whether the binary is run.
+func (o options) wantsMuster() bool { return o.wantsFleet() || o.wants("params") }
 
 func versionOf(ctx context.Context, binary string) (string, error) {
 	out, err := exec.CommandContext(ctx, binary, "version", "-o", "name").Output()

@@ -1,6 +1,9 @@
 package main
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // measurement takes some figures of a fleet that stands. It leaves the fleet whole: all agents run, all see each other.
 type measurement struct {
@@ -10,10 +13,30 @@ type measurement struct {
 }
 
 // binaryKey names the figures that need no fleet.
-const (
-	binaryKey = "binary"
-	quorumKey = "quorum"
-)
+const binaryKey = "binary"
+
+// alone measures something without a fleet of namespace hosts.
+type alone struct {
+	key  string
+	what string
+	take func(ctx context.Context, place place) ([]figure, error)
+}
+
+// place is what it is given.
+type place struct {
+	folder string        // to be used and left
+	muster string        // the binary
+	over   time.Duration // how long a load is kept up
+}
+
+// aloneOnes lists what is measured so.
+func aloneOnes() []alone {
+	return []alone{
+		{"quorum", "three replicas alone, without signatures and agents", measureQuorum},
+		{"params", "parameters under load, beside etcd", measureParams},
+		{"store", "parameters in memory and in snapshots", measureStore},
+	}
+}
 
 // measurements lists what is measured of each fleet, in this order: what disturbs the fleet most comes last.
 func measurements() []measurement {
@@ -24,6 +47,7 @@ func measurements() []measurement {
 		{"paced", "muster run --all -- true, with limits", runPaced},
 		{"bulk", "10 MB of full output from each of up to 20 nodes at once", runBulk},
 		{"bell", "from the leader's stamp to the last node's having the order", bell},
+		{"watch", "a change to every node that watches", watchFanOut},
 		{"idle", "what an idle agent takes", idle},
 		{"dead", "a node's agent is killed", deadNode},
 		{"leader", "the leader is killed", deadLeader},
@@ -36,5 +60,8 @@ func keys() []string {
 	for _, m := range measurements() {
 		out = append(out, m.key)
 	}
-	return append(out, binaryKey, quorumKey)
+	for _, a := range aloneOnes() {
+		out = append(out, a.key)
+	}
+	return append(out, binaryKey)
 }

@@ -27,10 +27,17 @@ type options struct {
 	json   string   // a file, "-" for standard output; empty: none
 	only   []string // keys of measurements; empty: all
 	muster string   // the binary; empty: built from the sources
+	load   time.Duration
 }
 
-// wants reports whether a measurement is asked for.
-func (o options) wants(key string) bool { return len(o.only) == 0 || slices.Contains(o.only, key) }
+// wants reports whether a measurement is asked for. Those of parameters take minutes and a machine to themselves, so they
+// are never taken unasked.
+func (o options) wants(key string) bool {
+	if len(o.only) == 0 {
+		return !slices.ContainsFunc(aloneOnes(), func(a alone) bool { return a.key == key })
+	}
+	return slices.Contains(o.only, key)
+}
 
 // parseOptions reads the command line. known are the keys of all measurements.
 func parseOptions(args, known []string, help io.Writer) (options, error) {
@@ -42,6 +49,7 @@ func parseOptions(args, known []string, help io.Writer) (options, error) {
 	flags.IntVar(&o.runs, "runs", 10, "how often a command is run; kills are repeated three times at most")
 	flags.DurationVar(&o.idle, "idle", 30*time.Second, "how long an idle fleet is watched")
 	flags.DurationVar(&o.rest, "rest", 10*time.Second, "how long a fleet rests before it is watched idle; half of it after it became whole")
+	flags.DurationVar(&o.load, "load", 5*time.Second, "how long each load of quorum and params is kept up")
 	flags.StringVar(&o.json, "json", "", "write JSON to this `file`; - is standard output, and then no table is printed")
 	flags.StringVar(&only, "only", "", "these alone: "+strings.Join(known, ","))
 	flags.StringVar(&o.muster, "muster", "", "measure this `binary` (default: built from the sources)")
@@ -69,6 +77,8 @@ func parseOptions(args, known []string, help io.Writer) (options, error) {
 		return o, fleet.Errorf(fleet.Invalid, "--runs %d: from 1 to %d", o.runs, mostRuns)
 	case o.idle < time.Second:
 		return o, fleet.Errorf(fleet.Invalid, "--idle %s: at least a second", o.idle)
+	case o.load < time.Second || o.load > time.Minute:
+		return o, fleet.Errorf(fleet.Invalid, "--load %s: from a second to a minute", o.load)
 	case o.rest < 0:
 		return o, fleet.Errorf(fleet.Invalid, "--rest %s: time goes one way", o.rest)
 	case len(o.nodes) == 0:

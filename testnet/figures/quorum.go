@@ -3,20 +3,17 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"os"
-	"time"
 )
-
-// loadOver is how long each load is kept up.
-const loadOver = 5 * time.Second
 
 // loadClients is how many clients ask at a time.
 func loadClients() []int { return []int{1, 16, 64, 256} }
 
-// measureQuorum measures three replicas alone.
-func measureQuorum(ctx context.Context, folder string, say func(string, ...any)) (out []figure, err error) {
-	dir, err := os.MkdirTemp(folder, "trio-")
+// measureQuorum measures three replicas alone: what agreement takes without signatures, policy and agents around it.
+func measureQuorum(ctx context.Context, p place) (out []figure, err error) {
+	dir, err := os.MkdirTemp(p.folder, "trio-")
 	if err != nil {
 		return nil, err
 	}
@@ -24,30 +21,34 @@ func measureQuorum(ctx context.Context, folder string, say func(string, ...any))
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if ended := t.end(); err == nil {
-			err = ended
-		}
-	}()
+	defer func() { err = errors.Join(err, t.end()) }()
 	value := make([]byte, loadValue)
 	_, _ = rand.Read(value)
 	for _, clients := range loadClients() {
-		for _, op := range []byte{trioPut, trioGet, trioStale} {
-			say("%d clients, %c", clients, op)
-			r, err := drive(ctx, clients, loadOver, func(ctx context.Context, client, i int) error {
-				key := fmt.Sprintf("/bench/%05d", (client+i*clients)%loadKeys)
-				body := []byte(key)
-				if op == trioPut {
-					body = trioItem(key, value)
+		for _, op := range []loadOp{loadPut, loadGet, loadStale} {
+			r, err := drive(ctx, clients, p.over, func(ctx context.Context, client, i int) error {
+				key := loadKey(client, i, clients)
+				kind, body := byte(trioPut), trioItem(key, value)
+				switch op {
+				case loadPut:
+				case loadGet:
+					kind, body = trioGet, []byte(key)
+				case loadStale:
+					kind, body = trioStale, []byte(key)
 				}
-				_, err := t.lane.ask(ctx, op, body)
+				_, err := t.lane.ask(ctx, kind, body)
 				return err
 			})
 			if err != nil {
 				return nil, err
 			}
-			fmt.Fprintf(os.Stderr, "%c %d: %.0f/s p50 %.2f ms p99 %.2f ms\n", op, clients, r.Rate, r.P50*1e3, r.P99*1e3)
+			out = append(out, r.figures("quorum", "quorum alone", op, clients)...)
 		}
 	}
 	return out, nil
+}
+
+// loadKey is a key that no other client writes.
+func loadKey(client, i, clients int) string {
+	return fmt.Sprintf("/bench/%05d", (client+i*clients)%loadKeys)
 }

@@ -15,6 +15,7 @@ type report struct {
 	version string // of the muster that was measured
 	machine machine
 	binary  []figure
+	alone   []figure // what is measured of other fleets than of namespace hosts
 	fleets  []fleetReport
 }
 
@@ -46,6 +47,7 @@ type (
 		Version string                `json:"muster_version"`
 		Machine machineJSON           `json:"machine"`
 		Binary  map[string]figureJSON `json:"binary"`
+		Alone   map[string]figureJSON `json:"alone"`
 		Fleets  []fleetJSON           `json:"fleets"`
 	}
 	machineJSON struct {
@@ -66,8 +68,9 @@ type (
 	}
 	figureJSON struct {
 		Value float64  `json:"value"`
-		Aim   *float64 `json:"aim"` // null: none
-		Met   *bool    `json:"met"` // null: there is no aim
+		Aim   *float64 `json:"aim"`                // null: none
+		Least bool     `json:"at_least,omitempty"` // the value should not be below the aim; else not above
+		Met   *bool    `json:"met"`                // null: there is no aim
 		What  string   `json:"what"`
 		Note  string   `json:"note,omitempty"`
 	}
@@ -76,7 +79,8 @@ type (
 func (r report) json() ([]byte, error) {
 	out := reportJSON{
 		Format: format, Began: r.began.UTC().Truncate(time.Second), Took: r.took.Seconds(), Version: r.version,
-		Machine: machineJSON(r.machine), Binary: figuresJSON(r.binary), Fleets: []fleetJSON{},
+		Machine: machineJSON(r.machine), Binary: figuresJSON(r.binary),
+		Alone: figuresJSON(r.alone), Fleets: []fleetJSON{},
 	}
 	for _, f := range r.fleets {
 		failures := f.failures
@@ -95,7 +99,7 @@ func figuresJSON(figures []figure) map[string]figureJSON {
 		j := figureJSON{Value: f.value, What: f.name, Note: f.note}
 		if f.aim != 0 {
 			aim, met := f.aim, f.met()
-			j.Aim, j.Met = &aim, &met
+			j.Aim, j.Met, j.Least = &aim, &met, f.least
 		}
 		out[f.key] = j
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -23,16 +24,19 @@ func (r report) table(w io.Writer) error {
 			return err
 		}
 	}
-	if len(r.binary) > 0 {
+	for _, alone := range [][]figure{r.binary, r.alone} {
+		if len(alone) == 0 {
+			continue
+		}
 		fmt.Fprintln(w)
-		for _, f := range r.binary {
+		for _, f := range alone {
 			fmt.Fprintf(t, "%s\t%s\t%s\t\n", f.name, marked(f), aimText(f))
 		}
 		if err := t.Flush(); err != nil {
 			return err
 		}
 	}
-	notes(w, r.fleets)
+	notes(w, append(slices.Clone(r.fleets), fleetReport{figures: r.alone}))
 	for _, f := range r.fleets {
 		for _, failure := range f.failures {
 			fmt.Fprintf(w, "FAILED with %d nodes: %s\n", f.nodes, failure)
@@ -99,6 +103,9 @@ func marked(f figure) string {
 func aimText(f figure) string {
 	if f.aim == 0 {
 		return ""
+	}
+	if f.least {
+		return "≥ " + f.unit.text(f.aim)
 	}
 	return f.unit.text(f.aim)
 }

@@ -1,0 +1,218 @@
+package api
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/muster-fleet/muster/consensus"
+	"github.com/muster-fleet/muster/node"
+	"github.com/muster-fleet/muster/node/api/shape"
+	"github.com/muster-fleet/muster/node/fleet"
+	"github.com/muster-fleet/muster/node/fleet/wire"
+)
+
+// A lane is one connection for many writes and reads at a time, without HTTP and JSON around each: frames of u32 length (big
+// endian) and msgpack, {asks} there and {answers} back, each answer as soon as it is there.
+type (
+	laneAsks struct{ Asks []laneAsk }
+	laneAsk  struct {
+		ID    uint64
+		Entry []byte           // an encoded consensus.Entry, or
+		Read  []node.ParamsAsk // none or one
+	}
+	laneAnswers struct{ Answers []laneAnswer }
+	laneAnswer  struct {
+		ID     uint64
+		Result []consensus.Result // none or one: of Entry
+		Read   []node.ParamsRead  // none or one
+		Fail   []laneFail         // none or one: there is no answer
+	}
+	laneFail struct{ Kind, What, Hint string }
+)
+
+// laneProtocol is what the connection is upgraded to.
+const laneProtocol = "muster-lane/1"
+
+const (
+	laneFrame     = 1 << 20 // bytes of asks in one frame
+	laneAnswering = 8 << 20 // bytes of answers in one frame, at most
+	// laneUnderway bounds the asks of one lane that are worked on, each with an answer of up to half a megabyte; the agent
+	// reads no more until one is answered. An account that is neither root nor the agent's own has fewer, and fewer lanes.
+	laneUnderway      = 256
+	laneUnderwayOther = 64
+	lanesOther        = 2
+)
+
+// lane serves a lane until the caller hangs up.
+func (s *desk) lane(w http.ResponseWriter, r *http.Request) {
+	local, err := s.localUser(r)
+	if err == nil && r.Header.Get("Upgrade") != laneProtocol {
+		err = fleet.Errorf(fleet.Invalid, "a lane is asked for with Upgrade: %s", laneProtocol)
+	}
+	most := laneUnderway
+	if err == nil && len(local) > 0 {
+		most = laneUnderwayOther
+		if !s.takeLane(local[0].Name) {
+			err = fleet.Errorf(fleet.Exhausted, "%s has %d lanes to this agent, the most", local[0].Name, lanesOther)
+		} else {
+			defer s.giveLane(local[0].Name)
+		}
+	}
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	conn, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		fail(w, fleet.Errorf(fleet.Internal, "%w", err))
+		return
+	}
+	defer conn.Close()
+	defer context.AfterFunc(r.Context(), func() { conn.Close() })()
+	if conn.SetDeadline(time.Time{}) != nil {
+		return
+	}
+	if _, err := io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+laneProtocol+"\r\n\r\n"); err != nil {
+		return
+	}
+	s.serveLane(r.Context(), rw.Reader, conn, local, most)
+}
+
+func (s *desk) takeLane(account string) bool {
+	s.lanesMu.Lock()
+	defer s.lanesMu.Unlock()
+	if s.lanes[account] >= lanesOther {
+		return false
+	}
+	if s.lanes == nil {
+		s.lanes = map[string]int{}
+	}
+	s.lanes[account]++
+	return true
+}
+
+func (s *desk) giveLane(account string) {
+	s.lanesMu.Lock()
+	defer s.lanesMu.Unlock()
+	if s.lanes[account]--; s.lanes[account] == 0 {
+		delete(s.lanes, account)
+	}
+}
+
+func (s *desk) serveLane(ctx context.Context, in *bufio.Reader, conn net.Conn, local []node.LocalUser, most int) {
+	ctx, stop := context.WithCancel(ctx)
+	var work sync.WaitGroup
+	defer work.Wait()
+	defer conn.Close()
+	defer stop()
+	out := &frames{conn: conn, to: bufio.NewWriterSize(conn, 64<<10)}
+	slots := make(chan struct{}, most)
+	for {
+		var batch laneAsks
+		if err := readFrame(in, laneFrame, &batch); err != nil {
+			return
+		}
+		for _, ask := range batch.Asks {
+			select {
+			case slots <- struct{}{}:
+			case <-ctx.Done():
+				return
+			}
+			work.Go(func() {
+				defer func() { <-slots }()
+				if out.put(laneAnswers{[]laneAnswer{s.answerLane(ctx, ask, local)}}) != nil {
+					stop()
+					conn.Close()
+				}
+			})
+		}
+	}
+}
+
+func (s *desk) answerLane(ctx context.Context, ask laneAsk, local []node.LocalUser) laneAnswer {
+	answer := laneAnswer{ID: ask.ID}
+	var err error
+	switch {
+	case len(ask.Read) == 1 && len(ask.Entry) == 0:
+		question := ask.Read[0]
+		if question.Local = nil; len(question.Signed) == 0 {
+			question.Local = local
+		}
+		var read node.ParamsRead
+		if read, err = s.backend.ReadParams(ctx, question); err == nil {
+			answer.Read = []node.ParamsRead{read}
+		}
+	case len(ask.Read) == 0:
+		var entry consensus.Entry
+		if entry, _, err = consensus.Decode(ask.Entry); err == nil {
+			var result consensus.Result
+			if result, err = s.backend.Propose(ctx, entry); err == nil {
+				answer.Result = []consensus.Result{result}
+			}
+		}
+	default:
+		err = fleet.Errorf(fleet.Invalid, "an ask of a lane writes or reads, not both")
+	}
+	if err != nil {
+		e := shape.OfError(err)
+		answer.Fail = []laneFail{{e.Kind, e.What, e.Hint}}
+	}
+	return answer
+}
+
+// frames writes frames of many goroutines; what they write while the last bytes go out goes out together.
+type frames struct {
+	conn    net.Conn
+	waiting atomic.Int64
+	mu      sync.Mutex
+	to      *bufio.Writer
+}
+
+func (f *frames) put(body any) error {
+	raw := wire.Marshal(body)
+	head := binary.BigEndian.AppendUint32(nil, uint32(len(raw)))
+	f.waiting.Add(1)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	last := f.waiting.Add(-1) == 0
+	if err := f.conn.SetWriteDeadline(time.Now().Add(lineTime)); err != nil {
+		return err
+	}
+	if _, err := f.to.Write(head); err != nil {
+		return err
+	}
+	if _, err := f.to.Write(raw); err != nil {
+		return err
+	}
+	if !last {
+		return nil // whoever waits flushes
+	}
+	return f.to.Flush()
+}
+
+// readFrame reads a frame of at most that many bytes. A length alone takes no memory.
+func readFrame(in *bufio.Reader, most int, body any) error {
+	var head [4]byte
+	if _, err := io.ReadFull(in, head[:]); err != nil {
+		return err
+	}
+	size := binary.BigEndian.Uint32(head[:])
+	if uint64(size) > uint64(most) {
+		return fleet.Errorf(fleet.Exhausted, "a frame of %d bytes; at most %d", size, most)
+	}
+	raw, err := io.ReadAll(io.LimitReader(in, int64(size)))
+	if err != nil {
+		return err
+	}
+	if len(raw) < int(size) {
+		return io.ErrUnexpectedEOF
+	}
+	return wire.Unmarshal(raw, body)
+}

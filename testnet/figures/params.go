@@ -1,0 +1,221 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/muster-fleet/muster/node"
+	"github.com/muster-fleet/muster/node/api"
+	"github.com/muster-fleet/muster/node/auth"
+	"github.com/muster-fleet/muster/params"
+)
+
+// What parameters are to reach beside etcd: so many times as many at so many clients.
+func aimOf(op loadOp, clients int) float64 {
+	switch {
+	case op == loadPut && clients == 1:
+		return 1.2
+	case op == loadGet && clients == 1:
+		return 3
+	case op == loadStale || clients == 16:
+		return 0
+	}
+	return 4
+}
+
+// measureParams loads three agents and three etcd servers in turns, on the same machine and disk. Clients of both ask the
+// server that leads. etcd's speak in the clear and sign nothing; muster's sign every write, and every replica verifies it.
+func measureParams(ctx context.Context, p place) (out []figure, err error) {
+	rival, err := startEtcd(ctx, p.folder)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rival.end()) }()
+	f, err := startPlain(ctx, p, trioSize)
+	if err != nil {
+		return nil, errors.Join(err, f.end())
+	}
+	defer func() { err = errors.Join(err, f.end()) }()
+	b, err := newParamBench(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	defer b.close()
+	for _, clients := range loadClients() {
+		for _, op := range []loadOp{loadPut, loadGet, loadStale} {
+			theirs, err := rival.load(op, clients, p.over)
+			if err != nil {
+				return out, err
+			}
+			ours, cost, err := b.load(ctx, op, clients, p.over)
+			if err != nil {
+				return out, fmt.Errorf("%s, %d clients: %w", op, clients, err)
+			}
+			out = append(out, compared(op, clients, ours, theirs, cost)...)
+		}
+	}
+	return out, nil
+}
+
+// compared makes figures of what both came to.
+func compared(op loadOp, clients int, ours, theirs rates, cost loadCost) []figure {
+	out := append(ours.figures("params", "muster", op, clients), theirs.figures("etcd", "etcd", op, clients)...)
+	key, name := fmt.Sprintf("params_%s_%d", op, clients), fmt.Sprintf("muster, %s, %d at a time", op.words(), clients)
+	ratio := figure{key: key + "_ratio", name: name + ", as many as etcd", unit: times, value: ours.Rate / theirs.Rate}
+	if aim := aimOf(op, clients); aim > 0 {
+		ratio.aim, ratio.least = aim, true
+	}
+	late := figure{key: key + "_p99_ratio", name: name + ", p99 of etcd's", unit: times, value: ours.P99 / theirs.P99}
+	if op != loadStale {
+		late.aim = 1
+	}
+	per := func(who string, spent time.Duration) figure {
+		return figure{
+			key: key + "_cpu_" + who + "_seconds", name: name + ", CPU each, " + who, unit: seconds, value: spent.Seconds() / float64(max(1, ours.Done)),
+		}
+	}
+	return append(out, ratio, late, per("clients", cost.clients), per("leader", cost.leader), per("followers", cost.followers))
+}
+
+// loadCost is the processor time that a load took.
+type loadCost struct{ clients, leader, followers time.Duration }
+
+// paramBench is a fleet with connections to its leader.
+type paramBench struct {
+	fleet  *plain
+	leader *plainAgent
+	rest   []*plainAgent
+	pen    paramPen
+	value  []byte
+	lanes  []*api.Lane
+
+	mu      sync.Mutex
+	had     []map[string]written // by client
+	signed  auth.Envelope
+	renewed time.Time
+}
+
+// loadLanes is how many connections clients share, as many as etcd's have.
+const loadLanes = 4
+
+func newParamBench(ctx context.Context, f *plain) (*paramBench, error) {
+	b := &paramBench{fleet: f, value: make([]byte, loadValue)}
+	for i := range b.value { // text, as SSM has it
+		b.value[i] = 'a' + byte(i%26)
+	}
+	var err error
+	if b.leader, b.rest, err = f.leader(ctx); err != nil {
+		return nil, err
+	}
+	raw, err := os.ReadFile(f.identity())
+	if err != nil {
+		return nil, err
+	}
+	key, err := parsePen(string(raw))
+	if err != nil {
+		return nil, err
+	}
+	s, err := b.leader.client.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b.pen = newParamPen(key, s)
+	for range loadLanes {
+		lane, err := b.leader.client.Lane(ctx)
+		if err != nil {
+			return nil, err
+		}
+		b.lanes = append(b.lanes, lane)
+	}
+	for range loadClients()[len(loadClients())-1] {
+		b.had = append(b.had, map[string]written{})
+	}
+	return b, nil
+}
+
+func (b *paramBench) close() {
+	for _, l := range b.lanes {
+		l.Close()
+	}
+}
+
+// prefix keeps apart what is written with different numbers of clients: each client owns its names.
+func loadName(clients, client, i int) string {
+	return fmt.Sprintf("/bench/%d%s", clients, loadKey(client, i, clients)[len("/bench"):])
+}
+
+// read returns a signed request that lives for a while yet.
+func (b *paramBench) read() auth.Envelope {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if time.Since(b.renewed) > node.ReadLife/2 {
+		b.signed, b.renewed = b.pen.mayRead(), time.Now()
+	}
+	return b.signed
+}
+
+// load has the fleet loaded. Reads find what was written with as many clients before.
+func (b *paramBench) load(ctx context.Context, op loadOp, clients int, over time.Duration) (rates, loadCost, error) {
+	before, err := b.spent()
+	if err != nil {
+		return rates{}, loadCost{}, err
+	}
+	if op == loadPut {
+		for n := range clients {
+			b.had[n] = map[string]written{}
+		}
+	}
+	r, err := drive(ctx, clients, over, func(ctx context.Context, client, i int) error {
+		lane, had := b.lanes[client%len(b.lanes)], b.had[client]
+		if op == loadPut {
+			value := b.value
+			if i%64 == 0 { // not all of them the same
+				value = fmt.Append(nil, rand.Text(), string(b.value))[:loadValue]
+			}
+			_, err := lane.Propose(ctx, b.pen.put(params.Standard, value, had, loadName(clients, client, i)))
+			return err
+		}
+		answer, err := lane.ReadParams(ctx, b.pen.read(b.read(), loadName(clients, client, i%len(had)), op == loadStale))
+		switch {
+		case err != nil:
+			return err
+		case len(answer.Answer.Items) != 1 || len(answer.Answer.Items[0].Content) != 1:
+			return errors.New("a parameter that was written is not there")
+		case op == loadGet && answer.Source != node.FromLeader:
+			return fmt.Errorf("a linearizable read was answered by a %s", answer.Source)
+		}
+		return nil
+	})
+	after, spentErr := b.spent()
+	return r, after.less(before), errors.Join(err, spentErr)
+}
+
+// spent is what clients and agents have taken so far.
+func (b *paramBench) spent() (c loadCost, err error) {
+	own, err := cpuOf(os.Getpid())
+	if err != nil {
+		return c, err
+	}
+	leader, err := cpuOf(b.leader.cmd.Process.Pid)
+	if err != nil {
+		return c, err
+	}
+	c.clients, c.leader = own.own, leader.own
+	for _, a := range b.rest {
+		one, err := cpuOf(a.cmd.Process.Pid)
+		if err != nil {
+			return c, err
+		}
+		c.followers += one.own
+	}
+	return c, nil
+}
+
+func (c loadCost) less(o loadCost) loadCost {
+	return loadCost{c.clients - o.clients, c.leader - o.leader, c.followers - o.followers}
+}

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"crypto/rand"
+	"time"
+
+	"github.com/muster-fleet/muster/consensus"
+	"github.com/muster-fleet/muster/node"
+	"github.com/muster-fleet/muster/node/auth"
+	"github.com/muster-fleet/muster/node/fleet"
+	"github.com/muster-fleet/muster/params"
+)
+
+// paramPen signs what is asked about parameters. Every write has a signature of its own.
+type paramPen struct {
+	signer auth.Signer
+	fleet  fleet.ID
+	head   fleet.ID // of the charter
+	act    uint64   // of the record
+}
+
+func newParamPen(p pen, s node.Status) paramPen {
+	return paramPen{signer: p.signer, fleet: s.Fleet, head: s.CharterHead, act: s.Act}
+}
+
+func (p paramPen) header(life time.Duration) auth.Header {
+	now := time.Now()
+	h := auth.Header{Issued: now.UnixMilli(), Expires: now.Add(life).UnixMilli(), Charter: p.head, Act: p.act, Mode: auth.ByQuorum}
+	_, _ = rand.Read(h.ID[:])
+	return h
+}
+
+// written is what a writer knows of a parameter that nobody else writes.
+type written struct {
+	born    int64
+	version uint32
+}
+
+// put signs the version that follows. Several names are one act.
+func (p paramPen) put(tier params.Tier, value []byte, had map[string]written, names ...string) consensus.PutParams {
+	header := p.header(10 * time.Minute)
+	content := params.PlainContent(value).Encode()
+	var ops []params.Op
+	var contents [][]byte
+	for _, name := range names {
+		now := had[name]
+		if now.version++; now.version == 1 {
+			now.born = header.Issued
+		}
+		had[name] = now
+		o := params.Op{Put: []params.Put{{
+			Name: name, Born: now.born, Version: now.version, Type: params.String, DataType: params.DataText, Digest: fleet.Sum(content),
+			Size: uint32(len(value)), Tier: tier,
+		}}}
+		_, _ = rand.Read(o.Salt[:])
+		ops, contents = append(ops, o), append(contents, content)
+	}
+	change, bodies := params.Commit(header, ops)
+	return consensus.PutParams{Statement: p.signer.Sign(auth.ForParams, p.fleet, change), Ops: bodies, Contents: contents}
+}
+
+// read asks for a parameter under a signed request that many questions share.
+func (p paramPen) read(signed auth.Envelope, name string, stale bool) node.ParamsAsk {
+	return node.ParamsAsk{Signed: []auth.Envelope{signed}, Ask: params.Ask{Get: []params.Selector{{Name: name}}, Values: true}, Stale: stale}
+}
+
+// mayRead signs a request to read whatever there is.
+func (p paramPen) mayRead() auth.Envelope {
+	return p.signer.Sign(auth.ForRequest, p.fleet, node.Read{Header: p.header(node.ReadLife), What: node.ReadParams, Name: node.Everything})
+}
