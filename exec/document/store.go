@@ -3,7 +3,6 @@ package document
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -40,15 +39,32 @@ func (r StoreRef) String() string {
 
 func (r StoreRef) braced() string { return "{{ " + r.String() + " }}" }
 
-// storeName is a parameter's name, storeSelector a version's number or a label: the characters that SSM has. The store
-// itself knows more about names (depth, length); what cannot be there is not found there.
-var (
-	storeName     = regexp.MustCompile(`^(/?[a-zA-Z0-9_.-]+|(/[a-zA-Z0-9_.-]+)+)$`)
-	storeSelector = regexp.MustCompile(`^([0-9]{1,10}|[a-zA-Z_.-][a-zA-Z0-9_.-]{0,99})$`)
-)
+// isStorePath reports whether a name has the characters and slashes that SSM's parameters have. The store itself knows more
+// about names (depth, what is reserved); what cannot be there is not found there.
+func isStorePath(name string) bool {
+	path, rooted := strings.CutPrefix(name, "/")
+	parts := strings.Split(path, "/")
+	return len(name) <= maxStoreName && (rooted || len(parts) == 1) && !slices.ContainsFunc(parts, func(p string) bool { return !isStoreWord(p) })
+}
 
-// maxStoreName is the most bytes of a parameter's name: SSM's.
-const maxStoreName = 1011
+func isStoreWord(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return !letter(r) && !strings.ContainsRune("_.-", r) })
+}
+
+// isStoreSelector reports whether a text may be a version's number or a label.
+func isStoreSelector(s string) bool {
+	if s == "" || s[0] < '0' || s[0] > '9' {
+		return isStoreWord(s) && len(s) <= maxStoreLabel
+	}
+	return len(s) <= maxStoreVersion && strings.Trim(s, "0123456789") == ""
+}
+
+// The most bytes of a parameter's name and of a label (SSM's), and of a version's number.
+const (
+	maxStoreName    = 1011
+	maxStoreLabel   = 100
+	maxStoreVersion = 10
+)
 
 // ParseStoreRef reads what stands between the braces: ssm:NAME[:SELECTOR] or ssm-secure:NAME[:SELECTOR].
 func ParseStoreRef(text string) (StoreRef, error) {
@@ -62,7 +78,7 @@ func ParseStoreRef(text string) (StoreRef, error) {
 	}
 	var given bool
 	r.Name, r.Selector, given = strings.Cut(rest, ":")
-	if !storeName.MatchString(r.Name) || len(r.Name) > maxStoreName || given && !storeSelector.MatchString(r.Selector) {
+	if !isStorePath(r.Name) || given && !isStoreSelector(r.Selector) {
 		return r, fleet.Errorf(fleet.Invalid, "{{ %s }}: %q is no parameter", clip(text), clip(rest)).
 			Hinted("NAME, NAME:VERSION or NAME:LABEL; a name with / in it begins with one")
 	}

@@ -390,12 +390,16 @@ func TestCoreFilesOfRunsWithSecrets(t *testing.T) {
 		t.Errorf("ulimit -c is %s", out)
 	}
 	var own unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_CORE, &own); err != nil || own.Cur == 0 {
-		t.Skip("core files are off here anyway")
+	if err := unix.Getrlimit(unix.RLIMIT_CORE, &own); err != nil {
+		t.Fatal(err)
+	}
+	own.Cur = own.Max
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &own); err != nil {
+		t.Fatal(err)
 	}
 	s = spec("ulimit -c")
 	h.run(s)
-	if out := h.text(s.Command, Stdout); out == "0\n" {
+	if out := h.text(s.Command, Stdout); own.Max > 0 && out == "0\n" {
 		t.Error("a run without secrets lost its core files")
 	}
 }

@@ -27,6 +27,7 @@ func (a Ask) args(ref came) []string {
 	case AskRun:
 		out := []string{"-o", "json", "run", "--yes", "--env", opVar + "=" + strconv.Itoa(a.Op),
 			"--timeout", ms(a.TimeoutMS).String(), "--expires", ms(a.ExpiresMS).String()}
+		out = append(out, a.told()...)
 		if !a.Wait {
 			out = append(out, "--async")
 		}
@@ -46,6 +47,8 @@ func (a Ask) args(ref came) []string {
 		return []string{"-o", "json", "command", "cancel", ref.id.String()}
 	case AskShow:
 		return []string{"-o", "json", "command", "show", ref.id.String()}
+	case AskPut, AskCAS, AskImport, AskDelete, AskLabel, AskSecret, AskGet, AskOpen, AskRotate:
+		return a.shelfArgs(ref)
 	case AskList:
 		return []string{"-o", "json", "command", "list"}
 	case AskNodes:
@@ -66,11 +69,13 @@ func (a Ask) args(ref came) []string {
 type came struct {
 	ack     check.Ack
 	id      fleet.UUID // of a command or a token, if its sender was told
+	version uint32     // of a parameter that was put or shown
 	skipped bool       // what it is about never came to be
 }
 
 // Exit codes of muster that say for certain that nothing was done.
 const (
+	exitFailed  = 1 // with notThere
 	exitUsage   = 2
 	exitRefused = 3
 )
@@ -83,7 +88,7 @@ func ackOf(kind AskKind, r Result) (check.Ack, fleet.UUID) {
 		return check.Accepted, id
 	case r.Code == 0:
 		return check.Accepted, id
-	case r.Code == exitRefused || r.Code == exitUsage:
+	case r.Code == exitRefused || r.Code == exitUsage || r.Code == exitFailed && strings.Contains(r.Stderr, notThere):
 		return check.Refused, fleet.UUID{}
 	}
 	if m := hinted.FindStringSubmatch(r.Stderr); m != nil {

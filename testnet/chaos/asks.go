@@ -22,6 +22,15 @@ const (
 	AskList    AskKind = "list"    // the commands
 	AskShow    AskKind = "show"    // the command of Ref
 	AskNodes   AskKind = "nodes"
+	AskPut     AskKind = "put"    // Name, a plain parameter; with Label, and an end after LastsMS
+	AskCAS     AskKind = "cas"    // put Name if what Ref put is the newest version
+	AskImport  AskKind = "import" // Names, in one act
+	AskDelete  AskKind = "delete" // Name
+	AskLabel   AskKind = "label"  // Label to the version that Ref put
+	AskSecret  AskKind = "secret" // put Name for the keyring
+	AskRotate  AskKind = "rotate" // the keyring
+	AskGet     AskKind = "get"    // Name
+	AskOpen    AskKind = "open"   // Name, as the host itself
 )
 
 // Ask is one operation that somebody asks for on some host.
@@ -41,6 +50,10 @@ type Ask struct {
 	Node      string   `json:"node,omitempty"` // that is tagged
 	Key       string   `json:"key,omitempty"`
 	Value     string   `json:"value,omitempty"`
+	Name      string   `json:"name,omitempty"`   // of a parameter; of a command that tells, the one that it is told
+	Names     []string `json:"names,omitempty"`  // of several
+	Sealed    string   `json:"sealed,omitempty"` // the secret that a command is told
+	Label     string   `json:"label,omitempty"`
 }
 
 // Pace is how a command spreads.
@@ -58,9 +71,14 @@ func (a Ask) String() string {
 		about = fmt.Sprintf(" %s on %s%s", a.Body, a.target(), a.Pace)
 	case AskCancel, AskUntag, AskUntoken, AskShow:
 		about = fmt.Sprintf(" of %d", a.Ref)
+		if a.Ref == 0 {
+			about = fmt.Sprintf(" %s %s", a.Node, a.Key)
+		}
+	case AskPut, AskCAS, AskImport, AskDelete, AskLabel, AskSecret, AskGet, AskOpen:
+		about = " " + a.shelved()
 	case AskTag:
 		about = fmt.Sprintf(" %s %s=%s", a.Node, a.Key, a.Value)
-	case AskToken, AskList, AskNodes:
+	case AskToken, AskList, AskNodes, AskRotate:
 	}
 	return fmt.Sprintf("%d: %s%s, through %s", a.Op, a.Kind, about, a.From)
 }

@@ -22,6 +22,7 @@ const (
 	Stubborn  Body = "stubborn"  // overstays, and does not heed SIGTERM
 	Leaves    Body = "leaves"    // a daemon behind, which may live, and succeeds
 	Broods    Body = "broods"    // waits to be cancelled, with a daemon that must die with it
+	Tells     Body = "tells"     // notes the MD5 of the parameters that it is told, prints the secret one, and succeeds
 )
 
 const (
@@ -60,6 +61,9 @@ func (a Ask) script() string {
 	case Stubborn:
 		return head + fmt.Sprintf(`trap 'n stop' TERM; echo begin $O; i=0; while [ $i -lt %d ]; do sleep 1 %s & wait $!; i=$((i+1)); done; echo done; n end 0`,
 			a.LastsMS/1000, mark(a.Op))
+	case Tells:
+		return head + fmt.Sprintf(`P=$(printf %%s "$%s" | md5sum); S=$(printf %%s "$%s" | md5sum); n told "${P%%%% *}${S%%%% *}"; echo "op $O on $MUSTER_NODE"; `+
+			`[ -z "$%s" ] || echo "$%s"; n end 0`, plainVar, sealedVar, sealedVar, sealedVar)
 	case Leaves:
 		return head + daemon + "echo op $O on $MUSTER_NODE; n end 0"
 	case Broods:
@@ -73,6 +77,11 @@ func (a Ask) writes(node string) string {
 	line := fmt.Sprintf("op %d on %s\n", a.Op, node)
 	switch a.Body {
 	case Says, Leaves:
+		return line
+	case Tells:
+		if a.Sealed != "" {
+			return line + masked
+		}
 		return line
 	case Fails:
 		return fmt.Sprintf("op %d fails\n", a.Op)

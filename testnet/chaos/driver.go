@@ -7,6 +7,8 @@ import "context"
 type Driver interface {
 	// Muster runs muster's command line on a host, as the operator.
 	Muster(ctx context.Context, host string, args ...string) Result
+	// MusterWith is Muster with standard input.
+	MusterWith(ctx context.Context, host, stdin string, args ...string) Result
 	// Begin breaks something, End mends it. A fault names hosts, never Leader.
 	Begin(ctx context.Context, f Fault) error
 	End(ctx context.Context, f Fault) error
@@ -20,6 +22,8 @@ type Driver interface {
 	Processes(host string) ([]Process, error)
 	// Life tells the agent's processes of a host apart; 0: none runs.
 	Life(host string) int
+	// Holding lists the files of a host that have a text in them, and its agent's log if it has.
+	Holding(ctx context.Context, host, text string) ([]string, error)
 	// Crashes says how agents have crashed since it was asked last.
 	Crashes() ([]string, error)
 	// Keep copies the agents' logs into a folder, for who looks into a violation.

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -86,6 +90,10 @@ func (h *hosts) joinPlain(ctx context.Context, plain []*lan.Host) error {
 
 func (h *hosts) Muster(ctx context.Context, host string, args ...string) Result {
 	return Result(h.l.Host(host).Muster(ctx, args...))
+}
+
+func (h *hosts) MusterWith(ctx context.Context, host, stdin string, args ...string) Result {
+	return Result(h.l.Host(host).MusterWith(ctx, stdin, args...))
 }
 
 func (h *hosts) named(names []string) []*lan.Host {
@@ -284,6 +292,52 @@ func (h *hosts) Processes(host string) ([]Process, error) {
 }
 
 func (h *hosts) Life(host string) int { return h.l.Host(host).PID() }
+
+// Holding looks through what a host has written: the files that differ from the machine's, its data disk, what it has in
+// memory as files, and its agent's log.
+func (h *hosts) Holding(_ context.Context, host, text string) ([]string, error) {
+	forms := [][]byte{[]byte(text), []byte(hex.EncodeToString([]byte(text)))}
+	for shift := range 3 { // base64 of a longer text has it at one of three places within a group
+		padded := append(make([]byte, shift), text...)
+		forms = append(forms, []byte(base64.StdEncoding.EncodeToString(padded[:len(padded)/3*3])[4:]))
+	}
+	at := h.l.Host(host)
+	dirs := []string{filepath.Join(h.l.Dir(), host, "upper"), at.Log()}
+	for _, dir := range []string{"disk", "tmp", "run"} {
+		path, err := at.Path(dir)
+		if err != nil {
+			return nil, err
+		}
+		dirs = append(dirs, path)
+	}
+	var out []string
+	for _, dir := range dirs {
+		err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+			switch {
+			case errors.Is(err, fs.ErrNotExist):
+				return nil // it has gone meanwhile
+			case err != nil:
+				return err
+			case e.IsDir() && path == filepath.Join(dir, "lan"): // what all hosts share
+				return fs.SkipDir
+			case !e.Type().IsRegular():
+				return nil
+			}
+			raw, err := os.ReadFile(path)
+			if slices.ContainsFunc(forms, func(form []byte) bool { return bytes.Contains(raw, form) }) {
+				out = append(out, path)
+			}
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
 
 // Crashes reads what the agents' logs have got since the last time for what Go says when a program breaks.
 func (h *hosts) Crashes() ([]string, error) {

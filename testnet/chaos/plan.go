@@ -47,6 +47,7 @@ func Plan(seed uint64, shape Shape, round int) []Step {
 	}
 	p.faults(dealt(seed, round, faultsIn(shape)))
 	p.asks()
+	p.shelf()
 	slices.SortStableFunc(p.steps, func(a, b Step) int { return cmp.Compare(a.AtMS, b.AtMS) })
 	return p.steps
 }

@@ -97,6 +97,9 @@ func (t *town) look(ctx context.Context) error {
 	if err := t.lookAtRecord(ctx); err != nil {
 		return err
 	}
+	if err := t.lookAtShelf(ctx); err != nil {
+		return err
+	}
 	t.lookAtLevels(ctx)
 	return t.lookAtReplicas(ctx)
 }
@@ -114,7 +117,8 @@ func (t *town) answer(ctx context.Context, host string, args ...string) (string,
 		one, stop := context.WithTimeout(ctx, lookPatience)
 		r = t.d.Muster(one, host, append([]string{"-o", "json"}, args...)...)
 		stop()
-		if r.Code == 0 || (args[0] == "command" && r.Stdout != "") { // show exits by what the command came to
+		nothing := args[0] == "param" && strings.Contains(r.Stderr, notThere)
+		if r.Code == 0 || nothing || (args[0] == "command" && r.Stdout != "") { // show exits by what the command came to
 			return r.Stdout, nil
 		}
 		if !wait(ctx, lookEvery) {
@@ -215,7 +219,9 @@ func (t *town) lookAtNotes(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		t.history.Runs = append(t.history.Runs, runsOf(h, readNotes(text), t.asks)...)
+		all := readNotes(text)
+		t.history.Runs = append(t.history.Runs, runsOf(h, all, t.asks)...)
+		t.told(h, all)
 	}
 	return nil
 }
@@ -305,5 +311,5 @@ func (t *town) judge() []check.Violation {
 	if t.history.Last != nil && len(t.history.Last) == 0 {
 		return []check.Violation{{Promise: check.PromiseReplicas, What: "no server tells of its replica"}}
 	}
-	return check.All(h)
+	return slices.Concat(t.broken, check.All(h), check.Params(t.shelf))
 }

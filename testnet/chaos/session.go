@@ -71,6 +71,9 @@ func (s *session) life(ctx context.Context, round int, began time.Time) (next in
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
 	t := newTown(d, s.Shape, s.trace, s.tally)
+	if err := t.makeRing(ctx); err != nil {
+		return round, fmt.Errorf("no keyring: %w", err)
+	}
 	for first := round; !s.over(round, began) && round < first+s.renew && len(t.known) < listLimit-asksIn(s.Shape); round++ {
 		found, err := s.round(ctx, t, round)
 		if err != nil {
@@ -84,7 +87,13 @@ func (s *session) life(ctx context.Context, round int, began time.Time) (next in
 			return round + 1, s.keepLogs(d, round)
 		}
 	}
-	return round, nil
+	s.progress("removing a member of the keyring")
+	found, err := t.farewell(ctx)
+	if len(found) > 0 {
+		s.violations = append(s.violations, found...)
+		return round, errors.Join(err, s.keepLogs(d, round))
+	}
+	return round, err
 }
 
 // keepLogs keeps what the agents of a fleet said that broke a promise in a round.

@@ -34,8 +34,14 @@ type town struct {
 	known   map[int]fleet.UUID   // commands by operation
 	closed  map[fleet.UUID]bool  // commands whose end everywhere is known
 	said    map[heard]check.Report
-	rests   int // how often the fleet came to rest
-	counted int // runs that the tally has
+	shelf   check.Shelf
+	canary  string            // that all secrets begin with
+	toldOf  map[heard]bool    // what runs were told is known
+	probes  int               // secrets that were put at rest
+	broken  []check.Violation // promises, as was seen while looking
+	left    string            // the host that was removed in the end
+	rests   int               // how often the fleet came to rest
+	counted int               // runs that the tally has
 }
 
 // heard is a command on a node.
@@ -60,7 +66,8 @@ type struckFault struct {
 func newTown(d Driver, shape Shape, tr *trace, ta *tally) *town {
 	return &town{
 		d: d, shape: shape, trace: tr, tally: ta, asks: map[int]Ask{}, came: map[int]*outcome{}, struck: map[int]*struckFault{},
-		off: map[string]int64{}, known: map[int]fleet.UUID{}, closed: map[fleet.UUID]bool{}, said: map[heard]check.Report{},
+		off: map[string]int64{}, known: map[int]fleet.UUID{}, closed: map[fleet.UUID]bool{}, said: map[heard]check.Report{}, canary: newCanary(),
+		toldOf: map[heard]bool{},
 	}
 }
 
@@ -162,6 +169,7 @@ func (t *town) strike(ctx context.Context, step int, f Fault) string {
 		}
 		if off := (time.Duration(abs(f.Amount)) * time.Second); off < 5*time.Minute {
 			t.history.Skew = max(t.history.Skew, off)
+			t.shelf.Skew = t.history.Skew
 		}
 	}
 	t.mu.Unlock()
@@ -241,18 +249,12 @@ func (t *town) ask(ctx context.Context, a Ask) string {
 	if !ok {
 		return "skipped: what it is about never came to be"
 	}
-	ctx, stop := context.WithTimeout(ctx, askPatience)
-	defer stop()
-	out.asked = time.Now()
-	r := t.d.Muster(ctx, a.From, a.args(ref)...)
-	out.answered = time.Now()
-	ack, id := ackOf(a.Kind, r)
-	out.came = came{ack: ack, id: id}
+	did, r := t.operate(ctx, a, ref)
+	out.asked, out.answered, out.came = did.asked, did.answered, did.came
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.tally.ask(a.Kind, ack)
-	t.take(a, *out, ref, r)
-	return sayAnswer(ack, id, r)
+	t.tally.ask(a.Kind, did.came.ack)
+	return sayAnswer(did.came.ack, did.came.id, r)
 }
 
 // ref waits until the operation that another is about has come to its end.
@@ -287,7 +289,7 @@ func (t *town) take(a Ask, out outcome, ref came, r Result) {
 		}
 		h.Orders = append(h.Orders, check.Order{
 			ID: out.came.id, Does: fingerprint(a.script()), Nodes: a.meant(t.shape.hosts()), Ack: ack, Asked: out.asked, Answered: out.answered,
-			Timeout: ms(a.TimeoutMS), Pace: a.Pace.exec(), Permitted: true, Loose: t.loose(a.From),
+			Timeout: ms(a.TimeoutMS), Pace: a.Pace.exec(), Permitted: true, Loose: t.looseOf(a),
 		})
 		if a.Wait {
 			t.hear(r.Stdout, a.From)
@@ -309,7 +311,17 @@ func (t *town) take(a Ask, out outcome, ref came, r Result) {
 	case AskShow:
 		t.hear(r.Stdout, a.From)
 	case AskNodes:
+	case AskPut, AskCAS, AskImport, AskDelete, AskLabel, AskSecret, AskGet, AskOpen, AskRotate:
 	}
+	t.shelve(a, out, ref, r)
+}
+
+// looseOf says why nodes may refuse a command, or "".
+func (t *town) looseOf(a Ask) string {
+	if a.Sealed != "" {
+		return "it needs a secret that only members of the keyring open"
+	}
+	return t.loose(a.From)
 }
 
 // loose says why nodes may refuse what is signed on a host now, or "".

@@ -19,6 +19,11 @@ type tally struct {
 	runs    int // by the notes of the hosts
 	checked int // commands that were held to the promises
 	heals   []time.Duration
+
+	opened      int // times that a member of the keyring opened a secret at rest
+	closed      int // times that who is no member could not
+	toldSecrets int // runs that were told a secret
+	removed     int // members of the keyring that were removed for good
 }
 
 func newTally() *tally {
@@ -58,6 +63,9 @@ const (
 	leastAccepted = 12
 	leastRuns     = 20
 	leastFaults   = 10
+	leastPuts     = 6 // acknowledged acts on parameters
+	leastOpened   = 3
+	leastClosed   = 2
 	leastKinds    = 6
 )
 
@@ -74,10 +82,22 @@ func (t *tally) tooLittle(storm time.Duration) []string {
 	least("acknowledged operations", t.count(check.Accepted), leastAccepted)
 	least("runs", t.runs, leastRuns)
 	least("faults", t.struck(), leastFaults)
+	least("acknowledged acts on parameters", t.shelved(), leastPuts)
+	least("secrets opened by members", t.opened, leastOpened)
+	least("secrets closed to others", t.closed, leastClosed)
 	if kinds, want := len(t.faults), min(len(kinds()), int(leastKinds*minutes)); kinds < want {
 		out = append(out, fmt.Sprintf("%d kinds of faults; at least %d make a test", kinds, want))
 	}
 	return out
+}
+
+// shelved counts acknowledged acts on parameters.
+func (t *tally) shelved() int {
+	n := 0
+	for _, kind := range []AskKind{AskPut, AskCAS, AskImport, AskDelete, AskLabel, AskSecret} {
+		n += t.asks[kind][check.Accepted]
+	}
+	return n
 }
 
 // kinds lists the kinds of faults in the deck.
@@ -108,7 +128,8 @@ func (t *tally) print(out io.Writer) {
 	}
 	fmt.Fprintf(w, "all\t%d\n", t.struck())
 	_ = w.Flush()
-	fmt.Fprintf(out, "\n%d rounds, %d commands checked, %d runs by their own notes", t.rounds, t.checked, t.runs)
+	fmt.Fprintf(out, "\nsecrets at rest: opened by members %d times, closed to others %d times; %d runs were told one, %d members were removed\n", t.opened, t.closed, t.toldSecrets, t.removed)
+	fmt.Fprintf(out, "%d rounds, %d commands checked, %d runs by their own notes", t.rounds, t.checked, t.runs)
 	if len(t.heals) > 0 {
 		sorted := slices.Sorted(slices.Values(t.heals))
 		fmt.Fprintf(out, "; at rest after a storm within %s, at most %s", sorted[len(sorted)/2].Round(100*time.Millisecond), sorted[len(sorted)-1].Round(100*time.Millisecond))

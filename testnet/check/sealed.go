@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// In is what a Write of Shelf.Members has as its value when the node enters the keyring.
-const In = "in"
+// In is the value of a Write in Shelf.Members when the node enters the keyring; "in" would be a word of targets.
+const In = "yes"
 
 // Opened finds members that could not open the newest secret although the fleet was at rest.
 func Opened(s Shelf) []Violation {

@@ -27,7 +27,7 @@ type Shelf struct {
 	Params  map[string]ParamSeen // what there is in the end, by name; nil: not told
 	Gets    []ParamGet
 
-	Members []Write             // of the one keyring: What is a node, Value is "in" or empty
+	Members []Write             // of the one keyring: What is a node, Value is In or empty
 	Opens   []Open              // of secrets, by nodes for themselves
 	Planted map[string][]string // files with the text that all secrets have, by node
 }

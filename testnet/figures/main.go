@@ -126,7 +126,7 @@ func measure(ctx context.Context, o options, say func(string, ...any)) (r report
 			continue
 		}
 		say("%s", a.what)
-		figures, err := a.take(ctx, place{folder, o.muster, o.load})
+		figures, err := a.take(ctx, place{folder, o.muster, o.load, o.clients})
 		if err != nil {
 			return r, fmt.Errorf("%s: %w", a.key, err)
 		}

@@ -24,9 +24,10 @@ type alone struct {
 
 // place is what it is given.
 type place struct {
-	folder string        // to be used and left
-	muster string        // the binary
-	over   time.Duration // how long a load is kept up
+	folder  string        // to be used and left
+	muster  string        // the binary
+	over    time.Duration // how long a load is kept up
+	clients []int         // at a time, one number after the other
 }
 
 // aloneOnes lists what is measured so.

@@ -16,18 +16,21 @@ import (
 const (
 	leastNodes = 3 // below, a fleet has one voter and nobody is left to be killed
 	mostRuns   = 1000
+	// mostClients is what etcd's side takes, too.
+	mostClients = 1024
 )
 
 // options is what the command line asks for.
 type options struct {
-	nodes  []int
-	runs   int
-	idle   time.Duration
-	rest   time.Duration
-	json   string   // a file, "-" for standard output; empty: none
-	only   []string // keys of measurements; empty: all
-	muster string   // the binary; empty: built from the sources
-	load   time.Duration
+	nodes   []int
+	runs    int
+	idle    time.Duration
+	rest    time.Duration
+	json    string   // a file, "-" for standard output; empty: none
+	only    []string // keys of measurements; empty: all
+	muster  string   // the binary; empty: built from the sources
+	load    time.Duration
+	clients []int // at a time, under load
 }
 
 // wants reports whether a measurement is asked for. Those of parameters take minutes and a machine to themselves, so they
@@ -42,7 +45,7 @@ func (o options) wants(key string) bool {
 // parseOptions reads the command line. known are the keys of all measurements.
 func parseOptions(args, known []string, help io.Writer) (options, error) {
 	var o options
-	var nodes, only string
+	var nodes, only, clients string
 	flags := flag.NewFlagSet("figures", flag.ContinueOnError)
 	flags.SetOutput(help)
 	flags.StringVar(&nodes, "nodes", "5,20,50", "sizes of fleets, in the order in which they are measured")
@@ -50,6 +53,7 @@ func parseOptions(args, known []string, help io.Writer) (options, error) {
 	flags.DurationVar(&o.idle, "idle", 30*time.Second, "how long an idle fleet is watched")
 	flags.DurationVar(&o.rest, "rest", 10*time.Second, "how long a fleet rests before it is watched idle; half of it after it became whole")
 	flags.DurationVar(&o.load, "load", 5*time.Second, "how long each load of quorum and params is kept up")
+	flags.StringVar(&clients, "clients", "1,16,64,256", "how many clients load at a time, one number after the other")
 	flags.StringVar(&o.json, "json", "", "write JSON to this `file`; - is standard output, and then no table is printed")
 	flags.StringVar(&only, "only", "", "these alone: "+strings.Join(known, ","))
 	flags.StringVar(&o.muster, "muster", "", "measure this `binary` (default: built from the sources)")
@@ -65,6 +69,13 @@ func parseOptions(args, known []string, help io.Writer) (options, error) {
 			return o, fleet.Errorf(fleet.Invalid, "--nodes %s: sizes are numbers from %d to %d", word, leastNodes, lan.MaxHosts)
 		}
 		o.nodes = append(o.nodes, n)
+	}
+	for _, word := range splitList(clients) {
+		n, err := strconv.Atoi(word)
+		if err != nil || n < 1 || n > mostClients {
+			return o, fleet.Errorf(fleet.Invalid, "--clients %s: numbers from 1 to %d", word, mostClients)
+		}
+		o.clients = append(o.clients, n)
 	}
 	o.only = splitList(only)
 	for _, key := range o.only {

@@ -46,7 +46,7 @@ func measureParams(ctx context.Context, p place) (out []figure, err error) {
 		return nil, err
 	}
 	defer b.close()
-	for _, clients := range loadClients() {
+	for _, clients := range p.clients {
 		for _, op := range []loadOp{loadPut, loadGet, loadStale} {
 			theirs, err := rival.load(op, clients, p.over)
 			if err != nil {
@@ -132,7 +132,7 @@ func newParamBench(ctx context.Context, f *plain) (*paramBench, error) {
 		}
 		b.lanes = append(b.lanes, lane)
 	}
-	for range loadClients()[len(loadClients())-1] {
+	for range mostClients {
 		b.had = append(b.had, map[string]written{})
 	}
 	return b, nil

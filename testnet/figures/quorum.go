@@ -8,9 +8,6 @@ import (
 	"os"
 )
 
-// loadClients is how many clients ask at a time.
-func loadClients() []int { return []int{1, 16, 64, 256} }
-
 // measureQuorum measures three replicas alone: what agreement takes without signatures, policy and agents around it.
 func measureQuorum(ctx context.Context, p place) (out []figure, err error) {
 	dir, err := os.MkdirTemp(p.folder, "trio-")
@@ -24,7 +21,7 @@ func measureQuorum(ctx context.Context, p place) (out []figure, err error) {
 	defer func() { err = errors.Join(err, t.end()) }()
 	value := make([]byte, loadValue)
 	_, _ = rand.Read(value)
-	for _, clients := range loadClients() {
+	for _, clients := range p.clients {
 		for _, op := range []loadOp{loadPut, loadGet, loadStale} {
 			r, err := drive(ctx, clients, p.over, func(ctx context.Context, client, i int) error {
 				key := loadKey(client, i, clients)
