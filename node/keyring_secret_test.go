@@ -197,7 +197,7 @@ func TestOpenedIsNotPrinted(t *testing.T) {
 
 func TestListKeyrings(t *testing.T) {
 	w := ringTown()
-	w.take(w.NewKeyring("db", "node-1"))
+	w.take(w.NewKeyring("db", "id="+w.Nodes[1].ID.Text()))
 	k := w.Keyring("web")
 	said := map[fleet.ID]SeedsHeld{w.Nodes[3].ID: {k.Life: 1}, w.Nodes[4].ID: {}}
 	alive := func(id fleet.ID) bool { return id != w.Nodes[7].ID }

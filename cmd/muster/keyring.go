@@ -94,6 +94,10 @@ func newKeyringListCommand(a *app) *cobra.Command {
 		Example: `  muster keyring list
   muster keyring list -o wide`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			all, err := callRoll(cmd.Context(), a.client())
+			if err != nil {
+				return err
+			}
 			rings, err := a.client().Keyrings(cmd.Context(), "")
 			if err != nil {
 				return err
@@ -102,19 +106,19 @@ func newKeyringListCommand(a *app) *cobra.Command {
 			for _, k := range rings.All {
 				rows = append(rows, shapeOfKeyring(k))
 			}
-			return keyringListing(time.Now()).show(a, rows)
+			return keyringListing(all, time.Now()).show(a, rows)
 		},
 	}
 }
 
-func keyringListing(now time.Time) listing[keyringShape] {
+func keyringListing(all roll, now time.Time) listing[keyringShape] {
 	return listing[keyringShape]{
 		columns: []column[keyringShape]{
 			{head: "NAME", cell: func(k keyringShape) string { return k.Name }},
 			{head: "NODES", cell: func(k keyringShape) string { return fmt.Sprint(len(k.Members)) }},
 			{head: "EPOCH", cell: func(k keyringShape) string { return fmt.Sprint(k.Epoch) }},
 			{head: "STATE", cell: keyringState, tint: keyringTint},
-			{head: "TARGET", cell: func(k keyringShape) string { return k.Target }},
+			{head: "TARGET", cell: func(k keyringShape) string { return all.withNames(k.Target) }},
 			{head: "BY", wide: true, cell: func(k keyringShape) string { return k.By }},
 			{head: "CHANGED", wide: true, cell: func(k keyringShape) string { return ago(k.Changed, now) }},
 		},
@@ -169,13 +173,17 @@ func (a *app) showKeyring(ctx context.Context, name string) error {
 	if len(rings.All) == 0 {
 		return noKeyring(name)
 	}
+	all, err := callRoll(ctx, a.client())
+	if err != nil {
+		return err
+	}
 	out := shapeOfKeyring(rings.All[0])
 	unread := a.whatTheyKnow(ctx, &out)
 	a.checkEscrow(ctx, rings.All[0])
 	if !a.forPeople() {
 		return a.showOne(out, name, nil)
 	}
-	facts := []fact{{"keyring", name}, {"target", out.Target}, {"epoch", fmt.Sprint(out.Epoch)}, {"state", keyringState(out)}}
+	facts := []fact{{"keyring", name}, {"target", all.withNames(out.Target)}, {"epoch", fmt.Sprint(out.Epoch)}, {"state", keyringState(out)}}
 	if out.Due != "" {
 		facts = append(facts, fact{"due", out.Due})
 	}

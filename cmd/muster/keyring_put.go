@@ -18,8 +18,8 @@ func newKeyringPutCommand(a *app) *cobra.Command {
 	var expr string
 	cmd := &cobra.Command{
 		Use: "put NAME --target EXPR", Short: "Make a keyring, or change whom it follows", Args: exactly(1, "one keyring's NAME"),
-		Long: `Make a keyring: a key that the nodes of a target share, and nobody else. The target is over names and signed tags; who is in
-it follows the tags from then on. The key is made here, put in escrow for you and for recovery, and handed over to members that
+		Long: `Make a keyring: a key that the nodes of a target share, and nobody else. The target is over signed tags, and who is in it
+follows them from then on; nodes that are named are written as their IDs, for a name is what a host calls itself. The key is made here, put in escrow for you and for recovery, and handed over to members that
 are up; the others get it from them.
 
 For a keyring that is there, --target is its new target. Whoever is not in it any more makes its members make a new key.`,
@@ -28,7 +28,7 @@ For a keyring that is there, --target is its new target. Whoever is not in it an
 		ValidArgsFunction: a.completeKeyrings,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.putKeyring(cmd.Context(), args[0], expr) },
 	}
-	cmd.Flags().StringVar(&expr, "target", "", "whom it follows: names, nodesets, tag.K=V, @group (written out as it is now), and, or, not")
+	cmd.Flags().StringVar(&expr, "target", "", "whom it follows: tag.K=V, names (written as IDs), @group (written out as it is now), and, or, not")
 	a.completeTargets(cmd)
 	return cmd
 }
@@ -48,7 +48,7 @@ func (a *app) putKeyring(ctx context.Context, name, expr string) error {
 	if err != nil {
 		return err
 	}
-	target, err := keyringTarget(all, expr)
+	target, _, err := a.keyringTarget(all, expr)
 	if err != nil {
 		return err
 	}
@@ -78,9 +78,13 @@ func (a *app) showPutKeyring(ctx context.Context, c *cabinet, name string) error
 	if err != nil {
 		return err
 	}
+	all, err := callRoll(ctx, c.client)
+	if err != nil {
+		return err
+	}
 	out := shapeOfKeyring(k)
 	return a.showOne(out, name, []fact{
-		{"keyring", name}, {"target", out.Target}, {"nodes", fmt.Sprint(len(out.Members))}, {"epoch", fmt.Sprint(out.Epoch)},
+		{"keyring", name}, {"target", all.withNames(out.Target)}, {"nodes", fmt.Sprint(len(out.Members))}, {"epoch", fmt.Sprint(out.Epoch)},
 		{"state", keyringState(out)}, {"due", out.Due},
 	})
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -128,7 +130,7 @@ func (a *app) exportParams(ctx context.Context, f access, pathText, out string, 
 		_, err = a.stdout.Write(text.Bytes())
 		return err
 	}
-	return replaceFile(out, text.Bytes(), fileLook{mode: 0o600, strict: true})
+	return replaceFile(out, text.Bytes(), fileLook{mode: 0o600})
 }
 
 func (c *cabinet) exportOne(ctx context.Context, v paramVersion, decrypt bool) (exportedParam, error) {
@@ -156,31 +158,38 @@ func (c *cabinet) exportOne(ctx context.Context, v paramVersion, decrypt bool) (
 
 // fileLook is how a file shall look that is replaced.
 type fileLook struct {
-	mode   os.FileMode
-	strict bool // this mode, whatever the file had before
+	mode     os.FileMode
+	keepMode bool // where there is a file already, its mode
+	keepWho  bool // and its owner
 }
 
-// replaceFile writes all of a file or nothing: beside it, synced, and renamed into its place. A file that was there keeps its
-// owner, and, unless the look is strict, its mode.
+// replaceFile writes all of a file or nothing: beside it, synced, and renamed into its place.
 func replaceFile(path string, text []byte, look fileLook) error {
 	dir := filepath.Dir(path)
+	old, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		old = nil
+	case err != nil:
+		return notWritten(path, err)
+	case !old.Mode().IsRegular():
+		return fleet.Errorf(fleet.Invalid, "%s is no file", path).Hinted("ls -ld %s; name the file itself", path)
+	}
 	temp, err := os.CreateTemp(dir, ".muster-*") // mode 0600
 	if err != nil {
 		return notWritten(path, err)
 	}
 	defer os.Remove(temp.Name())
 	mode := look.mode
-	if info, err := os.Stat(path); err == nil {
-		if !look.strict {
-			mode = info.Mode().Perm()
-		}
-		err := likeOwner(temp, info)
-		if err != nil && !look.strict {
-			temp.Close()
-			return notWritten(path, err)
-		}
+	if old != nil && look.keepMode {
+		mode = old.Mode().Perm()
 	}
-	_, err = temp.Write(text)
+	if old != nil && look.keepWho {
+		err = likeOwner(temp, old)
+	}
+	if err == nil {
+		_, err = temp.Write(text)
+	}
 	if err == nil {
 		err = temp.Chmod(mode)
 	}

@@ -188,8 +188,9 @@ func (v valued) page() string {
 func newParamRollbackCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "rollback NAME VERSION", Short: "Make an old version's value the newest", Args: exactly(2, "a NAME and a VERSION or label"),
-		Long: `Make a new version with the value, the description and the pattern of an old one. Readers, policies, tags and tier stay those
-of the newest: who was taken out of the readers since does not come back. History is never rewritten.`,
+		Long: `Make a new version with the value, the description and the pattern of an old one. Policies, tags and tier stay those of the
+newest. A secret is for you and for those who can read both, the old version and the newest: who was taken out of the
+readers since does not come back, and who came to them since does not learn the old value. History is never rewritten.`,
 		Example: `  muster param rollback /app/prod/db/url 3
   muster param rollback /app/prod/db/url stable`,
 		ValidArgsFunction: a.completeParams(1),
@@ -224,13 +225,46 @@ func (a *app) rollbackParam(ctx context.Context, nameText, version string) error
 	if err != nil {
 		return err
 	}
+	readers, err := c.rollbackReaders(ctx, old)
+	if err != nil {
+		return err
+	}
 	newest := old.item.Newest // what the person saw as the newest: nothing that came after it is undone unseen
 	done, err := c.putWish(ctx, wish{
-		name: name, description: &old.put.Description, pattern: &old.put.Pattern, value: value, overwrite: true, ifVersion: &newest,
+		name: name, description: &old.put.Description, pattern: &old.put.Pattern, value: value, overwrite: true, ifVersion: &newest, readers: readers,
 	})
 	if err != nil {
 		return err
 	}
 	a.say("version %d has the value of version %d", done.put.Version, old.put.Version)
 	return c.showPut(done)
+}
+
+// rollbackReaders returns who can read an old value that becomes the newest again: those who can read both versions, and the
+// writer; nil for what is no secret.
+func (c *cabinet) rollbackReaders(ctx context.Context, old paramVersion) ([]readerSpec, error) {
+	if !old.secret() {
+		return nil, nil
+	}
+	newest, err := c.one(ctx, params.Selector{Name: old.put.Name}, false)
+	if err != nil {
+		return nil, err
+	}
+	out := []readerSpec{{params.ByOperator, c.pen.who.Operator}}
+	before, now := specsOf(old.put.Readers), specsOf(newest.put.Readers)
+	var left []string
+	for _, s := range append(slices.Clone(before), now...) {
+		switch {
+		case slices.Contains(out, s) || slices.Contains(left, s.String()):
+		case slices.Contains(before, s) && slices.Contains(now, s):
+			out = append(out, s)
+		default:
+			left = append(left, s.String())
+		}
+	}
+	if len(left) > 0 {
+		c.app.say("left out, because they can read one of the two versions only: %s; more readers: muster param put %s --keep --overwrite --readers …",
+			strings.Join(left, ", "), old.put.Name)
+	}
+	return out, nil
 }

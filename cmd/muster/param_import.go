@@ -37,6 +37,7 @@ that the file names. One act takes up to 100 parameters and 128 KB of values.`,
 	flags.BoolVar(&f.overwrite, "overwrite", false, "make next versions of parameters that are there and differ")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "show what would change, and send nothing")
 	flags.StringArrayVar(&f.readers, "readers", nil, "who can read the secrets, beside you and recovery, in the place of those that the file names; may be repeated")
+	flags.BoolVar(&f.sameReaders, "same-readers", false, "where the file names none: the readers that a secret has, also where another operator has named them")
 	flags.StringVar(&f.recoveryKey, "recovery-key", "", "open sealed secrets with the fleet's recovery key in this file")
 	completeReaders(a, cmd, "readers")
 	return cmd
@@ -46,6 +47,7 @@ type importFlags struct {
 	overwrite   bool
 	dryRun      bool
 	readers     []string
+	sameReaders bool
 	recoveryKey string
 }
 
@@ -150,6 +152,7 @@ func (c *cabinet) importWishes(ctx context.Context, doc exported, f importFlags)
 			return nil, fleet.Errorf(fleet.Invalid, "%s is there twice", w.name)
 		}
 		seen[w.name] = true
+		w.sameReaders = f.sameReaders
 		if given != nil && *w.typ == params.SecureString {
 			w.readers = given
 		}

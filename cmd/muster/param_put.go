@@ -20,7 +20,7 @@ type putFlags struct {
 	overwrite                                 bool
 	ifVersion                                 uint32
 	readers                                   []string
-	onlyReaders                               bool
+	onlyReaders, sameReaders                  bool
 	tags, untag, labels                       []string
 	policyFlags
 	said func(flag string) bool // whether a flag was given
@@ -41,7 +41,8 @@ in the version before.
 
 A SecureString is encrypted here, for its readers: servers keep what they cannot read. You and the fleet's recovery key can
 read it; --readers adds others: keyring:NAME, operator:NAME, team:NAME (its operators of now), or a target over signed tags,
-for which a keyring is found or made. --only-readers leaves you and recovery out.
+for which a keyring is found or made. --only-readers leaves you and recovery out. A next version has the readers of the one
+before; those that another operator has named, and you have not, need --same-readers.
 
 The value of a secret is better not an argument, where ps and the shell's history show it: without VALUE it is asked for, and
 --stdin, --file and --generate are the ways of scripts.
@@ -70,6 +71,7 @@ Advanced, and it stays that. --if-version N puts only if N is the newest version
 	flags.Uint32Var(&f.ifVersion, "if-version", 0, "only if this is the newest version now; 0: only if there is none")
 	flags.StringArrayVar(&f.readers, "readers", nil, "who can read a secret, beside you and recovery: a target, keyring:K, operator:O or team:T; may be repeated")
 	flags.BoolVar(&f.onlyReaders, "only-readers", false, "nobody but --readers: neither you nor recovery")
+	flags.BoolVar(&f.sameReaders, "same-readers", false, "the readers of the version before, also where another operator has named them")
 	flags.StringArrayVar(&f.tags, "tag", nil, "k=v: a tag, which policy can go by; may be repeated")
 	flags.StringArrayVar(&f.untag, "untag", nil, "remove the tag of this key; may be repeated")
 	flags.StringArrayVar(&f.labels, "label", nil, "a label that moves to the new version; may be repeated")
@@ -88,6 +90,8 @@ func (f putFlags) check(args []string) error {
 	switch {
 	case f.onlyReaders && len(f.readers) == 0:
 		return fleet.Errorf(fleet.Invalid, "--only-readers without --readers: nobody could read it")
+	case f.sameReaders && len(f.readers) > 0:
+		return fleet.Errorf(fleet.Invalid, "--same-readers and --readers at once")
 	case len(f.readers) > 0 && f.typ != "" && f.typ != params.SecureString.String():
 		return fleet.Errorf(fleet.Invalid, "--readers is for a SecureString; a %s is read by whom policy lets read it", f.typ)
 	case f.keep && !f.overwrite && !f.said("if-version"):
@@ -160,7 +164,7 @@ func (c *cabinet) aboutToPut(ctx context.Context, w *wish, f putFlags) (secret b
 }
 
 func (f putFlags) wish(name string) (wish, error) {
-	w := wish{name: name, tier: f.tier, untag: f.untag, labels: f.labels, overwrite: f.overwrite, keep: f.keep}
+	w := wish{name: name, tier: f.tier, untag: f.untag, labels: f.labels, overwrite: f.overwrite, keep: f.keep, sameReaders: f.sameReaders}
 	var err error
 	if f.typ != "" {
 		var t params.Type

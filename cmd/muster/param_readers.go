@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -104,7 +105,7 @@ func (c *cabinet) keyringFor(ctx context.Context, expr string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	target, err := keyringTarget(all, expr)
+	target, base, err := c.app.keyringTarget(all, expr)
 	if err != nil {
 		return "", err
 	}
@@ -114,36 +115,53 @@ func (c *cabinet) keyringFor(ctx context.Context, expr string) (string, error) {
 	}
 	for _, k := range rings.All {
 		if k.Target == target.String() {
-			c.app.say("keyring %s: %s (%s)", k.Name, k.Target, count(len(k.Members), "node"))
+			c.app.say("keyring %s: %s (%s)", k.Name, all.withNames(k.Target), count(len(k.Members), "node"))
 			return k.Name, nil
 		}
 	}
-	name := keyringName(target, rings)
+	name := freeName(base, rings)
 	made, err := c.makeKeyring(ctx, all, name, target)
 	if err != nil {
 		return "", err
 	}
-	c.app.say("keyring %s is made for %s (%s)", name, target, count(made.members, "node"))
+	c.app.say("keyring %s is made for %s (%s)", name, all.withNames(target.String()), count(made.members, "node"))
 	made.tell(c.app, name)
 	return name, nil
 }
 
-// keyringTarget reads the target of a keyring: over names and tags that operators have signed, never over what nodes
-// say of themselves.
-func keyringTarget(all roll, expr string) (fleet.Target, error) {
-	target, err := readTarget(all, expr)
+// keyringTarget reads the target of a keyring: over signed tags and IDs, never over what nodes say of themselves. What they
+// call themselves is that, too, so names are written as the IDs of the nodes that have them now. name is what a keyring of the
+// target may be called.
+func (a *app) keyringTarget(all roll, expr string) (target fleet.Target, name string, err error) {
+	said, err := readTarget(all, expr)
 	if err != nil {
-		return target, err
+		return said, "", err
 	}
-	if target.UsesFacts() {
-		return target, fleet.Errorf(fleet.Invalid, "%s asks what nodes say of themselves; who reads a secret is decided by names and signed tags alone", target).
-			Hinted("muster node tag NODE key=value, then --readers 'tag.key=value'")
+	if said.UsesFacts() {
+		return said, "", fleet.Errorf(fleet.Invalid, "%s asks what nodes say of themselves; who reads a secret is decided by signed tags alone", said).
+			Hinted("muster node tag NODE key=value, then 'tag.key=value'")
 	}
-	return target, nil
+	members := make([]*fleet.Member, 0, len(all.nodes))
+	for m := range all.view.All() {
+		members = append(members, &m)
+	}
+	target, err = said.WithIDs(members)
+	if err == nil && target.String() != said.String() {
+		a.say("%s is written as what has the name now, by ID: another host that takes a name is not let in", said)
+	}
+	return target, baseName(said), err
 }
 
-// keyringName makes a free name out of a target.
-func keyringName(target fleet.Target, rings node.KeyringList) string {
+// withNames writes the names of nodes in the place of their IDs, for people.
+func (r roll) withNames(text string) string {
+	for id, n := range r.nodes {
+		text = strings.ReplaceAll(text, id.Text(), n.Name)
+	}
+	return text
+}
+
+// baseName makes a name out of a target.
+func baseName(target fleet.Target) string {
 	var b strings.Builder
 	for _, r := range strings.ReplaceAll(strings.ToLower(target.String()), "tag.", "") {
 		switch {
@@ -154,15 +172,13 @@ func keyringName(target fleet.Target, rings node.KeyringList) string {
 		}
 	}
 	const longest = 40
-	base := strings.Trim(b.String()[:min(b.Len(), longest)], "-")
-	if base == "" {
-		base = "nodes"
-	}
-	taken := func(name string) bool {
-		return slices.ContainsFunc(rings.All, func(k node.KeyringInfo) bool { return k.Name == name })
-	}
+	return cmp.Or(strings.Trim(b.String()[:min(b.Len(), longest)], "-"), "nodes")
+}
+
+// freeName returns base, or, where a keyring has that name, base with a number.
+func freeName(base string, rings node.KeyringList) string {
 	name := base
-	for i := 2; taken(name); i++ {
+	for i := 2; slices.ContainsFunc(rings.All, func(k node.KeyringInfo) bool { return k.Name == name }); i++ {
 		name = fmt.Sprintf("%s-%d", base, i)
 	}
 	return name
@@ -206,6 +222,9 @@ func (c *cabinet) recipients(ctx context.Context, w wish, before *paramVersion) 
 	switch {
 	case specs == nil && before != nil:
 		specs, inherited = specsOf(before.put.Readers), true
+		if err := c.mayInherit(ctx, w, *before, specs); err != nil {
+			return nil, nil, err
+		}
 	case specs == nil:
 		if specs, err = c.readReaders(ctx, nil, false); err != nil {
 			return nil, nil, err
@@ -230,6 +249,36 @@ func (c *cabinet) recipients(ctx context.Context, w wish, before *paramVersion) 
 		return nil, gone, fleet.Errorf(fleet.Conflict, "none of the readers of %s is left", w.name).Hinted("--readers names new ones")
 	}
 	return to, gone, nil
+}
+
+// mayInherit refuses to seal a value for readers whom somebody else has named, unless the writer says so, has named them too,
+// or they are the writer and recovery: who may put a version, but not decrypt, would become a reader of the next one.
+func (c *cabinet) mayInherit(ctx context.Context, w wish, before paramVersion, specs []readerSpec) error {
+	if w.sameReaders || before.item.Change.Key == c.mine() {
+		return nil
+	}
+	known := []readerSpec{{params.ByOperator, c.pen.who.Operator}, {kind: params.ByRecovery}}
+	all, err := c.history(ctx, w.name, false)
+	if err != nil {
+		return err
+	}
+	for _, v := range slices.Backward(all) {
+		if v.item.Change.Key == c.mine() {
+			known = append(known, specsOf(v.put.Readers)...)
+			break
+		}
+	}
+	var strange []string
+	for _, s := range specs {
+		if !slices.Contains(known, s) {
+			strange = append(strange, s.String())
+		}
+	}
+	if len(strange) == 0 {
+		return nil
+	}
+	return fleet.Errorf(fleet.Denied, "operator %s has named readers of %s that you have not: %s", before.item.Operator, w.name, strings.Join(strange, ", ")).
+		Hinted("--same-readers seals it for them, too; --readers names others")
 }
 
 func (c *cabinet) recipient(ctx context.Context, s readerSpec, operators []auth.Operator) (params.Recipient, error) {

@@ -302,32 +302,29 @@ func (r *rendering) below(text string) ([]any, error) {
 	return out, nil
 }
 
-// place replaces the file if it differs.
+// place replaces the file if it differs. A file that is there keeps its owner, and its mode unless another was said.
 func (r *rendering) place(path string, text []byte, mode os.FileMode) (changed bool, err error) {
-	look := fileLook{mode: 0o644}
+	look := fileLook{mode: 0o644, keepMode: true, keepWho: true}
 	if r.secret {
 		look.mode = 0o600
 	}
 	if mode != 0 {
-		look = fileLook{mode: mode, strict: true}
+		look.mode, look.keepMode = mode, false
 	}
-	old, err := os.ReadFile(path)
+	info, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
+		return true, replaceFile(path, text, look)
 	case err != nil:
 		return false, notWritten(path, err)
-	default:
-		info, err := os.Stat(path)
-		if err != nil {
-			return false, notWritten(path, err)
+	case r.secret:
+		if err := mayHoldSecret(path, info, look.keepMode); err != nil {
+			return false, err
 		}
-		if r.secret && mode == 0 && info.Mode().Perm()&0o007 != 0 {
-			return false, fleet.Errorf(fleet.Denied, "a secret is in it, and everybody can read %s (mode %#o)", path, info.Mode().Perm()).
-				Hinted("chmod 600 %s, or --mode 0640", path)
-		}
-		if bytes.Equal(old, text) && (mode == 0 || info.Mode().Perm() == mode) {
-			return false, nil
-		}
+	}
+	old, err := os.ReadFile(path)
+	if err == nil && bytes.Equal(old, text) && (mode == 0 || info.Mode().Perm() == mode) {
+		return false, nil
 	}
 	return true, replaceFile(path, text, look)
 }

@@ -34,6 +34,7 @@ type rotateFlags struct {
 	length  uint32
 	stdin   bool
 	due     bool
+	same    bool // readers
 	yes     bool
 	timeout lifespan
 }
@@ -74,6 +75,7 @@ new value needs an operator's signature. Only what the same operator has kept th
 	flags.Var(&f.every, "every", "how often it should be rotated: days or hours; kept with the secret")
 	flags.Uint32Var(&f.length, "length", 0, fmt.Sprintf("how many random letters and digits the new value has (default %d)", defaultLength))
 	flags.BoolVar(&f.stdin, "stdin", false, "the new value comes from standard input")
+	flags.BoolVar(&f.same, "same-readers", false, "also where another operator has named the readers of the version before")
 	flags.BoolVar(&f.due, "due", false, "rotate all secrets that are due by their --every")
 	flags.BoolVar(&f.yes, "yes", false, fmt.Sprintf("do not ask, also for more than %d nodes", largeAct))
 	f.timeout = lifespan(exec.DefaultTimeout)
@@ -243,7 +245,7 @@ func (r *rotation) putPending(ctx context.Context) error {
 		}
 	}
 	defer clear(value)
-	done, err := r.desk.putWish(ctx, wish{name: r.name, value: value, overwrite: true, labels: []string{labelPending}, rotation: &r.how})
+	done, err := r.desk.putWish(ctx, wish{name: r.name, value: value, overwrite: true, labels: []string{labelPending}, rotation: &r.how, sameReaders: r.flags.same})
 	r.new = done.put
 	if err == nil {
 		r.app.say("version %d of %s is pending", r.new.Version, r.name)

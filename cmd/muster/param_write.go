@@ -147,6 +147,7 @@ type wish struct {
 	tags        map[string]string
 	untag       []string
 	readers     []readerSpec // of a secret
+	sameReaders bool         // also where somebody else has named them
 	labels      []string
 	rotation    *params.Rotation
 	value       []byte

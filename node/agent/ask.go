@@ -256,9 +256,12 @@ func (a *Agent) nameOf(id fleet.ID) string {
 	return id.String()
 }
 
-// Propose brings an entry to the leader and returns what it came to.
+// Propose brings an entry that anybody on this host may have made to the leader, and returns what it came to.
 func (a *Agent) Propose(ctx context.Context, e consensus.Entry) (consensus.Result, error) {
 	var result consensus.Result
+	if fleetsOwn(e) {
+		return result, fleet.Errorf(fleet.Denied, "an entry that nobody signs is made by the agents alone")
+	}
 	if put, ok := e.(consensus.PutCommand); ok {
 		if err := exec.MayRun(exec.Order{Statement: put.Statement, Nodes: put.Nodes}, a.record(), a.now()); err != nil {
 			return result, err

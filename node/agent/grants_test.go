@@ -232,7 +232,9 @@ func TestMayPropose(t *testing.T) {
 		entry consensus.Entry
 		may   bool
 	}{
-		{"grants, the leader itself", self, consensus.PutGrants{Command: idOf(d.paced), Nodes: []uint32{0}}, true},
+		{"grants, from the leader's host", self, consensus.PutGrants{Command: idOf(d.paced), Nodes: []uint32{0}}, false},
+		{"a gossip key, from the leader's host", self, consensus.PutAct{Kind: auth.ActGossipEpoch}, false},
+		{"something due, from the leader's host", self, consensus.ParamsDue{}, false},
 		{"grants, a server", db, consensus.PutGrants{Command: idOf(d.paced), Nodes: []uint32{0}}, false},
 		{"grants, a member", web, consensus.PutGrants{Command: idOf(d.paced), Nodes: []uint32{0}}, false},
 		{"an end, a server", db, end(exec.EndedOK), true},
@@ -246,6 +248,26 @@ func TestMayPropose(t *testing.T) {
 		if err := d.mayPropose(c.peer, c.entry); (err == nil) != c.may {
 			t.Errorf("%s: %v", c.name, err)
 		}
+	}
+}
+
+// Whoever can open the socket on the leader's host is not the leader.
+func TestNobodyBringsWhatNobodySigns(t *testing.T) {
+	d := newPacedDesk(t)
+	d.setLeader(d.self)
+	act := auth.GossipEpoch{Epoch: d.record().Gossip.Epoch + 1, Hash: fleet.Sum([]byte("nobody has this key"))}
+	i, _ := node.Place(d.paced, d.web.ID)
+	before := d.replica.State().Taken
+	for _, e := range []consensus.Entry{
+		consensus.PutAct{Kind: auth.ActGossipEpoch, Data: wire.Marshal(act)}, consensus.ParamsDue{},
+		consensus.PutGrants{Command: idOf(d.paced), Nodes: []uint32{i}}, consensus.PutEndings{Command: idOf(d.paced), Ends: []exec.Ending{{Node: i, As: exec.EndedOK}}},
+	} {
+		if _, err := d.Propose(t.Context(), e); fleet.KindOf(err) != fleet.Denied {
+			t.Errorf("%T: %v", e, err)
+		}
+	}
+	if after := d.replica.State().Taken; after != before {
+		t.Errorf("%d entries were taken", after-before)
 	}
 }
 

@@ -270,11 +270,12 @@ func (a *Agent) answerPropose(ctx context.Context, peer fleet.ID, body []byte) (
 	return wire.Marshal(result), err
 }
 
-// mayPropose reports why a peer may not propose an entry of which no signature says all, or nil.
+// mayPropose reports why a peer may not propose an entry of which no signature says all, or nil. What only the leader may is
+// no request at all: the leader commits it itself, and what comes from this host may come from any account here.
 func (a *Agent) mayPropose(peer fleet.ID, entry consensus.Entry) error {
 	switch e := entry.(type) {
 	case consensus.PutAct:
-		if e.Kind == auth.ActGossipEpoch && peer != a.self {
+		if e.Kind == auth.ActGossipEpoch {
 			return fleet.Errorf(fleet.Denied, "only the leader turns the gossip key")
 		}
 	case consensus.PutRequest:
@@ -282,9 +283,9 @@ func (a *Agent) mayPropose(peer fleet.ID, entry consensus.Entry) error {
 			return fleet.Errorf(fleet.Denied, "an operator request comes from the host it was made on")
 		}
 	case consensus.PutGrants:
-		if peer != a.self {
-			return fleet.Errorf(fleet.Denied, "only the leader gives leave to start")
-		}
+		return fleet.Errorf(fleet.Denied, "only the leader gives leave to start")
+	case consensus.ParamsDue:
+		return fleet.Errorf(fleet.Denied, "only the leader says that something is due")
 	case consensus.PutEndings:
 		if freesPlaces(e.Ends) || peer != a.self && !a.isServer(peer) { // the leader commits its own itself
 			return fleet.Errorf(fleet.Denied, "servers tell of endings, and the leader alone gives a silent node's place away")
@@ -295,9 +296,23 @@ func (a *Agent) mayPropose(peer fleet.ID, entry consensus.Entry) error {
 			return p.Check()
 		}
 	case consensus.PutToken, consensus.DeleteToken, consensus.PutCommand, consensus.PutCancel, consensus.ChangeDocument,
-		consensus.PutParams, consensus.ParamsDue:
+		consensus.PutParams:
 	}
 	return nil
+}
+
+// fleetsOwn reports whether an entry is what the agents find out by themselves, with no signature in it: nobody may bring
+// such a one from outside.
+func fleetsOwn(entry consensus.Entry) bool {
+	switch e := entry.(type) {
+	case consensus.PutAct:
+		return e.Kind == auth.ActGossipEpoch
+	case consensus.PutGrants, consensus.PutEndings, consensus.ParamsDue:
+		return true
+	case consensus.PutToken, consensus.DeleteToken, consensus.PutCommand, consensus.PutCancel, consensus.PutRequest, consensus.PutDocument,
+		consensus.ChangeDocument, consensus.PutParams:
+	}
+	return false
 }
 
 // commit stamps an entry with this leader's time and proposes it, unless the newest state answers it already: a

@@ -12,7 +12,7 @@ import (
 type KeyringChange struct {
 	Header Header
 	Name   string
-	Target string     // canonical, over roster tags and names alone; empty: the keyring is deleted
+	Target string     // canonical, over roster tags and whole IDs alone; empty: the keyring is deleted
 	First  []EpochKey // of a new keyring: exactly one; else none
 	Rotate bool       // its members shall make a new epoch
 }
@@ -94,7 +94,8 @@ func (c KeyringChange) Check() error {
 }
 
 // CheckKeyringTarget returns the target that a keyring may follow, or says why it cannot: it must be in canonical form, and
-// use what operators signed alone, names, IDs and tags. So everybody knows the same members.
+// use what operators signed or nodes prove alone: tags, and whole IDs. So everybody knows the same members, and nobody becomes
+// one by taking a name.
 func CheckKeyringTarget(text string) (fleet.Target, error) {
 	target, err := fleet.ParseTarget(text)
 	switch {
@@ -105,39 +106,22 @@ func CheckKeyringTarget(text string) (fleet.Target, error) {
 	case len(target.Groups()) > 0:
 		return target, fleet.Errorf(fleet.Invalid, "the target of a keyring uses group @%s; it must be written out", target.Groups()[0]).
 			Hinted("write out what muster group show %s says", target.Groups()[0])
-	case target.UsesFacts():
-		return target, fleet.Errorf(fleet.Invalid, "a keyring follows what operators signed: names and tags, not what nodes say of themselves").
-			Hinted("tag the nodes: muster node tag NODE KEY=VALUE")
-	case usesRole(text):
-		return target, fleet.Errorf(fleet.Invalid, "a keyring cannot follow the roles of servers, which change by themselves").
-			Hinted("tag the nodes: muster node tag NODE KEY=VALUE")
 	}
-	return target, nil
-}
-
-// usesRole reports whether a target in canonical form compares the key role. There a key is followed by its comparison, and
-// nothing else is but a value or name of that kind, which is quoted.
-func usesRole(text string) bool {
-	words := " " + strings.ReplaceAll(unquoted(text), "(", " ")
-	return slices.ContainsFunc([]string{" role=", " role!=", " role in ", " role not in "}, func(use string) bool { return strings.Contains(words, use) })
-}
-
-// unquoted returns a target's text with an x for all that is in quotes.
-func unquoted(text string) string {
-	var out strings.Builder
-	quoted := false
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case c == '"':
-			quoted = !quoted
-			out.WriteByte('x')
-		case quoted && c == '\\':
-			i++ // what follows is no end
-		case !quoted:
-			out.WriteByte(c)
+	for _, key := range target.Keys() {
+		switch {
+		case strings.HasPrefix(key, "tag."), key == "id":
+		case key == "name":
+			return target, fleet.Errorf(fleet.Invalid, "a keyring follows tags and whole IDs, which are signed or proved; a name is what a host calls itself when it joins").
+				Hinted("tag the nodes: muster node tag NODE KEY=VALUE; or id=ID")
+		case key == "role":
+			return target, fleet.Errorf(fleet.Invalid, "a keyring cannot follow the roles of servers, which change by themselves").
+				Hinted("tag the nodes: muster node tag NODE KEY=VALUE")
+		default:
+			return target, fleet.Errorf(fleet.Invalid, "a keyring follows what operators signed, not what nodes say of themselves (%s)", key).
+				Hinted("tag the nodes: muster node tag NODE KEY=VALUE")
 		}
 	}
-	return out.String()
+	return target, nil
 }
 
 func (k EpochKey) check() error {

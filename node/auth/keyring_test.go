@@ -40,11 +40,30 @@ func (w *town) keyringChange(op string, change func(*KeyringChange)) []byte {
 	return wire.Marshal(key(op).Sign(ForKeyring, w.fleetID(), c))
 }
 
+// byID writes a list of names as a keyring needs it; other targets stay.
+func byID(target string) string {
+	if !strings.HasPrefix(target, "n") || strings.HasPrefix(target, "not ") || strings.HasPrefix(target, "tag.none=x") {
+		return target
+	}
+	var ids []string
+	for name := range strings.SplitSeq(target, ",") {
+		ids = append(ids, key(name).ID().Text())
+	}
+	slices.Sort(ids)
+	parsed, err := fleet.ParseTarget("id in (" + strings.Join(ids, ", ") + ")")
+	if err != nil {
+		panic(err)
+	}
+	return parsed.String()
+}
+
 func (w *town) newKeyring(op, name, target string) []byte {
+	target = byID(target)
 	return w.keyringChange(op, func(c *KeyringChange) { c.Name, c.Target, c.First = name, target, []EpochKey{w.firstEpoch(op)} })
 }
 
 func (w *town) retarget(op, name, target string, rotate bool) []byte {
+	target = byID(target)
 	return w.keyringChange(op, func(c *KeyringChange) { c.Name, c.Target, c.Rotate = name, target, rotate })
 }
 
@@ -233,8 +252,8 @@ func TestKeyringRefusals(t *testing.T) {
 
 func TestKeyringTargets(t *testing.T) {
 	for text, ok := range map[string]bool{
-		"*": true, "web01": true, "web[01-20]": true, "tag.role=web": true, "not tag.role=web": true, "tag.role in (voter, web)": true, "tag.kind=role": true,
-		`tag.a="x role=y"`: true, `tag.a="\" role=\\"`: true, "tag.a in (role, web)": true, "tag.a in (web, role)": true, `"role"`: true, "tag.role!=x": true,
+		"*": true, "web01": false, "web[01-20]": false, "name=web01": false, "not web01": false, "id=abcdefgh": false, "id=" + strings.Repeat("a", 26): true, "tag.role=web": true, "not tag.role=web": true, "tag.role in (voter, web)": true, "tag.kind=role": true,
+		`tag.a="x role=y"`: true, `tag.a="\" role=\\"`: true, "tag.a in (role, web)": true, "tag.a in (web, role)": true, "tag.role!=x": true,
 		`tag.a="\\" and role=voter`: false, `tag.a="\"" and role=voter`: false,
 		"role=voter": false, "role!=voter": false, "role in (voter, leader)": false, "role not in (voter, leader)": false, "not (web01 or role=voter)": false,
 		"(role=voter or web01) and db01": false, "web01 and (role in (voter, leader) or db01)": false,
@@ -298,7 +317,7 @@ func TestKeyringFollowsNodes(t *testing.T) {
 // A node that replaces another has its name and tags, and is a member; the one that went is none.
 func TestKeyringFollowsReplacement(t *testing.T) {
 	w := recoveryTown(t)
-	w.must(ActKeyring, w.newKeyring("alice", "web", "n2"))
+	w.must(ActKeyring, w.newKeyring("alice", "web", "tag.role=web"))
 	replace := w.token("replace", func(tk *Token) { tk.Replace, tk.Uses, tk.Tags = "n2", 1, nil })
 	w.must(ActEnrol, w.enrolment("n2b", "n2", replace).Encode())
 	if f := w.record.Could("web"); len(f) != 1 || f[0].Node != key("n2").ID() || f[0].Last != 1 {
@@ -328,7 +347,7 @@ func TestKeyringRetarget(t *testing.T) {
 		t.Errorf("members and formers %s", got)
 	}
 	w.must(ActKeyringEpoch, w.epoch("n1", "web", 1, nil))
-	w.must(ActKeyring, w.retarget("alice", "web", "none", false))
+	w.must(ActKeyring, w.retarget("alice", "web", "tag.none=x", false))
 	if got := w.members("web") + "; " + w.formers("web"); got != "; n1:2 n2:1 n3:2" {
 		t.Errorf("members and formers %s", got)
 	}
@@ -673,11 +692,11 @@ func TestLargestKeyringFits(t *testing.T) {
 		e.Box = make([]byte, MaxEscrowBox)
 		first.Escrow = append(first.Escrow, e)
 	}
-	target := strings.Repeat("x", 63)
-	for len(target)+64 < fleet.MaxTarget {
-		target += "," + strings.Repeat("x", 57) + fmt.Sprintf("%06d", len(target))
+	target := "tag.a in (" + strings.Repeat("x", 57)
+	for len(target)+66 < fleet.MaxTarget {
+		target += ", " + strings.Repeat("x", 57) + fmt.Sprintf("%06d", len(target))
 	}
-	target = must(fleet.ParseTarget(target)).String()
+	target = must(fleet.ParseTarget(target + ")")).String()
 	name := strings.Repeat("n", 63)
 	w.must(ActKeyring, w.keyringChange(long(0), func(c *KeyringChange) { c.Name, c.Target, c.First = name, target, []EpochKey{first} }))
 	w.must(ActKeyring, w.retarget(long(0), name, "n1", true))

@@ -100,6 +100,89 @@ func (t Target) UsesFacts() bool {
 	})
 }
 
+// Keys returns the keys that decide, sorted: "name" for nodes that are named, "id" only for whole IDs, "name" for the
+// beginning of one.
+func (t Target) Keys() []string {
+	var keys []string
+	t.any(func(n node) bool {
+		switch n := n.(type) {
+		case namesNode:
+			keys = append(keys, "name")
+		case testNode:
+			keys = append(keys, n.key)
+			if n.key == "id" && slices.ContainsFunc(n.values, func(v value) bool { return v.glob || len(v.text) < ScreenLen }) {
+				keys = append(keys, "name")
+			}
+		case everyNode, groupNode, notNode, andNode, orNode:
+		}
+		return false
+	})
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
+
+// WithIDs writes named nodes as the IDs of those members that have the names now, so that no other node can take a name and
+// be meant. A name that nobody has is an error.
+func (t Target) WithIDs(members []*Member) (Target, error) {
+	if t.root == nil {
+		return t, nil
+	}
+	root, err := identify(t.root, members)
+	if err != nil {
+		return Target{}, err
+	}
+	return ParseTarget(newTarget(root).text)
+}
+
+func identify(n node, members []*Member) (node, error) {
+	switch n := n.(type) {
+	case namesNode:
+		return idsOf(n, members)
+	case testNode:
+		if slices.Contains(Target{root: n}.Keys(), "name") {
+			return idsOf(n, members)
+		}
+		return n, nil
+	case notNode:
+		of, err := identify(n.of, members)
+		return notNode{of}, err
+	case andNode:
+		of, err := identifyAll(n.of, members)
+		return joinAnd(of), err
+	case orNode:
+		of, err := identifyAll(n.of, members)
+		return joinOr(of), err
+	case everyNode, groupNode:
+		return n, nil
+	}
+	panic("fleet: unknown part of a target")
+}
+
+func identifyAll(of []node, members []*Member) ([]node, error) {
+	out := make([]node, len(of))
+	for i, n := range of {
+		var err error
+		if out[i], err = identify(n, members); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func idsOf(n node, members []*Member) (node, error) {
+	out := testNode{key: "id"}
+	for _, m := range members {
+		if n.match(m) {
+			out.values = append(out.values, value{text: m.ID.Text()[:ScreenLen]})
+		}
+	}
+	if len(out.values) == 0 {
+		return nil, Errorf(NotFound, "no node is %s", newTarget(n).text).Hinted("muster node list")
+	}
+	slices.SortFunc(out.values, func(a, b value) int { return strings.Compare(a.text, b.text) })
+	return out, nil
+}
+
 // Groups returns the names of the saved groups in t, sorted, without @.
 func (t Target) Groups() []string {
 	var names []string

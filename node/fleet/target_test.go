@@ -410,3 +410,34 @@ func BenchmarkMatch10000(b *testing.B) {
 		}
 	}
 }
+
+func TestTargetWithIDs(t *testing.T) {
+	members := []*Member{
+		{Name: "web01", ID: Sum([]byte("1"))}, {Name: "web02", ID: Sum([]byte("2"))}, {Name: "db01", ID: Sum([]byte("3")), Tags: map[string]string{"role": "db"}},
+	}
+	one := Sum([]byte("1")).Text()[:ScreenLen]
+	for text, want := range map[string]string{
+		"web01": "id=" + one, "name=web01": "id=" + one, "web[01-02]": "id in (", "tag.role=db": "tag.role=db", "*": "*",
+		"tag.role=db or not web01": "not id=" + one, "id=" + one: "id=" + one, "web09": "", "web01 and web09": "",
+	} {
+		target, err := ParseTarget(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := target.WithIDs(members)
+		if want == "" && err == nil || want != "" && (err != nil || !strings.Contains(got.String(), want) || slices.Contains(got.Keys(), "name")) {
+			t.Errorf("%s: %s, %v", text, got, err)
+		}
+		for _, m := range members {
+			if err == nil && got.Match(m) != target.Match(m) {
+				t.Errorf("%s selects %s, and %s does not, or the other way round", text, m.Name, got)
+			}
+		}
+	}
+	for text, want := range map[string]string{"web01 or tag.a=b": "name tag.a", "id=abcdefgh": "id name", "id=" + one: "id", "os.name=debian and role=voter": "os.name role", "*": ""} {
+		target, err := ParseTarget(text)
+		if got := strings.Join(target.Keys(), " "); err != nil || got != want {
+			t.Errorf("%s decides by %q, not %q (%v)", text, got, want, err)
+		}
+	}
+}

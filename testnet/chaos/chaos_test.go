@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -62,7 +63,8 @@ func TestAFleetThatKeepsItsPromisesPasses(t *testing.T) {
 
 // TestBugsAreCaught plants one bug at a time, one for each promise.
 func TestBugsAreCaught(t *testing.T) {
-	for bug, want := range map[string]check.Promise{
+	bugs := shelfBugs()
+	maps.Copy(bugs, map[string]check.Promise{
 		"runs again after a restart": check.PromiseOnce,
 		"starts more than it may":    check.PromiseBounds,
 		"calls failures successes":   check.PromiseTruth,
@@ -76,7 +78,8 @@ func TestBugsAreCaught(t *testing.T) {
 		"leaks":                      check.PromiseLevel,
 		"never settles":              promiseRest,
 		"panics":                     promiseCrash,
-	} {
+	})
+	for bug, want := range bugs {
 		t.Run(bug, func(t *testing.T) {
 			s, _, failed := sessionOf(t, 3, bug, func(s *session) { s.goOn, s.renew = true, 3 })
 			text, code := verdict(s, failed)
@@ -104,7 +107,7 @@ func TestTooLittleFails(t *testing.T) {
 		t.Errorf("exit %d: %s", code, text)
 	}
 	idle := newTally()
-	if got := idle.tooLittle(time.Minute); len(got) != 5 {
+	if got := idle.tooLittle(time.Minute); len(got) != 8 {
 		t.Errorf("an idle session lacks %v", got)
 	}
 }
@@ -153,6 +156,9 @@ func soundPlan(t *testing.T, shape Shape, steps []Step) {
 			ops[s.Ask.Op] = s.Ask.Kind
 			if s.Ask.Ref != 0 && ops[s.Ask.Ref] == "" {
 				t.Fatalf("operation %d is about %d, which does not come before it", s.Ask.Op, s.Ask.Ref)
+			}
+			if late := s.Ask.Kind == AskCAS || s.Ask.Kind == AskLabel; late && s.Ask.Ref == 0 || s.Ask.Kind == AskUntag && s.Ask.Node == shape.founders()[0] && s.Ask.Key == ringKey {
+				t.Fatalf("operation %s", s.Ask)
 			}
 			if !slices.Contains(shape.hosts(), s.Ask.From) || len(s.Ask.meant(shape.hosts())) == 0 && shape.Agents > 0 {
 				t.Fatalf("operation %s", s.Ask)

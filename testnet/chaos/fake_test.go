@@ -33,6 +33,7 @@ type fake struct {
 	alive    map[string][]Process
 	acts     int
 	looks    int
+	shelf    *fakeShelf
 	closed   chan struct{}
 }
 
@@ -43,6 +44,8 @@ type fakeCommand struct {
 	expires   time.Time
 	cancelled chan struct{}
 	on        map[string]*fakeRun
+	plain     fakeVersion // that it is told
+	sealed    fakeVersion
 }
 
 type fakeRun struct {
@@ -54,7 +57,7 @@ type fakeRun struct {
 func foundFake(asks map[int]Ask, bug string) Founder {
 	return func(_ context.Context, shape Shape) (Driver, error) {
 		f := &fake{shape: shape, asks: asks, bug: bug, down: map[string]bool{}, tags: map[string]map[string]string{}, tokens: map[string]int{},
-			notes: map[string]string{}, alive: map[string][]Process{}, closed: make(chan struct{})}
+			notes: map[string]string{}, alive: map[string][]Process{}, shelf: newFakeShelf(), closed: make(chan struct{})}
 		for _, h := range shape.hosts() {
 			f.tags[h] = map[string]string{"role": "host"}
 		}
@@ -142,10 +145,14 @@ func (f *fake) Close() error {
 	return nil
 }
 
-func (f *fake) Muster(_ context.Context, host string, args ...string) Result {
+func (f *fake) Muster(ctx context.Context, host string, args ...string) Result {
+	return f.MusterWith(ctx, host, "", args...)
+}
+
+func (f *fake) MusterWith(_ context.Context, host, stdin string, args ...string) Result {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.down[host] {
+	if f.down[host] || f.shelf.removed[host] && !f.has("opens after it was removed") {
 		return Result{Stderr: "muster: no agent answers", Code: 5}
 	}
 	args = slices.DeleteFunc(slices.Clone(args), func(a string) bool { return a == "-o" || a == "json" })
@@ -158,6 +165,11 @@ func (f *fake) Muster(_ context.Context, host string, args ...string) Result {
 		return f.node(args[1:])
 	case "token":
 		return f.token(args[1:])
+	case "param":
+		return f.param(host, stdin, args[1:])
+	case "keyring":
+		f.newEpoch()
+		return answer(map[string]any{"name": ringName})
 	case "status":
 		f.looks++
 		more := 0
@@ -208,6 +220,9 @@ func (f *fake) run(args []string) Result {
 	}
 	a := f.asks[op]
 	c := &fakeCommand{id: f.newID(), ask: a, argv: args[len(args)-1], expires: time.Now().Add(ms(a.ExpiresMS)), cancelled: make(chan struct{}), on: map[string]*fakeRun{}}
+	if !f.pin(c) {
+		return noParam(a.Name)
+	}
 	f.commands = append(f.commands, c)
 	for _, h := range a.meant(f.shape.hosts()) {
 		f.deliver(c, h)
@@ -238,11 +253,18 @@ func (f *fake) deliver(c *fakeCommand, h string) {
 		return // it waits for its turn
 	}
 	c.on[h] = r
+	if c.ask.Sealed != "" && !f.opens(h, c.sealed) {
+		r.status = exec.Refused
+		return
+	}
 	text := c.argv
 	if f.has("runs another body") {
 		text += "; evil"
 	}
 	f.note(c, h, "start", fingerprint(text))
+	if c.ask.Body == Tells {
+		f.note(c, h, "told", md5Of(c.plain.value)+md5Of(c.sealed.value))
+	}
 	go f.live(c, h, r)
 }
 
@@ -395,7 +417,12 @@ func (f *fake) node(args []string) Result {
 		}
 		return answer(out)
 	}
-	tags := f.tags[args[1]]
+	if args[0] == "delete" {
+		f.shelf.removed[args[1]] = true
+		f.newEpoch()
+		return answer(map[string]any{"removed": args[1]})
+	}
+	tags, before := f.tags[args[1]], len(f.members())
 	if k, v, ok := strings.Cut(args[2], "="); ok {
 		if !f.has("forgets a tag") {
 			tags[k] = v
@@ -404,6 +431,10 @@ func (f *fake) node(args []string) Result {
 		delete(tags, strings.TrimSuffix(args[2], "-"))
 	}
 	f.acts++
+	if len(f.members()) < before {
+		f.newEpoch()
+	}
+	f.handOver()
 	return answer(map[string]any{"name": args[1]})
 }
 

@@ -104,9 +104,12 @@ func (t *town) look(ctx context.Context) error {
 	return t.lookAtReplicas(ctx)
 }
 
+// there lists the hosts that were not removed.
+func (t *town) there() []string { return without(t.shape.hosts(), t.left) }
+
 // host returns another host each time, so that every one is asked now and then.
 func (t *town) host(n int) string {
-	all := t.shape.hosts()
+	all := t.there()
 	return all[(n*7+t.rests*3)%len(all)]
 }
 

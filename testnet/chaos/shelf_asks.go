@@ -38,7 +38,7 @@ func (a Ask) value(name, canary string) string {
 	if slices.Contains(sealedNames(), name) {
 		return fmt.Sprintf("%s-%d", canary, a.Op)
 	}
-	return fmt.Sprintf("%d of %s", a.Op, name)
+	return fmt.Sprintf("op %d of %s", a.Op, name)
 }
 
 // puts lists the names that an operation puts.

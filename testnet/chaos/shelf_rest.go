@@ -20,7 +20,7 @@ const (
 	looksAtOnce  = 3
 )
 
-// makeRing makes the keyring of a new fleet.
+// makeRing makes the keyring of a new fleet, and a version of everything that is never deleted.
 func (t *town) makeRing(ctx context.Context) error {
 	from := t.shape.hosts()[0]
 	for _, h := range t.shape.founders() {
@@ -29,8 +29,25 @@ func (t *town) makeRing(ctx context.Context) error {
 			return fmt.Errorf("%s cannot be tagged: exit %d: %s", h, r.Code, strings.TrimSpace(r.Stderr))
 		}
 	}
-	_, err := t.answer(ctx, from, "keyring", "put", ringName, "--target", ringTarget)
-	return err
+	if _, err := t.answer(ctx, from, "keyring", "put", ringName, "--target", ringTarget); err != nil {
+		return err
+	}
+	for _, name := range slices.Concat(keptNames(), sealedNames()) { // there is something to be told from the beginning
+		a := Ask{Kind: AskPut, Op: t.ownOp(), From: from, Name: name}
+		if slices.Contains(sealedNames(), name) {
+			a.Kind = AskSecret
+		}
+		if out, r := t.operate(ctx, a, came{}); out.came.ack != check.Accepted {
+			return fmt.Errorf("%s cannot be put: exit %d: %s", name, r.Code, strings.TrimSpace(r.Stderr))
+		}
+	}
+	return nil
+}
+
+// ownOp returns a number for an operation that is in no plan.
+func (t *town) ownOp() int {
+	t.own++
+	return -t.own
 }
 
 // lookAtShelf asks for all parameters, puts a secret, and has every host try to open it.
@@ -40,7 +57,7 @@ func (t *town) lookAtShelf(ctx context.Context) error {
 	if err := t.lookAtParams(ctx); err != nil {
 		return err
 	}
-	t.openAll(ctx, t.shape.hosts())
+	t.openAll(ctx, t.there())
 	return t.lookForCanary(ctx)
 }
 
@@ -62,14 +79,9 @@ func (t *town) settleMembers(ctx context.Context) {
 
 // probe puts a secret when the fleet is at rest.
 func (t *town) probe(ctx context.Context) {
-	hosts := t.shape.hosts()
-	if t.left != "" {
-		hosts = without(hosts, t.left)
-	}
 	why := ""
 	for began, try := time.Now(), 0; time.Since(began) < putPatience; try++ {
-		t.probes++
-		out, r := t.operate(ctx, Ask{Kind: AskSecret, Op: -t.probes, From: hosts[(t.rests+try)%len(hosts)], Name: sealedNames()[0]}, came{})
+		out, r := t.operate(ctx, Ask{Kind: AskSecret, Op: t.ownOp(), From: t.host(4 + try), Name: sealedNames()[0]}, came{})
 		if out.came.ack == check.Accepted {
 			return
 		}
@@ -219,7 +231,7 @@ func (t *town) farewell(ctx context.Context) ([]check.Violation, error) {
 	}
 	t.open(ctx, leaves, sealedNames()[0])
 	asked := time.Now()
-	if _, err := t.answer(ctx, from, "node", "remove", leaves, "--yes"); err != nil {
+	if _, err := t.answer(ctx, from, "node", "delete", leaves); err != nil {
 		return nil, err
 	}
 	t.mu.Lock()
@@ -230,7 +242,7 @@ func (t *town) farewell(ctx context.Context) ([]check.Violation, error) {
 	if err := t.lookAtParams(ctx); err != nil {
 		return nil, err
 	}
-	t.openAll(ctx, without(t.shape.hosts(), leaves))
+	t.openAll(ctx, t.there())
 	for _, more := range [][]string{nil, {"--stale"}} {
 		began := time.Now()
 		value, why := t.openOnce(ctx, leaves, sealedNames()[0], more...)

@@ -37,7 +37,7 @@ type town struct {
 	shelf   check.Shelf
 	canary  string            // that all secrets begin with
 	toldOf  map[heard]bool    // what runs were told is known
-	probes  int               // secrets that were put at rest
+	own     int               // operations that are in no plan
 	broken  []check.Violation // promises, as was seen while looking
 	left    string            // the host that was removed in the end
 	rests   int               // how often the fleet came to rest

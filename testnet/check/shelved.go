@@ -67,7 +67,7 @@ func (s Shelf) lost(v *violations, name string) {
 			v.add([16]byte{}, "", "%s: %q was to follow version %d only, and became version %d", name, p.Value, p.If, p.Told)
 		}
 		switch number := s.at(p); {
-		case number == 0 && !s.mayBeGone(p) && !s.outlived(p):
+		case number == 0 && p.Lasts == 0 && !s.mayBeGone(p) && !s.outlived(p):
 			v.add([16]byte{}, "", "%s: %q was acknowledged as version %d at %s and is not there", name, p.Value, p.Told, clock(p.Answered))
 		case number != 0 && number != p.Told:
 			v.add([16]byte{}, "", "%s: %q was acknowledged as version %d at %s and is version %d", name, p.Value, p.Told, clock(p.Answered), number)

@@ -33,7 +33,9 @@ const (
 	keys       = 4
 	span       = 12 * time.Second // of a history
 	thinking   = 90 * time.Millisecond
+	shortFault = 300 * time.Millisecond
 	longFault  = 4 * time.Second
+	election   = 2600 * time.Millisecond // by then the others have another leader
 	betweenMax = 1500 * time.Millisecond
 )
 
@@ -44,7 +46,10 @@ func seedOf(seed uint64, history int) *rand.Rand { return rand.New(rand.NewPCG(s
 func planOf(random *rand.Rand, kinds []fault) (plan []trouble) {
 	for at := 500 * time.Millisecond; ; {
 		t := trouble{fault: kinds[random.IntN(len(kinds))], from: at, first: random.IntN(3) > 0}
-		lasts := 300*time.Millisecond + upTo(random, longFault)
+		lasts := shortFault + upTo(random, longFault)
+		if t.fault == faultPause && t.first { // a leader that stands still until another leads, and then goes on
+			lasts = election + upTo(random, longFault-election/2)
+		}
 		t.to = at + lasts
 		all := random.Perm(hosts)
 		t.hosts = all[:1]

@@ -80,7 +80,7 @@ func TestKeyringsOfTheFixtureHold(t *testing.T) {
 	if k = f.RotateKeyring("web", web); k.Current().Number != 2 || len(k.Current().Escrow) != 2 || k.Current().Escrow[0].Box[0] != 2 {
 		t.Errorf("rotated: %+v", k.Current())
 	}
-	f.MustTake(f.ChangeKeyring("web", "web-1", true))
+	f.MustTake(f.ChangeKeyring("web", "id="+web.ID.Text(), true))
 	f.MustTake(f.KeyringEpoch("web", web, 2))
 	if err := f.Take(f.KeyringHolding("web", web)); err == nil {
 		t.Error("the maker holds it twice")
