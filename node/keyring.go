@@ -63,6 +63,8 @@ func (s Seed) GoString() string { return s.String() }
 type (
 	// SeedKept says that a seed is on disk that an operator handed over.
 	SeedKept struct{ Seed SeedName }
+	// SeedLost says that a seed which was on disk cannot be read any more.
+	SeedLost struct{ Seed SeedName }
 	// SeedsFetched answers FetchSeeds with those that came, are the record's, and are on disk now.
 	SeedsFetched struct {
 		From fleet.ID
@@ -112,6 +114,7 @@ type (
 )
 
 func (SeedKept) event()     {}
+func (SeedLost) event()     {}
 func (SeedsFetched) event() {}
 func (EpochMade) event()    {}
 func (HoldingTold) event()  {}
@@ -420,6 +423,15 @@ func (n *Node) seedKept(at auth.Instant, s SeedName) []Effect {
 		return n.tellSeed(at, r, s.Number)
 	}
 	return nil
+}
+
+// seedLost asks for a seed again.
+func (n *Node) seedLost(at auth.Instant, s SeedName) {
+	delete(n.keyrings.seeds, s.Key)
+	if r := n.ringOf(s.Life); r != nil {
+		n.setLacks(r)
+		n.seekSeeds(r, at.Boot)
+	}
 }
 
 // tellSeed rings the other members of a keyring: a seed is to be had here.

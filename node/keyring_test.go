@@ -190,7 +190,7 @@ func TestOneMakesTheEpochThenAnother(t *testing.T) {
 			case "retagged":
 				w.take(w.TagNode(w.Nodes[7].ID, map[string]string{"role": "db"}, false))
 			case "another target":
-				w.take(w.ChangeKeyring("web", "tag.role=web and not node-7", false))
+				w.take(w.ChangeKeyring("web", "tag.role=web and id!="+w.Nodes[7].ID.Text(), false))
 			case "asked for":
 				w.take(w.ChangeKeyring("web", "tag.role=web", true))
 				living = 5

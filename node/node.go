@@ -134,6 +134,8 @@ func (n *Node) Step(at auth.Instant, ev Event) []Effect {
 		n.outbox.lost(ev, at.Boot)
 	case SeedKept:
 		out = n.seedKept(at, ev.Seed)
+	case SeedLost:
+		n.seedLost(at, ev.Seed)
 	case SeedsFetched:
 		out = n.seedsFetched(at, ev)
 	case EpochMade:

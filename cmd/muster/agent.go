@@ -183,10 +183,11 @@ func noSocket(err error) error {
 	return e.Hinted("the agent must be able to write there; or give another place with --socket PATH, here and to every command")
 }
 
-// keepSecretsOutOfCores switches core dumps of this process off.
+// keepSecretsOutOfCores switches core dumps of this process off. At a limit of 1, unlike 0, the kernel feeds no pipe either
+// (core_pattern).
 func keepSecretsOutOfCores() error {
 	return errors.Join(
-		unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}),
+		unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{Cur: 1, Max: 1}),
 		unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0),
 	)
 }

@@ -157,6 +157,8 @@ func (m madeKeyring) tell(a *app, name string) {
 		a.say("nobody is in it now; nodes get the key when they are: muster keyring hand-over %s", name)
 	case len(m.given) == 0:
 		a.say("no member has the key yet; later: muster keyring hand-over %s", name)
+	case len(m.given) == m.members:
+		a.say("%s took the key", fleet.FoldNames(m.given))
 	default:
 		a.say("%s took the key, and passes it on to the others", fleet.FoldNames(m.given))
 	}

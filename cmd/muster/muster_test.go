@@ -21,6 +21,7 @@ func TestMain(m *testing.M) {
 //
 //	fleet N [lost=a,b] [left=c]   a fleet of N nodes behind an agent at $WORK/agent.sock; the operator is alice
 //	exits CODE ARGS…              muster ARGS in this process, which must exit with CODE
+//	each FROM TO ARGS…            muster ARGS for every number, which stands for N in them; each must succeed
 //	policy FILE                   the fleet's policy from now on
 //	nodes WHAT NAME…              WHAT becomes of nodes: lost, back, full (takes no key), room; or of web01: cut, joined
 func TestScripts(t *testing.T) {
@@ -47,6 +48,7 @@ func scriptParams(dir string) testscript.Params {
 			"exits":  scriptExits,
 			"nodes":  scriptNodes,
 			"policy": scriptPolicy,
+			"each":   scriptEach,
 		},
 	}
 }
@@ -62,6 +64,20 @@ func scriptFleet(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	w.open(ts.Value("t").(testing.TB), ts.Getenv("WORK"), ts.Getenv("HOME"))
 	*ts.Value("town").(**town) = w
+}
+
+func scriptEach(ts *testscript.TestScript, _ bool, args []string) {
+	from, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	to, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	for ; from <= to; from++ {
+		one := []string{"0"}
+		for _, arg := range args[2:] {
+			one = append(one, strings.ReplaceAll(arg, "N", strconv.Itoa(from)))
+		}
+		scriptExits(ts, false, one)
+	}
 }
 
 func scriptPolicy(ts *testscript.TestScript, _ bool, args []string) {

@@ -11,23 +11,37 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestRunningPage runs every block of docs/running.md in one fleet, in the order of the page. A block of yaml with a name
-// is a file. In a block of console, what follows "$ " is a shell line, and the lines below are all that it says, on both
-// its streams; … stands for any text, and alone for any lines. A line that ends in "# exits N" must exit so.
-func TestRunningPage(t *testing.T) {
+// TestPages runs every block of pages of examples, each page in one fleet, in the order of the page. A block of yaml with a
+// name is a file. In a block of console, what follows "$ " is a shell line, with the lines behind "> ", and the lines below
+// are all that it says, on both its streams; … stands for any text, and alone for any lines. A line that ends in "# exits N"
+// must exit so. A block of ini is read by people alone.
+func TestPages(t *testing.T) {
 	t.Parallel()
-	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "running.md"))
-	if err != nil {
-		t.Fatal(err)
+	for name, least := range map[string]int{"running.md": 30, "parameters.md": 30} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			text, err := os.ReadFile(filepath.Join("..", "..", "docs", name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			dir := t.TempDir()
+			script := "fleet 6\npage\n"
+			if err := os.WriteFile(filepath.Join(dir, "page.txt"), []byte(script), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			params := scriptParams(dir)
+			params.Cmds["page"] = func(ts *testscript.TestScript, _ bool, _ []string) {
+				page{ts, "docs/" + name}.run(string(text), least)
+			}
+			testscript.Run(t, params)
+		})
 	}
-	dir := t.TempDir()
-	script := "fleet 6\npage\n"
-	if err := os.WriteFile(filepath.Join(dir, "page.txt"), []byte(script), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	params := scriptParams(dir)
-	params.Cmds["page"] = func(ts *testscript.TestScript, _ bool, _ []string) { runPage(ts, string(page)) }
-	testscript.Run(t, params)
+}
+
+// page is a page that is run.
+type page struct {
+	ts   *testscript.TestScript
+	name string
 }
 
 // block is a fenced block of a page: what stands behind the fence, its first line in the page, and its text.
@@ -37,10 +51,10 @@ type block struct {
 	text []string
 }
 
-func blocksOf(page string) []block {
+func blocksOf(text string) []block {
 	var out []block
 	inside := false
-	for i, line := range strings.Split(page, "\n") {
+	for i, line := range strings.Split(text, "\n") {
 		info, fence := strings.CutPrefix(line, "```")
 		switch {
 		case fence && !inside:
@@ -54,41 +68,46 @@ func blocksOf(page string) []block {
 	return out
 }
 
-func runPage(ts *testscript.TestScript, page string) {
+func (p page) run(text string, least int) {
 	commands := 0
-	for _, b := range blocksOf(page) {
+	for _, b := range blocksOf(text) {
 		kind, name, _ := strings.Cut(b.info, " ")
 		switch kind {
 		case "yaml":
-			ts.Check(os.WriteFile(ts.MkAbs(name), []byte(strings.Join(b.text, "\n")+"\n"), 0o600))
+			p.ts.Check(os.WriteFile(p.ts.MkAbs(name), []byte(strings.Join(b.text, "\n")+"\n"), 0o600))
 		case "console":
-			commands += runConsole(ts, b)
+			commands += p.console(b)
+		case "ini":
 		default:
-			ts.Fatalf("docs/running.md:%d: a block of %q is not run", b.line, b.info)
+			p.ts.Fatalf("%s:%d: a block of %q is not run", p.name, b.line, b.info)
 		}
 	}
-	if commands < 30 {
-		ts.Fatalf("only %d commands were found in the page", commands)
+	if commands < least {
+		p.ts.Fatalf("only %d commands were found in %s", commands, p.name)
 	}
 }
 
-func runConsole(ts *testscript.TestScript, b block) (commands int) {
+func (p page) console(b block) (commands int) {
 	for i := 0; i < len(b.text); {
 		line, ok := strings.CutPrefix(b.text[i], "$ ")
 		if !ok {
-			ts.Fatalf("docs/running.md:%d: no command: %q", b.line+i, b.text[i])
+			p.ts.Fatalf("%s:%d: no command: %q", p.name, b.line+i, b.text[i])
 		}
-		end := i + 1
+		begin := i + 1
+		for ; begin < len(b.text) && strings.HasPrefix(b.text[begin], "> "); begin++ {
+			line += "\n" + b.text[begin][2:]
+		}
+		end := begin
 		for end < len(b.text) && !strings.HasPrefix(b.text[end], "$ ") {
 			end++
 		}
 		want, code := exitWanted(line)
-		got, exit := shell(ts, withID(ts, want))
+		got, exit := shell(p.ts, withID(p.ts, want))
 		if exit != code {
-			ts.Fatalf("docs/running.md:%d: %s exits %d, want %d; it says\n%s", b.line+i, line, exit, code, got)
+			p.ts.Fatalf("%s:%d: %s exits %d, want %d; it says\n%s", p.name, b.line+i, line, exit, code, got)
 		}
-		if pattern := patternOf(b.text[i+1 : end]); !pattern.MatchString(got) {
-			ts.Fatalf("docs/running.md:%d: %s says\n%s\nbut the page has\n%s", b.line+i, line, got, strings.Join(b.text[i+1:end], "\n"))
+		if pattern := patternOf(b.text[begin:end]); !pattern.MatchString(got) {
+			p.ts.Fatalf("%s:%d: %s says\n%s\nbut the page has\n%s", p.name, b.line+i, line, got, strings.Join(b.text[begin:end], "\n"))
 		}
 		commands, i = commands+1, end
 	}

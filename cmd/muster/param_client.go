@@ -152,6 +152,10 @@ func (c *cabinet) ask(ctx context.Context, scope string, ask params.Ask) (params
 		in.Signed = []auth.Envelope{c.readRequest(scope)}
 	}
 	read, err := c.client.ReadParams(ctx, in)
+	if err == nil && read.Source != node.FromLeader && c.pen != nil && !c.stale {
+		err = fleet.Errorf(fleet.Unavailable, "no leader answers, and without one it is not known what is there now").
+			Hinted("--stale takes what a server or this host knew %s ago; muster quorum status", span(read.Age))
+	}
 	if err != nil {
 		return params.Answer{}, nil, err
 	}

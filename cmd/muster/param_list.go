@@ -90,7 +90,11 @@ func (a *app) listParams(ctx context.Context, f access, args, texts []string, du
 			shapes = append(shapes, s)
 		}
 	}
-	return paramListing(c.now()).show(a, shapes)
+	l := paramListing(c.now())
+	if due {
+		l.none = "no secret is to be rotated now"
+	}
+	return l.show(a, shapes)
 }
 
 func paramListing(now time.Time) listing[paramShape] {

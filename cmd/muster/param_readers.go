@@ -155,7 +155,7 @@ func (a *app) keyringTarget(all roll, expr string) (target fleet.Target, name st
 // withNames writes the names of nodes in the place of their IDs, for people.
 func (r roll) withNames(text string) string {
 	for id, n := range r.nodes {
-		text = strings.ReplaceAll(text, id.Text(), n.Name)
+		text = strings.ReplaceAll(strings.ReplaceAll(text, id.Text(), n.Name), id.String(), n.Name)
 	}
 	return text
 }

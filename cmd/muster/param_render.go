@@ -318,7 +318,11 @@ func (r *rendering) place(path string, text []byte, mode os.FileMode) (changed b
 	case err != nil:
 		return false, notWritten(path, err)
 	case r.secret:
-		if err := mayHoldSecret(path, info, look.keepMode); err != nil {
+		at, err := placeOf(path, info, look.keepMode)
+		if err == nil {
+			err = at.mayHoldSecret(os.Geteuid())
+		}
+		if err != nil {
 			return false, err
 		}
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"time"
@@ -45,10 +46,15 @@ func (c *cabinet) change(ctx context.Context, names []string, draw func(h auth.H
 		if err != nil || len(drafts) == 0 {
 			return err
 		}
-		refused, err := c.propose(ctx, header, drafts)
+		statement, refused, err := c.propose(ctx, header, drafts)
 		switch {
-		case err != nil || refused == nil:
-			return err
+		case err != nil:
+			if c.taken(ctx, names, statement, drafts) {
+				return nil
+			}
+			return writtenPerhaps(err, drafts)
+		case refused == nil:
+			return nil
 		case fleet.KindOf(refused) == fleet.Unavailable && time.Now().Before(patient):
 			if err := pause(ctx, keyringLook); err != nil { // a keyring was closed just now: its members make a new key
 				return err
@@ -58,6 +64,26 @@ func (c *cabinet) change(ctx context.Context, names []string, draw func(h auth.H
 		}
 		last = now
 	}
+}
+
+// taken looks whether a change was taken of which nobody has said so. Only of versions that were put can it be told.
+func (c *cabinet) taken(ctx context.Context, names []string, statement auth.Envelope, drafts []draft) bool {
+	now, err := c.look(ctx, names)
+	if err != nil {
+		return false
+	}
+	puts := 0
+	for _, d := range drafts {
+		if len(d.op.Put) == 0 {
+			continue
+		}
+		v := now[d.op.Put[0].Name]
+		if v == nil || !bytes.Equal(v.item.Change.Body, statement.Body) {
+			return false
+		}
+		puts++
+	}
+	return puts > 0
 }
 
 // look reads the newest versions of names, without their values.
@@ -92,7 +118,7 @@ func (s shelfOf) same(o shelfOf) bool {
 }
 
 // propose signs drafts and brings them to the fleet. refused is the fleet's answer, err that there is none.
-func (c *cabinet) propose(ctx context.Context, header auth.Header, drafts []draft) (refused, err error) {
+func (c *cabinet) propose(ctx context.Context, header auth.Header, drafts []draft) (statement auth.Envelope, refused, err error) {
 	var entry consensus.PutParams
 	var ops []params.Op
 	for _, d := range drafts {
@@ -104,14 +130,17 @@ func (c *cabinet) propose(ctx context.Context, header auth.Header, drafts []draf
 	}
 	change, bodies := params.Commit(header, ops)
 	if _, err := change.Open(bodies); err != nil {
-		return nil, err
+		return statement, err, nil
 	}
 	entry.Ops, entry.Statement = bodies, c.pen.sign(auth.ForParams, change)
 	result, err := c.client.Propose(ctx, entry)
-	if err != nil {
-		return nil, writtenPerhaps(err, drafts)
+	switch {
+	case result.Err() != nil:
+		return entry.Statement, result.Err(), nil
+	case err == nil, fleet.KindOf(err) == fleet.Unavailable, ctx.Err() != nil:
+		return entry.Statement, nil, err
 	}
-	return result.Err(), nil
+	return entry.Statement, err, nil // an agent that tells a refusal as an error: nobody refuses so but the fleet
 }
 
 // writtenPerhaps says, when nobody answered, that the change may have been taken all the same.

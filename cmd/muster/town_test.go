@@ -207,7 +207,7 @@ func (w *town) Propose(_ context.Context, e consensus.Entry) (consensus.Result, 
 		w.tendKeyrings()
 	}
 	w.tell()
-	return result, nil
+	return result, result.Err() // as the agent does
 }
 
 func (w *town) Read(_ context.Context, signed auth.Envelope) (node.Answer, error) {

@@ -8,7 +8,7 @@
 //   - A replica that may have forgotten something it promised never speaks under its old name: what is damaged, wiped or
 //     rolled back is put aside, and the node returns as a new incarnation with an empty replica.
 //   - A quorum whose only voter is damaged is never restarted empty in silence.
-//   - Nothing is acknowledged before it is synced on a majority of voters and applied here.
+//   - Nothing is acknowledged before it is synced on a majority of voters, the leader among them if it votes, and applied here.
 //   - A read sees every write that was acknowledged before it began; answers of spares never count.
 //   - What a peer sends costs bounded memory.
 package quorum

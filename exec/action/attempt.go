@@ -94,7 +94,7 @@ func (h host) work(ctx context.Context, step steps.Step) error {
 // inside returns the host as the step sees it. What the run says of itself wins over what the document sets.
 func (h host) inside(step steps.Step) (host, error) {
 	env := append(h.env[:len(h.env):len(h.env)], step.Env...)
-	for _, name := range []string{DownloadsVariable, "MUSTER_COMMAND_ID", "SSM_COMMAND_ID", "MUSTER_NODE"} {
+	for _, name := range []string{DownloadsVariable, commandIDVariable, "SSM_COMMAND_ID", "MUSTER_NODE"} {
 		if value := h.getenv(name); value != "" {
 			env = append(env, name+"="+value)
 		}

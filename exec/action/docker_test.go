@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/muster-fleet/muster/exec/document"
+	"github.com/muster-fleet/muster/exec/steps"
 )
 
 func TestContainerLines(t *testing.T) {
@@ -179,4 +180,15 @@ func TestConfigureDocker(t *testing.T) {
 	if code := there.do(t, "docker", document.Docker{Configure: true, Action: "Install"}); code != 0 || !strings.Contains(there.out.String(), "podman is there") {
 		t.Errorf("exit code %d: %s", code, there.err)
 	}
+}
+
+// A private folder bears the command's ID, by which whoever supervises the run finds what a killed act left.
+func TestPrivateFoldersBearTheCommand(t *testing.T) {
+	b := newBed(t, "MUSTER_COMMAND_ID=0198-abc")
+	dir, remove, err := b.privateFolder()
+	if err != nil || !strings.HasPrefix(dir, filepath.Join(b.private[0], steps.PrivatePrefix("0198-abc"))) {
+		t.Fatalf("%s, %v", dir, err)
+	}
+	remove()
+	wantFiles(t, b.private[0], nil)
 }

@@ -13,12 +13,16 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/muster-fleet/muster/exec/steps"
 	"github.com/muster-fleet/muster/node/fleet"
 )
 
 // DownloadsVariable names the folder that relative destinations are below. Where it is not set, it is the working
 // directory.
 const DownloadsVariable = "MUSTER_DOWNLOADS"
+
+// commandIDVariable holds the ID of the command that the act belongs to.
+const commandIDVariable = "MUSTER_COMMAND_ID"
 
 // Bounds of what acts do.
 const (
@@ -35,7 +39,7 @@ type host struct {
 	env       []string
 	dir       string // the working directory
 	downloads string
-	private   []string // where folders for secrets are made: the first that can be; "" is the host's own temporary folder
+	private   []string // where folders for secrets are made: the first that can be
 	stdout    io.Writer
 	stderr    io.Writer
 	now       func() time.Time
@@ -43,7 +47,7 @@ type host struct {
 }
 
 func newHost(env []string, stdout, stderr io.Writer) (host, error) {
-	h := host{env: env, private: []string{"/dev/shm", ""}, stdout: stdout, stderr: stderr, now: time.Now, pause: pause}
+	h := host{env: env, private: steps.PrivateParents(), stdout: stdout, stderr: stderr, now: time.Now, pause: pause}
 	dir, err := os.Getwd()
 	if err != nil {
 		return h, fleet.Errorf(fleet.Unavailable, "there is no working directory: %w", err)
@@ -143,10 +147,11 @@ func bare(err error) error {
 	return err
 }
 
-// privateFolder makes a folder for secrets, 0700, that remove deletes with all in it: in memory where that is possible.
+// privateFolder makes a folder for secrets, 0700, that remove deletes with all in it: in memory where that is possible. Of an
+// act that is killed before, whoever supervises the run finds it by the command's ID.
 func (h host) privateFolder() (dir string, remove func(), err error) {
 	for _, parent := range h.private {
-		if dir, err = os.MkdirTemp(parent, "muster-act-"); err == nil {
+		if dir, err = os.MkdirTemp(parent, steps.PrivatePrefix(h.getenv(commandIDVariable))); err == nil {
 			return dir, func() { os.RemoveAll(dir) }, nil
 		}
 	}

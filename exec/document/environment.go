@@ -7,7 +7,7 @@ import (
 )
 
 // environment returns the variables of a step: its own, and every parameter as SSM_<name>, where a script finds it
-// whether the document names it there or not. Ours come last and win.
+// whether the document names it there or not; but a secret only where the step names it. Ours come last and win.
 func (b *builder) environment(f *form, c *compiled) []string {
 	var env []string
 	if err := b.checkEnvironment(f.raw("environment")); err != nil {
@@ -42,13 +42,14 @@ func (b *builder) environment(f *form, c *compiled) []string {
 	return append(env, more...)
 }
 
-// variables returns the values as a script finds them: the document's own parameters, all of them, and those of the store
-// that the script refers to. A value that is the whole script is not among them.
+// variables returns the values as a script finds them: the document's own parameters, all of them but for secrets that the
+// step does not name, and those of the store that the script refers to. A value that is the whole script is not among them.
 func (b *builder) variables(c *compiled) ([]string, error) {
 	var env []string
 	for _, name := range keysOf(b.r.v.of) {
-		if c.whole == nil || c.whole.Name != name {
-			env = append(env, variable(name)+"="+stringify(b.r.v.of[name]))
+		entry := variable(name) + "=" + stringify(b.r.v.of[name])
+		if (c.whole == nil || c.whole.Name != name) && (!b.d.store.hides(entry) || b.names(name, c)) {
+			env = append(env, entry)
 		}
 	}
 	for _, p := range c.lines {
@@ -64,6 +65,39 @@ func (b *builder) variables(c *compiled) ([]string, error) {
 		}
 	}
 	return env, nil
+}
+
+// names reports whether the step names a parameter of the document: between braces, or by its variable. A secret that was
+// given for one is no business of the other steps and of what they start.
+func (b *builder) names(name string, c *compiled) bool {
+	if c.whole != nil {
+		if script, err := b.r.value(c.whole, b.s.line); err == nil && mentionsWord(joined(script), variable(name)) {
+			return true
+		}
+	}
+	return b.s.inputs.hasText(func(text string) bool {
+		return mentionsWord(text, variable(name)) || slices.ContainsFunc(refs(text), func(r ref) bool { return r.name == name })
+	})
+}
+
+// hasText reports whether a text in a piece of a document is as asked for.
+func (n *node) hasText(is func(string) bool) bool {
+	return n.shape == scalar && is(n.text) || slices.ContainsFunc(n.items, func(c *node) bool { return c.hasText(is) })
+}
+
+// mentionsWord reports whether the name of a variable stands in a text, and not only as a part of a longer one.
+func mentionsWord(text, name string) bool {
+	inName := func(at int) bool { return at >= 0 && at < len(text) && (letter(rune(text[at])) || text[at] == '_') }
+	for at := 0; ; {
+		i := strings.Index(text[at:], name)
+		if i < 0 {
+			return false
+		}
+		at += i + len(name)
+		if !inName(at-len(name)-1) && !inName(at) {
+			return true
+		}
+	}
 }
 
 // variable names the variable that holds a parameter: SSM's name for it.

@@ -144,7 +144,10 @@ func (b *builder) pin(in *Nested) error {
 		return refuse(b.s.line, "%s: %s: %w", b.s.of(), u.Name, err)
 	}
 	in.Text = string(d.text)
-	return b.handOver(in, d)
+	if err := b.handOver(in, d); err != nil {
+		return err
+	}
+	return b.handSecrets(in)
 }
 
 // handOver gives a nested document what of the store it refers to, with all that it runs in turn.
@@ -178,6 +181,47 @@ func (b *builder) handOver(in *Nested, d *Document) error {
 		in.Salt = b.d.store.salt()
 	}
 	return nil
+}
+
+// handSecrets puts the words of the nested document's own store in the place of secrets within its parameters. So it knows
+// them for secrets, and gives them to those of its steps that name them.
+func (b *builder) handSecrets(in *Nested) error {
+	for name, value := range in.Parameters {
+		if !b.d.store.hides(string(value)) {
+			continue
+		}
+		parts, err := b.d.store.parts(string(value))
+		if err != nil {
+			return refuse(b.s.line, "%s: %w", b.s.of(), err)
+		}
+		in.Salt = b.d.store.salt()
+		inner := NewStore(nil, in.Salt)
+		var text strings.Builder
+		for _, p := range parts {
+			text.WriteString(p.Text)
+			if p.Secret > 0 {
+				text.WriteString(inner.word(in.secret(b.d.store.secretAt(p.Secret), b.d.store.word(int(p.Secret)))))
+			}
+		}
+		in.Parameters[name] = json.RawMessage(text.String())
+	}
+	return nil
+}
+
+// secret returns the number, from 1, of a secret in the nested document's store, which is given it if need be. Its value
+// will be put in where word stands.
+func (n *Nested) secret(p Pinned, word string) int {
+	number := 0
+	for _, v := range n.Store {
+		if v.Secret {
+			number++
+		}
+		if v.Secret && v.Name == p.Name && v.Selector == p.Selector {
+			return number
+		}
+	}
+	n.Store = append(n.Store, StoreValue{Name: p.Name, Selector: p.Selector, Secret: true, Value: word})
+	return number + 1
 }
 
 // noting returns the library, which writes down what it was asked for. Built-in documents are on every host.

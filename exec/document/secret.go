@@ -61,6 +61,19 @@ func (s *Store) parts(text string) ([]steps.Part, error) {
 	}
 }
 
+// secretAt returns a secret by its number, which parts gave.
+func (s *Store) secretAt(number uint32) Pinned {
+	for _, p := range s.all {
+		if p.Secret {
+			number--
+		}
+		if p.Secret && number == 0 {
+			return p
+		}
+	}
+	return Pinned{}
+}
+
 // secrets returns how many secrets were pinned.
 func (s *Store) secrets() int {
 	n := 0

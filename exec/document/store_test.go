@@ -269,6 +269,22 @@ func TestSecretsAreRefusedElsewhere(t *testing.T) {
 	}
 }
 
+// printf is a program of its own to some shells (mksh, posh), and its arguments are for all to see: none of them gets a secret
+// in its code.
+func TestSecretsInCodeOfOtherShells(t *testing.T) {
+	const key = "{{ ssm-secure:/app/key }}"
+	for _, shell := range []string{"mksh", "ksh", "posh", "zsh", "yash", "fish"} {
+		for _, body := range []string{
+			"#!/bin/" + shell + "\nprintf %s " + key, "#!/usr/bin/env " + shell + "\necho " + key, shell + " -c 'printf %s " + key + "'",
+			shell + " <<EOF\nprintf %s " + key + "\nEOF", "echo 'printf %s " + key + "' | " + shell, shell + ` -c 'printf %s "$1"' x ` + key,
+		} {
+			if _, err := Parse([]byte(script(body))); err == nil {
+				t.Errorf("taken: %s", body)
+			}
+		}
+	}
+}
+
 // TestNestedDocumentsGetWhatTheyReferTo, with secrets put in when the step starts.
 func TestNestedDocumentsGetWhatTheyReferTo(t *testing.T) {
 	inner := func(body string) Library {
@@ -424,3 +440,91 @@ func guardedStep(t *testing.T, s *step) {
 }
 
 func joinedInput(s *step) string { return s.inputs.get("runCommand").joined() }
+
+// TestASecretIsGivenToStepsThatNameIt and to no other: neither to those of the document that it was given to, nor to those
+// of one that this hands it to.
+func TestASecretIsGivenToStepsThatNameIt(t *testing.T) {
+	const text = `schemaVersion: '2.2'
+parameters:
+  password: {type: String}
+  pass: {type: String, default: plain}
+  script: {type: String, default: ""}
+mainSteps:
+- {name: braces, action: 'aws:runShellScript', inputs: {runCommand: ["printf %s {{ password }} | cat"]}}
+- {name: variable, action: 'aws:runShellScript', inputs: {runCommand: ['printf %s "${SSM_password}" | cat']}}
+- {name: environment, action: 'muster:run', inputs: {argv: [psql], environment: {PGPASSWORD: "{{ password }}"}}}
+- {name: value, action: 'aws:runShellScript', inputs: {runCommand: "{{ script }}"}}
+- {name: pwsh, action: 'aws:runPowerShellScript', inputs: {runCommand: ["Write-Output {{ password }}"]}}
+- {name: other, action: 'aws:runShellScript', inputs: {runCommand: ["tool {{ pass }}; echo $SSM_passwords $XSSM_password $SSM_password_"]}}
+- {name: argv, action: 'muster:run', inputs: {argv: [tool, "{{ pass }}"]}}
+- {name: finally, action: 'aws:runShellScript', inputs: {runCommand: ["true"], finallyStep: true}}
+`
+	given := []Argument{{"password", `"{{ ssm-secure:/app/key }}"`}, {"script", quoted(`psql "$SSM_password"`)}}
+	check := func(where string, plan steps.Plan, secrets [][]byte) {
+		t.Helper()
+		if raw := fmt.Sprintf("%+v", plan); strings.Contains(raw, "s3cr3t") {
+			t.Errorf("%s: a secret in a plan: %s", where, raw)
+		}
+		for i, s := range plan.Steps {
+			s, err := s.Open(secrets)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if has := slices.Contains(s.Env, "SSM_password=s3cr3t"); has != (i < 5) || has != strings.Contains(fmt.Sprint(s), "s3cr3t") {
+				t.Errorf("%s, step %s: %q", where, s.Name, s.Env)
+			}
+			if !slices.Contains(s.Env, "SSM_pass=plain") {
+				t.Errorf("%s, step %s has lost a plain value: %q", where, s.Name, s.Env)
+			}
+		}
+	}
+	plan, err := boundPlan(t, text, nil, given...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check("alone", plan, secretValues)
+
+	outer := func(name string) string {
+		return text[:strings.Index(text, "- {")] + "- {name: out, action: 'aws:runDocument', inputs: {documentType: SSMDocument, documentPath: " + name +
+			", documentParameters: {password: '{{ password }}', script: '{{ script }}'}}}\n"
+	}
+	lib := func(name, _ string) (*Document, bool) {
+		switch name {
+		case "Inner":
+			return parsed(t, text), true
+		case "Middle":
+			return parsed(t, outer("Inner")), true
+		}
+		return nil, false
+	}
+	nested := func(plan steps.Plan, secrets [][]byte) (steps.Plan, [][]byte) {
+		t.Helper()
+		s, err := plan.Steps[0].Open(secrets)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := inputsOf[Nested](t, s)
+		d, v, err := in.Complete(parsed(t, in.Text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		inner, err := d.Plan(v, Host{Platform: Linux, Depth: in.Depth}, in.Find())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := inner.CheckSecrets(len(in.Secrets())); err != nil {
+			t.Fatal(err)
+		}
+		return inner, in.Secrets()
+	}
+	plan, err = boundPlan(t, outer("Middle"), lib, given...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	middle, secrets := nested(plan, secretValues)
+	if raw := fmt.Sprintf("%+v", middle); strings.Contains(raw, "s3cr3t") {
+		t.Errorf("a secret in a nested plan: %s", raw)
+	}
+	inner, secrets := nested(middle, secrets)
+	check("nested", inner, secrets)
+}

@@ -2,11 +2,11 @@ package runner
 
 import (
 	"bytes"
-	"slices"
 )
 
-// What is kept or told of a run shows maskText in the place of its secrets: of each value, and of each line of a value that
-// has several. Shorter ones are left alone, as they would be found in everything.
+// What is kept or told of a run shows maskText in the place of its secrets: of each value, of each line of a value that has
+// several, and of what programs make of a value by themselves (maskForms). Shorter ones are left alone, as they would be found
+// in everything.
 const (
 	maskText    = "****"
 	minMasked   = 4 // bytes of a value
@@ -20,8 +20,8 @@ type masker struct {
 	sibling []int32 // the next child of the same parent
 	fail    []int32 // the longest other text that ends here and begins a pattern
 	depth   []int32
-	found   []int32 // bytes of the longest pattern that ends here; 0: none
-	root    [256]int32
+	found   []int32      // bytes of the longest pattern that ends here; 0: none
+	next    [][256]int32 // of the first nodes: after no letter and after one, where almost all of a text is; of the rest, follow
 }
 
 // newMasker returns what masks secrets; nil if there is nothing to mask.
@@ -33,18 +33,26 @@ func newMasker(secrets [][]byte) *masker {
 	m := &masker{}
 	m.node(0, 0)
 	for _, p := range patterns {
-		m.add(p)
+		m.add(p[:1]) // first of all: the first nodes are those of one letter
+	}
+	near := len(m.letter)
+	for _, p := range patterns {
+		m.found[m.add(p)] = int32(len(p))
 	}
 	m.link()
+	for at := range near {
+		m.near(int32(at))
+	}
 	return m
 }
 
 // maskPatterns returns the texts that are masked.
 func maskPatterns(secrets [][]byte) [][]byte {
 	var out [][]byte
+	seen := map[string]bool{}
 	add := func(p []byte, least int) {
-		if len(p) >= least && !slices.ContainsFunc(out, func(o []byte) bool { return bytes.Equal(o, p) }) {
-			out = append(out, p)
+		if len(p) >= least && !seen[string(p)] {
+			seen[string(p)], out = true, append(out, p)
 		}
 	}
 	for _, s := range secrets {
@@ -53,6 +61,9 @@ func maskPatterns(secrets [][]byte) [][]byte {
 		for line := range bytes.Lines(s) {
 			add(bytes.Trim(line, " \t\r\n"), minMaskLine)
 		}
+	}
+	for _, f := range maskForms(secrets) {
+		add(f, minMasked)
 	}
 	return out
 }
@@ -63,27 +74,31 @@ func (m *masker) node(letter byte, depth int32) int32 {
 	return int32(len(m.letter) - 1)
 }
 
-func (m *masker) add(pattern []byte) {
+// add makes the nodes of a text and returns its last.
+func (m *masker) add(text []byte) int32 {
 	at := int32(0)
-	for _, b := range pattern {
+	for _, b := range text {
 		next := m.step(at, b)
 		if next == 0 {
 			next = m.node(b, m.depth[at]+1)
-			if at == 0 {
-				m.root[b] = next
-			}
 			m.sibling[next], m.child[at] = m.child[at], next
 		}
 		at = next
 	}
-	m.found[at] = int32(len(pattern))
+	return at
+}
+
+// near fills in what follows a node.
+func (m *masker) near(at int32) {
+	var next [256]int32
+	for b := range next {
+		next[b] = m.follow(at, byte(b))
+	}
+	m.next = append(m.next, next)
 }
 
 // step follows one letter from a node; 0: no pattern goes on so.
 func (m *masker) step(at int32, b byte) int32 {
-	if at == 0 {
-		return m.root[b]
-	}
 	for c := m.child[at]; c != 0; c = m.sibling[c] {
 		if m.letter[c] == b {
 			return c
@@ -100,7 +115,7 @@ func (m *masker) link() {
 		queue = queue[1:]
 		for c := m.child[at]; c != 0; c = m.sibling[c] {
 			if at != 0 {
-				m.fail[c] = m.next(m.fail[at], m.letter[c])
+				m.fail[c] = m.follow(m.fail[at], m.letter[c])
 			}
 			m.found[c] = max(m.found[c], m.found[m.fail[c]])
 			queue = append(queue, c)
@@ -108,9 +123,12 @@ func (m *masker) link() {
 	}
 }
 
-// next returns the node of the longest text that ends in b and begins a pattern.
-func (m *masker) next(at int32, b byte) int32 {
+// follow returns the node of the longest text that ends in b and begins a pattern.
+func (m *masker) follow(at int32, b byte) int32 {
 	for {
+		if int(at) < len(m.next) {
+			return m.next[at][b]
+		}
 		if c := m.step(at, b); c != 0 {
 			return c
 		}
@@ -146,14 +164,19 @@ type maskStream struct {
 func (f *maskStream) write(p []byte) []byte {
 	n := f.base + int64(len(f.held))
 	f.held = append(f.held, p...)
-	for _, b := range p {
-		n++
-		f.at = f.m.next(f.at, b)
-		if size := f.m.found[f.at]; size > 0 {
-			f.cover(n-int64(size), n)
+	at, near, found := f.at, f.m.next, f.m.found
+	for i, b := range p {
+		if int(at) < len(near) {
+			at = near[at][b]
+		} else {
+			at = f.m.follow(at, b)
+		}
+		if size := int64(found[at]); size > 0 {
+			f.cover(n+int64(i)+1-size, n+int64(i)+1)
 		}
 	}
-	return f.give(n - int64(f.m.depth[f.at]))
+	f.at = at
+	return f.give(n + int64(len(p)) - int64(f.m.depth[at]))
 }
 
 // flush returns what was held back: the stream has ended, or what comes next belongs to something else.

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"bytes"
+	"encoding/base64"
 	"slices"
 	"strings"
 	"testing"
@@ -119,6 +120,81 @@ func TestMasking(t *testing.T) {
 	}
 }
 
+// TestFormsOfASecretAreMasked: what shells and programs print of a secret by accident.
+func TestFormsOfASecretAreMasked(t *testing.T) {
+	const quotes, lines, signs, odd = "pa'ss\"wo\\rd$1", "key: abc\nuser: x\npw: 12345\n", "hunter2x&y=z w", "tab\there\x01é'\\"
+	m := newMasker([][]byte{[]byte(quotes), []byte(lines), []byte(signs), []byte(odd), []byte("short/?"), []byte("<b>\"bold\"")})
+	for _, c := range []struct{ what, text, want string }{
+		{"bash -x", `+ mysql -p 'pa'\''ss"wo\rd$1'`, `+ mysql -p '****'`},
+		{"dash -x", `+ mysql -p 'pa'"'"'ss"wo\rd$1'`, `+ mysql -p '****'`},
+		{"bash -x with a control character", `+ echo $'tab\there\001é\'\\'`, `+ echo $'****'`},
+		{"the same without a locale", `+ echo $'tab\there\001\303\251\'\\'`, `+ echo $'****'`},
+		{"declare -p", `declare -x T="pa'ss\"wo\\rd\$1"`, `declare -x T="****"`},
+		{"printf %q", `pa\'ss\"wo\\rd\$1`, `****`},
+		{"JSON", `{"password":"pa'ss\"wo\\rd$1","k":"key: abc\nuser: x\npw: 12345\n"}`, `{"password":"****","k":"****\n"}`},
+		{"JSON without < and &", `{"a":"hunter2x\u0026y=z w","b":"\u003cb\u003e\"bold\""}`, `{"a":"****","b":"****"}`},
+		{"JSON, quotes at the end", `"<b>\"bold\""`, `"****"`},
+		{"CRLF", "key: abc\r\nuser: x\r\npw: 12345\r\n", "****\r\n"},
+		{"a query", "GET /?p=hunter2x%26y%3Dz+w&q=short%2F%3F", "GET /?p=****&q=****"},
+		{"a query by curl", "GET /?p=hunter2x%26y%3Dz%20w", "GET /?p=****"},
+		{"a path", "GET /hunter2x&y=z%20w/", "GET /****/"},
+		{"Authorization: Basic", "Basic dTpodW50ZXIyeCZ5PXogdw==", "Basic dTp****w=="},
+	} {
+		if got := m.text(c.text); got != c.want {
+			t.Errorf("%s: %s, wanted %s", c.what, got, c.want)
+		}
+	}
+}
+
+// TestFormsGoWithWhatIsAround: a secret in a longer text that is written in another form is masked, wherever it stands; of
+// base64 up to a letter at each end, which neighbours share.
+func TestFormsGoWithWhatIsAround(t *testing.T) {
+	text := rapid.StringOfN(rapid.RuneFrom([]rune("ab'\"\\$& /+=%<>\n\r\t\x01é!{")), 0, 20, -1)
+	rapid.Check(t, func(t *rapid.T) {
+		secret := strings.TrimSpace(text.Filter(func(s string) bool { return len(strings.TrimSpace(s)) >= minMaskBase64 }).Draw(t, "secret"))
+		before, behind := text.Draw(t, "before"), text.Draw(t, "behind")
+		m := newMasker([][]byte{[]byte(secret)})
+		for i, form := range formsOfText() {
+			whole := form(before + "x" + secret + "x" + behind) // the x keeps \r and \n of different texts apart
+			for j, own := range form(secret) {
+				if len(whole) != 6 && !strings.Contains(m.text(whole[j]), maskText) {
+					t.Fatalf("form %d, %d: %q in %q", i, j, own, whole[j])
+				}
+			}
+		}
+		for _, e := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding} {
+			whole := e.EncodeToString([]byte(before + secret + behind))
+			got := m.text(whole)
+			if n := len(whole) - len(got) + len(maskText); !strings.Contains(got, maskText) || n < len(secret)*8/6-2 {
+				t.Fatalf("%q between %q and %q: %s of %s", secret, before, behind, got, whole)
+			}
+		}
+	})
+}
+
+// TestFormsAreBounded: what masks a run's secrets takes some memory, whatever they are.
+func TestFormsAreBounded(t *testing.T) {
+	var many [][]byte
+	for i := range 32 {
+		many = append(many, bytes.Repeat([]byte{'\'', 1, byte(i + 'a'), '\n'}, exec.MaxSecretValues/32/4))
+	}
+	large := [][]byte{bytes.Join(many, nil)[1:]}
+	for _, secrets := range [][][]byte{many, large} {
+		size := 0
+		for _, p := range maskForms(secrets) {
+			if size += len(p); len(p) > exec.MaxSecretValues {
+				t.Errorf("a form of %d bytes", len(p))
+			}
+		}
+		if size > maxMaskForms {
+			t.Errorf("%d bytes of forms", size)
+		}
+	}
+	if got := newMasker(many).text(string(bytes.ReplaceAll(many[9], []byte("'"), []byte(`'\''`)))); got != maskText+"\n" {
+		t.Errorf("%.100q", got)
+	}
+}
+
 // TestMaskingCostsNoMoreThanItsSecrets: what is held back is shorter than the longest secret, whatever is written.
 func TestMaskingCostsNoMoreThanItsSecrets(t *testing.T) {
 	secret := bytes.Repeat([]byte("a"), exec.MaxSecretValues-1)
@@ -137,7 +213,7 @@ func TestMaskingCostsNoMoreThanItsSecrets(t *testing.T) {
 }
 
 func BenchmarkMask(b *testing.B) {
-	m := newMasker([][]byte{[]byte("correct horse battery staple"), []byte("hunter22")})
+	m := newMasker([][]byte{[]byte("correct horse battery staple"), []byte("hunter22"), []byte("pa'ss\"wo\\rd$1")})
 	chunk := bytes.Repeat([]byte("a line of output like many others, harmless\n"), 1500)
 	f := m.stream()
 	b.SetBytes(int64(len(chunk)))

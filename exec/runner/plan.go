@@ -179,6 +179,7 @@ func (s *supervision) clearAway() {
 	}
 	os.Remove(orderName)
 	os.RemoveAll(s.o.Downloads)
+	_ = removePrivate(fleet.UUID(s.o.Command).String()) // the agent tries again, and says what cannot be removed
 }
 
 // clearAfter does the same for a supervisor that did not come to it.
@@ -190,5 +191,18 @@ func (f folder) clearAfter() error {
 	if errors.Is(err, os.ErrNotExist) {
 		err = nil
 	}
-	return errors.Join(err, removeDownloads(f))
+	return errors.Join(err, removeDownloads(f), removePrivate(filepath.Base(string(f))))
+}
+
+// removePrivate removes what acts of a command left that were killed: files with keys and environments in them.
+func removePrivate(command string) error {
+	var failed error
+	for _, parent := range steps.PrivateParents() {
+		left, err := filepath.Glob(filepath.Join(parent, steps.PrivatePrefix(command)+"*"))
+		failed = errors.Join(failed, err)
+		for _, path := range left {
+			failed = errors.Join(failed, os.RemoveAll(path))
+		}
+	}
+	return failed
 }

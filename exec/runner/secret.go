@@ -92,14 +92,14 @@ func (o order) opened(step int, secrets [][]byte) (order, error) {
 	return o, nil
 }
 
-// takeSecrets reads the values that the agent hands over, and closes what they came in. From then on no core file of this
-// process or of any that it starts is written; readable by others it is not from the beginning.
+// takeSecrets reads the values that the agent hands over, and closes what they came in. From then on nothing of this process or
+// of any that it starts is dumped; readable by others it is not from the beginning.
 func (s *supervision) takeSecrets() error {
 	if !s.o.Opened {
 		return nil
 	}
-	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
-		return fmt.Errorf("core files cannot be switched off: %w", err)
+	if err := dumpNothing(); err != nil {
+		return fmt.Errorf("core dumps cannot be switched off: %w", err)
 	}
 	f := os.NewFile(secretsFD, "secrets")
 	defer f.Close()
@@ -115,6 +115,22 @@ func (s *supervision) takeSecrets() error {
 	}
 	s.mask = newMasker(s.secrets)
 	return nil
+}
+
+// dumpNothing keeps this process and all that it starts from being dumped when they crash. The limit is 1 and not 0: where
+// core_pattern is a pipe, the kernel starts the program behind it whatever the limit is, and systemd-coredump writes the
+// process' environment into the journal; at exactly 1 it does not (do_coredump in fs/coredump.c, core(5)). Where cores are
+// files, a limit below a page means none.
+func dumpNothing() error {
+	err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{Cur: 1, Max: 1})
+	if !errors.Is(err, unix.EPERM) {
+		return err
+	}
+	// The hard limit is 0 and this is not root's process. That is enough but for pipes.
+	if pattern, unread := os.ReadFile("/proc/sys/kernel/core_pattern"); unread == nil && !bytes.HasPrefix(pattern, []byte("|")) {
+		return nil
+	}
+	return fmt.Errorf("%w (the hard limit is 0, and the host's core_pattern is a pipe, which only a limit of 1 closes)", err)
 }
 
 func wipe(secrets [][]byte) {

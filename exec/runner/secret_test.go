@@ -161,10 +161,12 @@ func TestASecretIsFoundNowhere(t *testing.T) {
 	}
 }
 
+// noCore reports whether a process with these limits (of /proc) is not dumped, neither into a file nor into a pipe: the
+// latter is so at 1 alone.
 func noCore(limits []byte) bool {
 	for line := range strings.Lines(string(limits)) {
 		if strings.HasPrefix(line, "Max core file size") {
-			return strings.Join(strings.Fields(line)[4:6], " ") == "0 0"
+			return strings.Join(strings.Fields(line)[4:6], " ") == "1 1"
 		}
 	}
 	return false
@@ -379,15 +381,15 @@ func TestDetailsAreMasked(t *testing.T) {
 	shows(t, "a detail that is cut", []byte(n.Detail))
 }
 
-// No process of a run that has secrets leaves a core file; of one without, the host's own limit holds.
-func TestCoreFilesOfRunsWithSecrets(t *testing.T) {
+// No process of a run that has secrets is dumped, into a file or a pipe; of one without, the host's own limit holds.
+func TestNoCoreOfARunWithSecrets(t *testing.T) {
 	t.Parallel()
 	var v vault
 	h := open(t, Config{Secret: v.open})
-	s := withSecrets(spec("ulimit -c"))
+	s := withSecrets(spec("cat /proc/self/limits"))
 	h.run(s)
-	if out := h.text(s.Command, Stdout); out != "0\n" {
-		t.Errorf("ulimit -c is %s", out)
+	if out := h.text(s.Command, Stdout); !noCore([]byte(out)) {
+		t.Errorf("limits are\n%s", out)
 	}
 	var own unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_CORE, &own); err != nil {
@@ -397,9 +399,54 @@ func TestCoreFilesOfRunsWithSecrets(t *testing.T) {
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &own); err != nil {
 		t.Fatal(err)
 	}
-	s = spec("ulimit -c")
+	s = spec("cat /proc/self/limits")
 	h.run(s)
-	if out := h.text(s.Command, Stdout); own.Max > 0 && out == "0\n" {
+	if out := h.text(s.Command, Stdout); own.Max > 1 && noCore([]byte(out)) {
 		t.Error("a run without secrets lost its core files")
+	}
+}
+
+// TestAKilledActLeavesNoKeys: what it had for tools in files is removed when its run has ended, by the supervisor or, where
+// that is gone too, by the agent; no other run's is.
+func TestAKilledActLeavesNoKeys(t *testing.T) {
+	t.Parallel()
+	left := func(command fleet.UUID) (out []string) {
+		for _, parent := range steps.PrivateParents() {
+			found, err := filepath.Glob(filepath.Join(parent, steps.PrivatePrefix(command.String())+"*"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			out = append(out, found...)
+		}
+		return out
+	}
+	forget := func(s Spec) {
+		t.Cleanup(func() {
+			for _, path := range left(s.Command) {
+				os.RemoveAll(path)
+			}
+		})
+	}
+	leave := "for d in " + strings.Join(steps.PrivateParents(), " ") + "; do mkdir -p $d/" + steps.PrivatePrefix("$MUSTER_COMMAND_ID") + "1/git; done; " +
+		"echo key > $d/" + steps.PrivatePrefix("$MUSTER_COMMAND_ID") + "1/key"
+
+	h := open(t, Config{})
+	other := document(sh(leave+"; read x < "+fifo(t)), sh("true"))
+	forget(other)
+	h.start(other)
+	until(t, "another run has its folders", func() bool { return len(left(other.Command)) == len(steps.PrivateParents()) })
+	s := document(sh(leave+"; kill -9 $$"), sh("true"))
+	forget(s)
+	wantStatus(t, h.run(s), exec.Failed)
+	if found := left(s.Command); len(found) > 0 {
+		t.Errorf("left are %q", found)
+	}
+	if len(left(other.Command)) != len(steps.PrivateParents()) {
+		t.Error("those of another run are gone, too")
+	}
+	unix.Kill(supervisorOf(t, h, other.Command), unix.SIGKILL)
+	wantStatus(t, h.ended(other.Command), exec.Unknown)
+	if found := left(other.Command); len(found) > 0 {
+		t.Errorf("with the supervisor killed, left are %q", found)
 	}
 }

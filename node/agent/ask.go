@@ -267,7 +267,25 @@ func (a *Agent) Propose(ctx context.Context, e consensus.Entry) (consensus.Resul
 			return result, err
 		}
 	}
-	answer, err := a.atLeader(ctx, askPropose, consensus.Encode(e, 0))
+	return a.proposeItem(ctx, consensus.Encode(e, 0))
+}
+
+// ProposeItem is Propose of an encoded entry. A change of parameters, of which there may be thousands a second, is decoded by
+// the leader alone.
+func (a *Agent) ProposeItem(ctx context.Context, item []byte) (consensus.Result, error) {
+	if len(item) > 0 && item[0] == consensus.Encode(consensus.PutParams{}, 0)[0] {
+		return a.proposeItem(ctx, item)
+	}
+	e, _, err := consensus.Decode(item)
+	if err != nil {
+		return consensus.Result{}, err
+	}
+	return a.Propose(ctx, e)
+}
+
+func (a *Agent) proposeItem(ctx context.Context, item []byte) (consensus.Result, error) {
+	var result consensus.Result
+	answer, err := a.atLeader(ctx, askPropose, item)
 	if err == nil {
 		err = wire.Unmarshal(answer, &result)
 	}

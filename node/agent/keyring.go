@@ -68,10 +68,13 @@ func (h *holding) put(s node.SeedName) {
 	h.has[s.Key] = s
 }
 
-func (h *holding) drop(key fleet.ID) {
+// drop forgets a seed, and says which it was.
+func (h *holding) drop(key fleet.ID) (node.SeedName, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	name, ok := h.has[key]
 	delete(h.has, key)
+	return name, ok
 }
 
 func (h *holding) holds(key fleet.ID) bool {
@@ -196,10 +199,14 @@ func (a *Agent) seedOf(key fleet.ID) (node.Seed, error) {
 		return node.Seed{}, fleet.Errorf(fleet.NotFound, "key %s is not here", key)
 	}
 	seed, err := a.seeds.Seed(key)
-	if err != nil {
-		a.log.Error("the key of a keyring cannot be read", "err", err)
+	if err == nil {
+		return seed, nil
 	}
-	return seed, err
+	if name, had := a.holding.drop(key); had { // another member has it
+		a.log.Error("the key of a keyring cannot be read; it is fetched again", "err", err)
+		a.Post(node.SeedLost{Seed: name})
+	}
+	return seed, fleet.Errorf(fleet.Unavailable, "the key is here and cannot be read: %w", err)
 }
 
 // makeEpoch makes a keyring's next epoch and has the quorum take it.

@@ -26,7 +26,7 @@ func newSeedDesk(tb testing.TB) *seedDesk {
 	tb.Helper()
 	d := &seedDesk{desk: newDesk(tb), seeds: &memSeeds{}}
 	sealFor(d.Fleet)
-	d.take(tb, d.NewKeyring("web", "node-0,web-1"))
+	d.take(tb, d.NewKeyring("web", "id="+d.self.Text()+" or id="+d.web.ID.Text()))
 	d.Agent.seeds, d.cfg.HPKE = d.seeds, authtest.Private("node-0")
 	d.seed = d.EpochSeed("web", d.ring.Life, 1)
 	if _, err := d.keepSeed(d.ring, 1, d.seed); err != nil {

@@ -3,11 +3,7 @@ package agent
 import (
 	"context"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"time"
-
-	iradix "github.com/hashicorp/go-immutable-radix/v2"
 
 	"github.com/muster-fleet/muster/node"
 	"github.com/muster-fleet/muster/node/auth"
@@ -16,8 +12,9 @@ import (
 	"github.com/muster-fleet/muster/params"
 )
 
-// How this node reads parameters: from the leader; where nobody leads, or age does not matter, from any replica; cut off,
-// from its own copies. Whatever comes is verified here.
+// How this node reads parameters: from the leader; where age does not matter, from any replica, or cut off from its own
+// copies. For itself and its accounts, whose programs must go on, it does so too where nobody leads, and says how old the
+// answer is; an operator is told that nobody knows. Whatever comes is verified here.
 
 // How long a reader waits for a leader before it takes what is older: an election takes three seconds. Where nobody who
 // could lead can be seen, waiting helps nobody. staleTry is how long one replica has to answer.
@@ -66,12 +63,16 @@ func (a *Agent) readParams(ctx context.Context, ask node.ParamsAsk) (node.Params
 	body := wire.Marshal(ask)
 	var last error
 	if !ask.Stale {
-		answer, err := a.askLeader(ctx, body)
+		answer, err := a.askLeader(ctx, ask, body)
 		if err == nil {
 			return a.takeParams(ctx, ask, answer, node.FromLeader, seen)
 		}
 		if !retriable(err) || ctx.Err() != nil {
 			return node.ParamsRead{}, err
+		}
+		if len(ask.Signed) > 0 { // what an operator sees he acts upon
+			return node.ParamsRead{}, fleet.Errorf(fleet.Unavailable, "no leader answers, so nobody knows the newest: %w", err).
+				Hinted("--stale shows what a server or this host has seen last, and how old that is; muster quorum status")
 		}
 		last = err
 		ask.Stale = true
@@ -88,13 +89,18 @@ func (a *Agent) readParams(ctx context.Context, ask node.ParamsAsk) (node.Params
 }
 
 // askLeader asks the leader, until it answers or patience ends.
-func (a *Agent) askLeader(ctx context.Context, ask []byte) (paramsBody, error) {
+func (a *Agent) askLeader(ctx context.Context, ask node.ParamsAsk, body []byte) (paramsBody, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.paramPatience())
 	defer cancel()
+	if a.quorum != nil { // if it leads, without a way through bytes; else it says so at once
+		if err := a.confirm(ctx, ask); err == nil {
+			return a.paramsHere(a.self, ask)
+		}
+	}
 	var out paramsBody
-	body, err := a.atLeader(ctx, askParams, ask)
+	answer, err := a.atLeader(ctx, askParams, body)
 	if err == nil {
-		err = wire.Unmarshal(body, &out)
+		err = wire.Unmarshal(answer, &out)
 	}
 	return out, err
 }
@@ -109,14 +115,14 @@ func (a *Agent) paramPatience() time.Duration {
 }
 
 // readReplica asks this host's own replica, else servers that can be seen.
-func (a *Agent) readReplica(ctx context.Context, ask node.ParamsAsk, body []byte, seen *floorPicture) (node.ParamsRead, error) {
+func (a *Agent) readReplica(ctx context.Context, ask node.ParamsAsk, body []byte, seen node.Floors) (node.ParamsRead, error) {
 	servers := slices.DeleteFunc(a.servers(), func(id fleet.ID) bool { return !a.alive(id) })
 	if i := slices.Index(servers, a.self); i > 0 {
 		servers[0], servers[i] = servers[i], servers[0]
 	}
 	var last error = fleet.Errorf(fleet.Unavailable, "no server can be seen")
 	for _, id := range servers[:min(staleTries, len(servers))] {
-		answer, err := a.askReplicaOnce(ctx, id, body)
+		answer, err := a.askReplicaOnce(ctx, id, ask, body)
 		if err == nil {
 			var read node.ParamsRead
 			if read, err = a.takeParams(ctx, ask, answer, node.FromReplica, seen); err == nil {
@@ -132,7 +138,13 @@ func (a *Agent) readReplica(ctx context.Context, ask node.ParamsAsk, body []byte
 	return node.ParamsRead{}, last
 }
 
-func (a *Agent) askReplicaOnce(ctx context.Context, id fleet.ID, body []byte) (paramsBody, error) {
+func (a *Agent) askReplicaOnce(ctx context.Context, id fleet.ID, ask node.ParamsAsk, body []byte) (paramsBody, error) {
+	if id == a.self {
+		if err := a.confirm(ctx, ask); err != nil {
+			return paramsBody{}, err
+		}
+		return a.paramsHere(a.self, ask)
+	}
 	ctx, cancel := context.WithTimeout(ctx, staleTry)
 	defer cancel()
 	var out paramsBody
@@ -153,15 +165,15 @@ const maxAge = 100 * 366 * 24 * 3600 * 1000
 
 // takeParams verifies what a server says. A node that is behind the server's record catches up first: it may not know the
 // operator yet.
-func (a *Agent) takeParams(ctx context.Context, ask node.ParamsAsk, body paramsBody, source node.ParamsSource, seen *floorPicture) (node.ParamsRead, error) {
+func (a *Agent) takeParams(ctx context.Context, ask node.ParamsAsk, body paramsBody, source node.ParamsSource, seen node.Floors) (node.ParamsRead, error) {
 	record := a.record()
-	taken, err := node.TakeParams(a.reading.proved.by(record.Charter), ask.Ask, body.Answer, seen.get)
+	taken, err := node.TakeParams(a.reading.proved.by(record.Charter), ask.Ask, body.Answer, seen)
 	if err != nil && body.RecordLen > record.Length {
 		ctx, cancel := context.WithTimeout(ctx, behindRecord)
 		defer cancel()
 		if a.await(ctx, func(r auth.Record) bool { return r.Length >= body.RecordLen }) == nil {
 			record = a.record()
-			taken, err = node.TakeParams(a.reading.proved.by(record.Charter), ask.Ask, body.Answer, seen.get)
+			taken, err = node.TakeParams(a.reading.proved.by(record.Charter), ask.Ask, body.Answer, seen)
 		}
 	}
 	if err != nil {
@@ -190,67 +202,4 @@ func (a *Agent) shownTo(record auth.Record, ask node.ParamsAsk, read node.Params
 		read.Answer, _ = node.HideParams(record.Charter.Policy(), asker, read.Answer, puts)
 	}
 	return read, nil
-}
-
-// maxFloors bounds how many names a node remembers the newest version of.
-const maxFloors = 20_000
-
-// floors is the newest that this node has seen of parameters. A reader takes a picture before it asks: what others see
-// meanwhile does not make its answer a lie.
-type floors struct {
-	mu  sync.Mutex // of put
-	now atomic.Pointer[floorPicture]
-}
-
-// floorPicture is what had been seen at one moment, an immutable value.
-type floorPicture struct {
-	of  *iradix.Tree[params.Floor] // by name
-	old *iradix.Tree[params.Floor] // of before of was full
-}
-
-func (f *floors) picture() *floorPicture {
-	if now := f.now.Load(); now != nil {
-		return now
-	}
-	return &floorPicture{iradix.New[params.Floor](), iradix.New[params.Floor]()}
-}
-
-func (p *floorPicture) get(name string) (params.Floor, bool) {
-	floor, ok := p.of.Get([]byte(name))
-	if !ok {
-		floor, ok = p.old.Get([]byte(name))
-	}
-	return floor, ok
-}
-
-// put remembers what was seen. Answers may come out of order: what is higher stays.
-func (f *floors) put(seen map[string]params.Floor) {
-	if f.known(seen) {
-		return
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	next := *f.picture()
-	for name, floor := range seen {
-		if had, ok := next.get(name); ok {
-			floor = had.Higher(floor)
-		}
-		if next.of.Len() >= maxFloors/2 {
-			next.of, next.old = iradix.New[params.Floor](), next.of
-		}
-		next.of, _, _ = next.of.Insert([]byte(name), floor)
-	}
-	f.now.Store(&next)
-}
-
-// known reports whether seen tells nothing new, as most reads do.
-func (f *floors) known(seen map[string]params.Floor) bool {
-	now := f.picture()
-	for name, floor := range seen {
-		had, ok := now.get(name)
-		if !ok || had.Born != floor.Born || had.Version < floor.Version || had.Seq < floor.Seq || len(floor.Labels) > 0 {
-			return false
-		}
-	}
-	return true
 }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -162,6 +163,10 @@ func testCopies(t *testing.T) {
 	// An operator's signature is verified here, and an account needs its rule.
 	if out, err := cut.ReadParams(t.Context(), node.ParamsAsk{Ask: get(t, "/app/a"), Signed: d.reads("/app/"), Stale: true}); err != nil || out.As != "operator ada" {
 		t.Errorf("an operator: %+v, %v", out, err)
+	}
+	_, err = cut.ReadParams(t.Context(), node.ParamsAsk{Ask: get(t, "/app/a"), Signed: d.reads("/app/")})
+	if e, ok := errors.AsType[*fleet.Error](err); !ok || e.Kind != fleet.Unavailable || !strings.Contains(e.Hint, "--stale") {
+		t.Errorf("an operator who wants the newest: %v", err)
 	}
 	forged := d.web.Signer.Sign(auth.ForRequest, d.Fleet.ID(), node.Read{Header: d.Header(node.ReadLife), What: node.ReadParams, Name: "/"})
 	for what, ask := range map[string]node.ParamsAsk{

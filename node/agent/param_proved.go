@@ -9,16 +9,16 @@ import (
 	"github.com/muster-fleet/muster/params"
 )
 
-// maxProved is how many items a node remembers as verified. Who reads the same again need not have its signature checked
-// again: that takes most of the time of a read. A Put has some 300 bytes.
-const maxProved = 2048
+// maxProved is how many items a node remembers as verified, 32 bytes of each. Who reads the same again need not have its
+// signature checked again: that takes most of the time of a read.
+const maxProved = 32_768
 
 // proved remembers items that were verified, by all of their bytes, under one charter.
 type proved struct {
 	mu      sync.Mutex
 	charter fleet.ID // head
-	of      map[fleet.ID]params.Put
-	old     map[fleet.ID]params.Put // of before of was full
+	of      map[fleet.ID]struct{}
+	old     map[fleet.ID]struct{} // of before of was full
 }
 
 // by returns what verifies items by a charter.
@@ -28,31 +28,34 @@ func (p *proved) by(c *auth.Charter) func(params.Item) (params.Put, error) {
 			return params.Put{}, fleet.Errorf(fleet.Unavailable, "this node has no charter yet")
 		}
 		key := fleet.Sum(wire.Marshal(item))
-		if put, ok := p.get(key, c.Head()); ok {
-			return put, nil
+		if p.has(key, c.Head()) {
+			op, err := params.DecodeOp(item.Body)
+			if err == nil && len(op.Put) == 1 {
+				return op.Put[0], nil
+			}
 		}
 		put, err := params.Verify(item, c)
 		if err == nil {
-			p.put(key, c.Head(), put)
+			p.put(key, c.Head())
 		}
 		return put, err
 	}
 }
 
-func (p *proved) get(key, charter fleet.ID) (params.Put, bool) {
+func (p *proved) has(key, charter fleet.ID) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.charter != charter {
-		return params.Put{}, false
+		return false
 	}
-	put, ok := p.of[key]
+	_, ok := p.of[key]
 	if !ok {
-		put, ok = p.old[key]
+		_, ok = p.old[key]
 	}
-	return put, ok
+	return ok
 }
 
-func (p *proved) put(key, charter fleet.ID, put params.Put) {
+func (p *proved) put(key, charter fleet.ID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.charter != charter {
@@ -62,7 +65,7 @@ func (p *proved) put(key, charter fleet.ID, put params.Put) {
 		p.of, p.old = nil, p.of
 	}
 	if p.of == nil {
-		p.of = map[fleet.ID]params.Put{}
+		p.of = map[fleet.ID]struct{}{}
 	}
-	p.of[key] = put
+	p.of[key] = struct{}{}
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/muster-fleet/muster/node"
 	"github.com/muster-fleet/muster/node/auth"
+	"github.com/muster-fleet/muster/node/fleet"
 )
 
 // TestProved: what was verified is known again, nothing else is, and not under another charter; only so many are kept.
@@ -50,10 +51,7 @@ func TestProved(t *testing.T) {
 		t.Fail()
 	}
 	for i := range 2 * maxProved {
-		item.Operator = fmt.Sprint(i)
-		if _, err := p.by(charter)(item); err != nil {
-			t.Fatal(err)
-		}
+		p.put(fleet.Sum([]byte(fmt.Sprint(i))), charter.Head())
 	}
 	if n := len(p.of) + len(p.old); n > maxProved {
 		t.Errorf("%d remembered", n)

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -140,3 +141,5 @@ type elsewhere struct{ stubQuorum }
 func (q elsewhere) Status() Replication {
 	return Replication{Leader: q.self, Term: 1, Voters: []fleet.ID{q.self}, Member: true}
 }
+
+func (q elsewhere) Read(context.Context) error { return NotLeader{q.self} }

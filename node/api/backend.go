@@ -22,7 +22,9 @@ type Backend interface {
 	Nodes(ctx context.Context) []Node
 	// Operators lists the operators who stand.
 	Operators(ctx context.Context) []auth.Operator
-	// Propose brings an entry to the leader. A repetition of the same signed statement returns the first result.
+	// Propose brings an entry to the leader. A repetition of the same signed statement returns the first result. Where the
+	// fleet refuses, the result says why, and the error is the result's; other errors come without a result: nobody answered,
+	// or this host knew better.
 	Propose(ctx context.Context, e consensus.Entry) (consensus.Result, error)
 	// Read asks the servers. signed is a node.Read, signed by an operator for auth.ForRequest.
 	Read(ctx context.Context, signed auth.Envelope) (node.Answer, error)

@@ -101,6 +101,9 @@ func (c *Client) Operators(ctx context.Context) ([]auth.Operator, error) {
 func (c *Client) Propose(ctx context.Context, e consensus.Entry) (consensus.Result, error) {
 	var out shape.Result
 	err := c.post(ctx, "/v1/entries", shape.Entry{Entry: consensus.Encode(e, 0)}, &out)
+	if r, ok := errors.AsType[refusal](err); ok {
+		return consensus.Result{Kind: r.said.Kind, Why: r.said.What, Hint: r.said.Hint}, r.said
+	}
 	return out.Result(), err
 }
 
@@ -194,8 +197,17 @@ func (c *Client) send(ctx context.Context, method, path string, body any) (*http
 	if err := decode(resp, &failure); err != nil || failure.Error.What == "" {
 		return nil, fleet.Errorf(fleet.Internal, "the agent answers %s", resp.Status)
 	}
-	return nil, failure.Error.Err()
+	if err := failure.Error.Err(); !failure.Refused {
+		return nil, err
+	}
+	return nil, refusal{&fleet.Error{Kind: fleet.ParseKind(failure.Error.Kind), What: failure.Error.What, Hint: failure.Error.Hint}}
 }
+
+// refusal is the fleet's own no to an entry, as opposed to that of the agent, or to no answer.
+type refusal struct{ said *fleet.Error }
+
+func (r refusal) Error() string { return r.said.Error() }
+func (r refusal) Unwrap() error { return r.said }
 
 func decode(resp *http.Response, out any) error {
 	defer resp.Body.Close()

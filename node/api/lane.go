@@ -150,12 +150,9 @@ func (s *desk) answerLane(ctx context.Context, ask laneAsk, local []node.LocalUs
 			answer.Read = []node.ParamsRead{read}
 		}
 	case len(ask.Read) == 0:
-		var entry consensus.Entry
-		if entry, _, err = consensus.Decode(ask.Entry); err == nil {
-			var result consensus.Result
-			if result, err = s.backend.Propose(ctx, entry); err == nil {
-				answer.Result = []consensus.Result{result}
-			}
+		var result consensus.Result
+		if result, err = s.proposeItem(ctx, ask.Entry); err == nil || result.Why != "" { // the fleet's refusal is an answer
+			answer.Result, err = []consensus.Result{result}, nil
 		}
 	default:
 		err = fleet.Errorf(fleet.Invalid, "an ask of a lane writes or reads, not both")
@@ -165,6 +162,22 @@ func (s *desk) answerLane(ctx context.Context, ask laneAsk, local []node.LocalUs
 		answer.Fail = []laneFail{{e.Kind, e.What, e.Hint}}
 	}
 	return answer
+}
+
+// encodedBackend is a Backend that takes entries as they are encoded.
+type encodedBackend interface {
+	ProposeItem(ctx context.Context, item []byte) (consensus.Result, error)
+}
+
+func (s *desk) proposeItem(ctx context.Context, item []byte) (consensus.Result, error) {
+	if b, ok := s.backend.(encodedBackend); ok {
+		return b.ProposeItem(ctx, item)
+	}
+	entry, _, err := consensus.Decode(item)
+	if err != nil {
+		return consensus.Result{}, err
+	}
+	return s.backend.Propose(ctx, entry)
 }
 
 // frames writes frames of many goroutines; what they write while the last bytes go out goes out together.

@@ -79,7 +79,7 @@ func (l *Lane) Close() error {
 	return nil
 }
 
-// Propose is Client.Propose.
+// Propose is Client.Propose: of what the fleet refused there is the result, and its error.
 func (l *Lane) Propose(ctx context.Context, e consensus.Entry) (consensus.Result, error) {
 	answer, err := l.ask(ctx, laneAsk{Entry: consensus.Encode(e, 0)})
 	if err == nil && len(answer.Result) != 1 {
@@ -88,7 +88,7 @@ func (l *Lane) Propose(ctx context.Context, e consensus.Entry) (consensus.Result
 	if err != nil {
 		return consensus.Result{}, err
 	}
-	return answer.Result[0], nil
+	return answer.Result[0], answer.Result[0].Err()
 }
 
 // ReadParams is Client.ReadParams.

@@ -53,7 +53,11 @@ func (e *echo) ReadParams(ctx context.Context, ask ParamsAsk) (ParamsRead, error
 }
 
 func (e *echo) Propose(_ context.Context, entry consensus.Entry) (consensus.Result, error) {
-	return consensus.Result{Act: uint64(len(entry.(consensus.PutAct).Data))}, nil
+	if put, ok := entry.(consensus.PutAct); ok {
+		return consensus.Result{Act: uint64(len(put.Data))}, nil
+	}
+	refused := consensus.Result{Kind: fleet.Conflict, Why: "there already", Hint: "look"}
+	return refused, refused.Err()
 }
 
 func asks(name string) ParamsAsk {
@@ -87,6 +91,9 @@ func TestLane(t *testing.T) {
 	_, err = l.ReadParams(t.Context(), asks("none"))
 	if e, ok := err.(*fleet.Error); !ok || e.Kind != fleet.Denied || e.What != "not you" || e.Hint != "ask" {
 		t.Errorf("a refusal: %#v", err)
+	}
+	if result, err := l.Propose(t.Context(), consensus.PutToken{}); result.Why != "there already" || fleet.KindOf(err) != fleet.Conflict {
+		t.Errorf("what the fleet refuses: %+v, %v", result, err)
 	}
 	if _, err := l.ReadParams(t.Context(), ParamsAsk{}); fleet.KindOf(err) != fleet.Invalid {
 		t.Errorf("nothing asked: %v", err)

@@ -194,8 +194,11 @@ func (s *desk) propose(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	result, err := s.backend.Propose(r.Context(), entry)
+	if err == nil {
+		err = result.Err()
+	}
 	if err != nil {
-		fail(w, err)
+		write(w, httpStatus(fleet.KindOf(err)), shape.Failure{Error: shape.OfError(err), Refused: result.Why != ""})
 		return
 	}
 	write(w, http.StatusOK, shape.OfResult(result))

@@ -17,5 +17,6 @@
 //	founding      on the first host, until its first start
 //	joining       keys of an enrolment that may have been counted, until it is known
 //	params/       what this host has read of parameters, by a hash of the name
+//	keyrings/     keys that this host shares with others, by the hash of their public side
 //	raft/  ledger  runs/  reports/   kept by other rooms
 package folder

@@ -25,9 +25,7 @@ const (
 func (a Ask) args(ref came) []string {
 	switch a.Kind {
 	case AskRun:
-		out := []string{"-o", "json", "run", "--yes", "--env", opVar + "=" + strconv.Itoa(a.Op),
-			"--timeout", ms(a.TimeoutMS).String(), "--expires", ms(a.ExpiresMS).String()}
-		out = append(out, a.told()...)
+		out := append([]string{"-o", "json", "run", "--yes", "--timeout", ms(a.TimeoutMS).String(), "--expires", ms(a.ExpiresMS).String()}, a.told()...)
 		if !a.Wait {
 			out = append(out, "--async")
 		}
@@ -41,6 +39,9 @@ func (a Ask) args(ref came) []string {
 			out = append(out, "--all")
 		} else {
 			out = append(out, "--target", target)
+		}
+		if a.Body == Reads {
+			return append(out, "--", docOp+"="+strconv.Itoa(a.Op), docTold+"={{ssm:"+a.Name+"}}")
 		}
 		return append(out, "--", a.script())
 	case AskCancel:
@@ -116,8 +117,9 @@ type listed struct {
 	Expires time.Time
 	Count   int
 	Run     struct {
-		Argv []string
-		Env  []string
+		Argv   []string
+		Env    []string
+		Values []struct{ Name, Value string } // as JSON
 	}
 }
 
@@ -126,6 +128,12 @@ func (l listed) op() int {
 	for _, e := range l.Run.Env {
 		if n, ok := strings.CutPrefix(e, opVar+"="); ok {
 			op, _ := strconv.Atoi(n)
+			return op
+		}
+	}
+	for _, v := range l.Run.Values {
+		if v.Name == docOp {
+			op, _ := strconv.Atoi(strings.Trim(v.Value, `"`))
 			return op
 		}
 	}

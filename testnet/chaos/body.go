@@ -23,6 +23,7 @@ const (
 	Leaves    Body = "leaves"    // a daemon behind, which may live, and succeeds
 	Broods    Body = "broods"    // waits to be cancelled, with a daemon that must die with it
 	Tells     Body = "tells"     // notes the MD5 of the parameters that it is told, prints the secret one, and succeeds
+	Reads     Body = "reads"     // the same by a document, which prints no secret
 )
 
 const (
@@ -64,6 +65,8 @@ func (a Ask) script() string {
 	case Tells:
 		return head + fmt.Sprintf(`P=$(printf %%s "$%s" | md5sum); S=$(printf %%s "$%s" | md5sum); n told "${P%%%% *}${S%%%% *}"; echo "op $O on $MUSTER_NODE"; `+
 			`[ -z "$%s" ] || echo "$%s"; n end 0`, plainVar, sealedVar, sealedVar, sealedVar)
+	case Reads:
+		return "" // the document has it
 	case Leaves:
 		return head + daemon + "echo op $O on $MUSTER_NODE; n end 0"
 	case Broods:
@@ -72,11 +75,20 @@ func (a Ask) script() string {
 	return head + "n end 0"
 }
 
+// does returns what a command is known by in the notes: the MD5 of its argv; of a document, whose script has a name of its
+// node's own, the operation.
+func (a Ask) does() string {
+	if a.Body == Reads {
+		return fmt.Sprintf("document-%d", a.Op)
+	}
+	return fingerprint(a.script())
+}
+
 // writes returns all that the command writes to standard output on a node.
 func (a Ask) writes(node string) string {
 	line := fmt.Sprintf("op %d on %s\n", a.Op, node)
 	switch a.Body {
-	case Says, Leaves:
+	case Says, Leaves, Reads:
 		return line
 	case Tells:
 		if a.Sealed != "" {

@@ -149,7 +149,9 @@ func (f *fake) Muster(ctx context.Context, host string, args ...string) Result {
 	return f.MusterWith(ctx, host, "", args...)
 }
 
+// MusterWith acts at the end of the millisecond that it takes: what was asked for when it was answered comes after it.
 func (f *fake) MusterWith(_ context.Context, host, stdin string, args ...string) Result {
+	time.Sleep(time.Millisecond)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.down[host] || f.shelf.removed[host] && !f.has("opens after it was removed") {
@@ -165,6 +167,8 @@ func (f *fake) MusterWith(_ context.Context, host, stdin string, args ...string)
 		return f.node(args[1:])
 	case "token":
 		return f.token(args[1:])
+	case "doc":
+		return answer(map[string]any{"name": docName})
 	case "param":
 		return f.param(host, stdin, args[1:])
 	case "keyring":
@@ -214,7 +218,7 @@ func (f *fake) run(args []string) Result {
 	}
 	op := 0
 	for _, a := range args {
-		if n, ok := strings.CutPrefix(a, opVar+"="); ok {
+		if n, ok := strings.CutPrefix(strings.Replace(a, docOp+"=", opVar+"=", 1), opVar+"="); ok {
 			op, _ = strconv.Atoi(n)
 		}
 	}
@@ -257,12 +261,15 @@ func (f *fake) deliver(c *fakeCommand, h string) {
 		r.status = exec.Refused
 		return
 	}
-	text := c.argv
+	did := fingerprint(c.argv)
 	if f.has("runs another body") {
-		text += "; evil"
+		did = fingerprint(c.argv + "; evil")
 	}
-	f.note(c, h, "start", fingerprint(text))
-	if c.ask.Body == Tells {
+	if c.ask.Body == Reads {
+		did = c.ask.does()
+	}
+	f.note(c, h, "start", did)
+	if c.ask.Body == Tells || c.ask.Body == Reads {
 		f.note(c, h, "told", md5Of(c.plain.value)+md5Of(c.sealed.value))
 	}
 	go f.live(c, h, r)
@@ -385,7 +392,11 @@ func (f *fake) list() Result {
 		if f.has("forgets a command") && i == 2 {
 			continue
 		}
-		out = append(out, map[string]any{"id": c.id, "expires": c.expires, "run": map[string]any{"argv": []string{c.argv}, "env": []string{fmt.Sprintf("%s=%d", opVar, c.ask.Op)}}})
+		run := map[string]any{"argv": []string{c.argv}, "env": []string{fmt.Sprintf("%s=%d", opVar, c.ask.Op)}}
+		if c.ask.Body == Reads {
+			run = map[string]any{"argv": []string{}, "values": []map[string]string{{"name": docOp, "value": strconv.Quote(strconv.Itoa(c.ask.Op))}}}
+		}
+		out = append(out, map[string]any{"id": c.id, "expires": c.expires, "run": run})
 	}
 	return answer(out)
 }

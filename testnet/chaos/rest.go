@@ -169,7 +169,7 @@ func (t *town) file(list []listed) {
 		if !ours || a.Kind != AskRun {
 			continue // the checkers will wonder who asked for it
 		}
-		i, ok := orders[fingerprint(a.script())]
+		i, ok := orders[a.does()]
 		if !ok {
 			continue
 		}
@@ -179,6 +179,9 @@ func (t *town) file(list []listed) {
 		}
 		t.known[a.Op] = o.ID
 		o.Expires = l.Expires
+		if a.Body == Reads {
+			continue
+		}
 		if len(l.Run.Argv) != 1 || fingerprint(l.Run.Argv[0]) != o.Does {
 			o.Does = "what is listed as " + strings.Join(l.Run.Argv, " ")
 		}

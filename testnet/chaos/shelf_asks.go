@@ -108,9 +108,12 @@ func (a Ask) shelfArgs(ref came) []string {
 	return out
 }
 
-// told returns the flags by which a command is told parameters.
+// told returns the flags by which a command is told its operation and parameters.
 func (a Ask) told() []string {
-	var out []string
+	if a.Body == Reads {
+		return []string{"--doc", docName} // which has values in the place of an environment
+	}
+	out := []string{"--env", fmt.Sprintf("%s=%d", opVar, a.Op)}
 	if a.Name != "" {
 		out = append(out, "--env", plainVar+"={{ ssm:"+a.Name+" }}")
 	}
@@ -120,12 +123,43 @@ func (a Ask) told() []string {
 	return out
 }
 
+// The document that is told parameters: a plain one by its value, a secret by its own text.
+const (
+	docName   = "ChaosTells"
+	docOp     = "op"
+	docTold   = "told"
+	docSecret = "/chaos/sealed/a"
+)
+
+// document returns its text. Its notes are those of a body.
+func document() string {
+	return `schemaVersion: "2.2"
+parameters:
+  ` + docOp + `: {type: String}
+  ` + docTold + `: {type: String}
+mainSteps:
+- name: tells
+  action: aws:runShellScript
+  inputs:
+    runCommand:
+    - O="{{ ` + docOp + ` }}"
+    - n() { echo "$1 $(date +%s%N) $MUSTER_COMMAND_ID $MUSTER_NODE $O $$ $2" >> ` + notes + `; }
+    - n start "document-$O"
+    - P=$(printf %s "{{ ` + docTold + ` }}" | md5sum)
+    - S=$(printf %s "{{ ssm-secure:` + docSecret + ` }}" | md5sum)
+    - n told "${P%% *}${S%% *}"
+    - echo "op $O on $MUSTER_NODE"
+    - n end 0
+`
+}
+
 // shown is a parameter's version as the command line prints it.
 type shown struct {
 	Name    string
 	Version uint32
 	Value   *string
 	Labels  []string
+	AgeMS   int64 `json:"age_ms"` // of an answer that is not of now
 }
 
 // versionOf returns the version of the parameter that a command line printed, or 0.

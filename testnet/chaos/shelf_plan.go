@@ -47,11 +47,15 @@ func shelfAsksIn(shape Shape) int { return max(4, asksIn(shape)*2/3) }
 
 // shelf spreads operations on parameters over the storm.
 func (p *planner) shelf() {
+	p.brief(p.within(3000, 8000))
+	p.brief(longExpiry)
 	for range shelfAsksIn(p.shape) {
 		at := p.within(0, p.storm-500)
 		switch dice := p.rng.IntN(100); {
-		case dice < 14:
+		case dice < 10:
 			p.put(at)
+		case dice < 14:
+			p.crowd(at)
 		case dice < 24:
 			p.race(at)
 		case dice < 32:
@@ -60,13 +64,11 @@ func (p *planner) shelf() {
 			p.comeAndGo(at)
 		case dice < 50:
 			p.label(at)
-		case dice < 54:
-			p.ask(at, Ask{Kind: AskPut, Name: fmt.Sprintf("%s/%d", briefPath, p.round*roundSteps+p.ops+1), LastsMS: p.brief()})
-		case dice < 66:
+		case dice < 62:
 			p.ask(at, Ask{Kind: AskSecret, Name: p.oneOf(sealedNames())})
-		case dice < 76:
+		case dice < 74:
 			p.member(at)
-		case dice < 79:
+		case dice < 78:
 			p.ask(at, Ask{Kind: AskRotate})
 		case dice < 86:
 			p.ask(at, Ask{Kind: AskGet, Name: p.oneOf(append(keptNames(), goneNames()...))})
@@ -84,6 +86,17 @@ func (p *planner) put(at int64) int {
 		a.Label = p.oneOf([]string{"blue", "green"})
 	}
 	return p.ask(at, a)
+}
+
+// crowd has several hosts put the same name at once: each of them is to make a version of its own.
+func (p *planner) crowd(at int64) {
+	a := Ask{Kind: AskPut, Name: p.oneOf(keptNames())}
+	if p.rng.IntN(2) == 0 {
+		a = Ask{Kind: AskSecret, Name: p.oneOf(sealedNames())}
+	}
+	for range 3 {
+		p.ask(at, a)
+	}
 }
 
 // race puts a version, and then two that would each be the next: one of them at most may come to be.
@@ -120,12 +133,9 @@ func (p *planner) label(at int64) {
 	}
 }
 
-// brief returns how long a parameter lasts: mostly so briefly that it is over at the end of the round.
-func (p *planner) brief() int64 {
-	if p.rng.IntN(3) == 0 {
-		return longExpiry
-	}
-	return p.within(3000, 8000)
+// brief puts a parameter that lasts so many milliseconds.
+func (p *planner) brief(lasts int64) {
+	p.ask(p.within(0, p.storm-500), Ask{Kind: AskPut, Name: fmt.Sprintf("%s/%d", briefPath, p.round*roundSteps+p.ops+1), LastsMS: lasts})
 }
 
 // member has a host enter the keyring or leave it.
@@ -142,6 +152,9 @@ func (p *planner) tell(at int64) {
 	a := Ask{Kind: AskRun, Body: Tells, Name: p.oneOf(keptNames()), TimeoutMS: longTimeout, ExpiresMS: longExpiry}
 	if p.rng.IntN(2) == 0 {
 		a.Sealed, a.ExpiresMS = p.oneOf(sealedNames()), 15_000 // who waits for a key need not wait for ever
+	}
+	if p.rng.IntN(3) == 0 {
+		a.Body, a.Sealed, a.ExpiresMS = Reads, docSecret, 15_000
 	}
 	p.ask(at, a)
 }

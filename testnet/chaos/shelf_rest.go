@@ -20,7 +20,7 @@ const (
 	looksAtOnce  = 3
 )
 
-// makeRing makes the keyring of a new fleet, and a version of everything that is never deleted.
+// makeRing makes the keyring and the document of a new fleet, and a version of everything that is never deleted.
 func (t *town) makeRing(ctx context.Context) error {
 	from := t.shape.hosts()[0]
 	for _, h := range t.shape.founders() {
@@ -31,6 +31,10 @@ func (t *town) makeRing(ctx context.Context) error {
 	}
 	if _, err := t.answer(ctx, from, "keyring", "put", ringName, "--target", ringTarget); err != nil {
 		return err
+	}
+	r := t.d.MusterWith(ctx, from, document(), "-o", "json", "doc", "put", "/dev/stdin", "--name", docName)
+	if r.Code != 0 {
+		return fmt.Errorf("muster doc put: exit %d: %s", r.Code, strings.TrimSpace(r.Stderr))
 	}
 	for _, name := range slices.Concat(keptNames(), sealedNames()) { // there is something to be told from the beginning
 		a := Ask{Kind: AskPut, Op: t.ownOp(), From: from, Name: name}
@@ -194,7 +198,7 @@ func (t *town) openOnce(ctx context.Context, host, name string, more ...string) 
 	if len(more) == 0 {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		t.shelf.Gets = append(t.shelf.Gets, check.ParamGet{By: host, Name: name, Asked: asked, Answered: time.Now(), Version: one.Version, Value: *one.Value})
+		t.shelf.Gets = append(t.shelf.Gets, check.ParamGet{By: host, Name: name, Asked: asked.Add(-ms(one.AgeMS)), Answered: time.Now(), Version: one.Version, Value: *one.Value})
 	}
 	return *one.Value, ""
 }

@@ -64,7 +64,7 @@ func (t *town) shelveGet(a Ask, out outcome, r Result) {
 	if out.came.ack == check.Accepted && readJSON(r.Stdout, &one) != nil || out.came.ack == check.InDoubt {
 		return
 	}
-	get := check.ParamGet{By: a.From, Name: a.Name, Asked: out.asked, Answered: out.answered, Version: one.Version}
+	get := check.ParamGet{By: a.From, Name: a.Name, Asked: out.asked.Add(-ms(one.AgeMS)), Answered: out.answered, Version: one.Version}
 	open := check.Open{Node: a.From, Name: a.Name, Asked: out.asked, Answered: out.answered}
 	if one.Value != nil {
 		get.Value, open.Value = *one.Value, *one.Value

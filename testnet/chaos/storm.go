@@ -288,7 +288,7 @@ func (t *town) take(a Ask, out outcome, ref came, r Result) {
 			t.known[a.Op] = out.came.id
 		}
 		h.Orders = append(h.Orders, check.Order{
-			ID: out.came.id, Does: fingerprint(a.script()), Nodes: a.meant(t.shape.hosts()), Ack: ack, Asked: out.asked, Answered: out.answered,
+			ID: out.came.id, Does: a.does(), Nodes: a.meant(t.shape.hosts()), Ack: ack, Asked: out.asked, Answered: out.answered,
 			Timeout: ms(a.TimeoutMS), Pace: a.Pace.exec(), Permitted: true, Loose: t.looseOf(a),
 		})
 		if a.Wait {

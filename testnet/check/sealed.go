@@ -65,7 +65,7 @@ func (s Shelf) MayBeMember(node string, from, to time.Time) bool {
 			settled = w.Asked.Add(doubtLasts)
 		}
 		return !slices.ContainsFunc(s.Members, func(left Write) bool {
-			return left.What == node && left.Value != In && left.Ack == Accepted && left.Asked.After(settled) && !left.Answered.After(from)
+			return left.What == node && left.Value != In && left.Ack == Accepted && !left.Asked.Before(settled) && !left.Answered.After(from)
 		})
 	})
 }

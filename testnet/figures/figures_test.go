@@ -46,7 +46,8 @@ func TestUnits(t *testing.T) {
 		want  string
 	}{
 		{seconds, 0.0123, "12 ms"}, {seconds, 1.666, "1.67 s"}, {seconds, 12.34, "12.3 s"},
-		{octets, 24_576, "24,576 B"}, {octets, 25e6, "25.0 MB"}, {octets, 25e9, "25.0 GB"}, {octetsASecond, 1234567.4, "1,234,567 B/s"},
+		{seconds, 0.00042, "420 µs"}, {seconds, 0.0042, "4.2 ms"},
+		{aSecond, 12345, "12,345 /s"}, {times, 3.456, "3.46×"}, {octets, 24_576, "24,576 B"}, {octets, 25e6, "25.0 MB"}, {octets, 25e9, "25.0 GB"}, {octetsASecond, 1234567.4, "1,234,567 B/s"},
 		{octetsASecond, 412.4, "412 B/s"}, {packetsASecond, 6.04, "6 /s"}, {percent, 0.346, "0.35 %"}, {count, 0, "0"}, {count, 3.5, "3.5"},
 	} {
 		if got := c.unit.text(c.value); got != c.want {
@@ -59,10 +60,14 @@ func TestVerdict(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		value, aim float64
+		least      bool
 		met        bool
 		mark       string
-	}{{1, 0, true, "1  "}, {1, 2, true, "1  "}, {2, 2, true, "2  "}, {3, 2, false, "3 !"}} {
-		f := figure{value: c.value, aim: c.aim, unit: count}
+	}{
+		{1, 0, false, true, "1  "}, {1, 2, false, true, "1  "}, {2, 2, false, true, "2  "}, {3, 2, false, false, "3 !"},
+		{1, 2, true, false, "1 !"}, {2, 2, true, true, "2  "}, {3, 2, true, true, "3  "},
+	} {
+		f := figure{value: c.value, aim: c.aim, least: c.least, unit: count}
 		if f.met() != c.met || marked(f) != c.mark {
 			t.Errorf("%v of %v: met is %v, shown as %q", c.value, c.aim, f.met(), marked(f))
 		}
@@ -73,7 +78,7 @@ func TestOptions(t *testing.T) {
 	t.Parallel()
 	known := []string{"true", "idle"}
 	o, err := parseOptions(nil, known, io.Discard)
-	if err != nil || !slices.Equal(o.nodes, []int{5, 20, 50}) || o.runs != 10 || o.idle != 30*time.Second || !o.wants("true") || !o.wantsFleet() {
+	if err != nil || !slices.Equal(o.nodes, []int{5, 20, 50}) || o.runs != 10 || o.idle != 30*time.Second || !o.wants("true") || o.wants("params") || !o.wantsFleet() || !slices.Equal(o.clients, []int{1, 16, 64, 256}) {
 		t.Errorf("without words: %+v, %v", o, err)
 	}
 	o, err = parseOptions(strings.Fields("--nodes 3,7 --only idle --json - --muster m --runs 1"), known, io.Discard)
@@ -82,7 +87,7 @@ func TestOptions(t *testing.T) {
 	}
 	for line, want := range map[string]string{
 		"--nodes 2": "--nodes 2", "--nodes 3,x": "--nodes x", "--nodes 1000": "--nodes 1000", "--nodes ,": "--nodes", "--runs 0": "--runs 0",
-		"--idle 1ms": "--idle 1ms", "--rest -1s": "--rest -1s", "--only tru": "--only tru", "more": "more", "--bad": "-bad",
+		"--load 1ms": "--load 1ms", "--clients 0": "--clients 0", "--clients 1,x": "--clients x", "--idle 1ms": "--idle 1ms", "--rest -1s": "--rest -1s", "--only tru": "--only tru", "more": "more", "--bad": "-bad",
 	} {
 		if _, err := parseOptions(strings.Fields(line), known, io.Discard); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", line, err)
@@ -258,6 +263,7 @@ func aReport() report {
 		began: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC), took: 90 * time.Second, version: "1.2.3",
 		machine: machine{2, "A CPU", 8e9, "6.1", "ext4 on /dev/vda", load{1, 2, 3}, load{4, 5, 6}},
 		binary:  []figure{{key: "binary_bytes", name: "binary", unit: octets, value: 20e6, aim: 30e6}},
+		alone:   []figure{{key: "c_ratio", name: "c", unit: times, value: 3.5, aim: 4, least: true}},
 		fleets: []fleetReport{
 			{3, load{1}, load{2}, []figure{
 				{key: "a_seconds", name: "a", unit: seconds, value: 0.25, aim: 0.3, note: "how"},
@@ -277,6 +283,7 @@ func TestJSON(t *testing.T) {
 	const want = `{"format":1,"began":"2026-01-02T03:04:05Z","took_seconds":90,"muster_version":"1.2.3",
 "machine":{"cpus":2,"cpu_model":"A CPU","memory_bytes":8000000000,"kernel":"6.1","disk":"ext4 on /dev/vda","load_before":[1,2,3],"load_after":[4,5,6]},
 "binary":{"binary_bytes":{"value":20000000,"aim":30000000,"met":true,"what":"binary"}},
+"alone":{"c_ratio":{"value":3.5,"aim":4,"at_least":true,"met":false,"what":"c"}},
 "fleets":[{"nodes":3,"load_before":[1,0,0],"load_after":[2,0,0],"figures":{
 "a_seconds":{"value":0.25,"aim":0.3,"met":true,"what":"a","note":"how"},"b_count":{"value":7,"aim":null,"met":null,"what":"b"}},"failures":[]},
 {"nodes":20,"load_before":[3,0,0],"load_after":[4,0,0],"figures":{

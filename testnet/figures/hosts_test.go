@@ -18,7 +18,7 @@ func needsRoot(t *testing.T) {
 }
 
 // maySayNothing are figures that a quick machine, or one that is well, counts as 0.
-var maySayNothing = map[string]bool{
+var maySayNothing = map[string]bool{"watch_behind_p50_seconds": true,
 	"true_agents_cpu_p50_seconds": true, "true_agents_cpu_p99_seconds": true,
 	"megabyte_agents_cpu_p50_seconds": true, "megabyte_agents_cpu_p99_seconds": true,
 	"idle_cpu_p50_percent": true, "idle_cpu_mean_percent": true, "idle_cpu_max_percent": true,
@@ -39,6 +39,7 @@ var inSight = []string{
 	"strict_wall_p50_seconds", "strict_wall_p99_seconds", "strict_started_p50_seconds", "strict_agents_cpu_p50_seconds", "strict_agents_cpu_p99_seconds", "strict_line_cpu_p50_seconds",
 	"bulk_wall_seconds", "bulk_delivered_bytes", "bulk_line_rss_peak_bytes", "bulk_asker_rss_growth_bytes", "bulk_giver_rss_growth_bytes",
 	"bell_all_p50_seconds", "bell_all_max_seconds", "bell_half_p50_seconds", "bell_first_p50_seconds",
+	"watch_all_p50_seconds", "watch_all_max_seconds", "watch_half_p50_seconds", "watch_behind_p50_seconds",
 	"idle_rss_p50_bytes", "idle_rss_max_bytes", "idle_pss_p50_bytes", "idle_pss_max_bytes", "idle_cpu_p50_percent", "idle_cpu_mean_percent", "idle_cpu_max_percent",
 	"idle_sent_mean_packets_per_second", "idle_sent_p50_bytes_per_second", "idle_sent_mean_bytes_per_second", "idle_sent_max_bytes_per_second",
 	"dead_node_all_p50_seconds", "dead_node_all_max_seconds", "dead_node_asker_p50_seconds", "dead_node_wrong_count",

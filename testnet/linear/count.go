@@ -26,7 +26,7 @@ func (c counts) String() string {
 // What a history has at least, else it proves nothing.
 const (
 	leastGets  = 60
-	leastTaken = 60
+	leastTaken = 40
 )
 
 // idle says why a history proves nothing; empty: it does.

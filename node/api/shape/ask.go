@@ -36,6 +36,9 @@ type Error struct {
 // Failure is the body of every answer that is none.
 type Failure struct {
 	Error Error `json:"error"`
+	// Refused says that the fleet itself refused an entry: nothing was taken. Without it nobody may have answered, and the
+	// entry may have been taken all the same.
+	Refused bool `json:"refused,omitzero"`
 }
 
 // OfResult returns the shape of r.
