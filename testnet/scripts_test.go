@@ -99,6 +99,9 @@ func TestScriptsUseEveryFlag(t *testing.T) {
 		"run", "doc put", "doc list", "doc show", "doc history", "doc default", "doc diff", "doc delete", "doc validate", "doc help",
 		"group put", "group list", "group show", "group delete", "setting put", "setting list",
 		"command show", "command rerun", "command cancel", "command list", "command watch", "why", "doctor",
+		"param put", "param get", "param list", "param history", "param label", "param unlabel", "param delete", "param watch", "param diff",
+		"param rollback", "param export", "param import", "param rotate", "param render", "param run",
+		"keyring list", "keyring show", "keyring put", "keyring rotate", "keyring hand-over", "keyring delete",
 	} {
 		typed := typedIn(text.String(), "muster "+command+" ", "muster "+command+"\n")
 		if typed == "" {

@@ -323,7 +323,7 @@ func (c *cabinet) openHere(ctx context.Context, v paramVersion) ([]byte, error) 
 }
 
 // open opens a secret: with the recovery key if that was given, else with the operator's own key, else with a keyring's
-// seed that is in escrow for the operator.
+// seed that is in escrow for one of them.
 func (c *cabinet) open(ctx context.Context, v paramVersion, sealed params.Sealed) ([]byte, error) {
 	return c.openIn(ctx, c.status.Fleet, v, sealed)
 }
@@ -331,7 +331,10 @@ func (c *cabinet) open(ctx context.Context, v paramVersion, sealed params.Sealed
 func (c *cabinet) openIn(ctx context.Context, in fleet.ID, v paramVersion, sealed params.Sealed) ([]byte, error) {
 	binding := params.Binding{Fleet: in, Name: v.put.Name, Born: v.put.Born, Version: v.put.Version}
 	if c.recovery != nil {
-		return c.openAs(binding, v, sealed, func(r params.Reader) bool { return r.Kind == params.ByRecovery }, c.recovery)
+		at := slices.IndexFunc(v.put.Readers, func(r params.Reader) bool { return r.Kind == params.ByRecovery })
+		if at >= 0 {
+			return sealed.Open(binding, v.put.Readers, at, c.recovery)
+		}
 	}
 	mine, err := params.PublicOf(c.pen.who.HPKE)
 	if err != nil {
@@ -350,14 +353,6 @@ func (c *cabinet) openIn(ctx context.Context, in fleet.ID, v paramVersion, seale
 	}
 	return nil, fleet.Errorf(fleet.Denied, "operator %s can not read %s: it is sealed to %s", c.pen.who.Operator, v.name(), params.ReaderNames(v.put.Readers)).
 		Hinted("one of them: muster param put %s --keep --overwrite --readers operator:%s", v.put.Name, c.pen.who.Operator)
-}
-
-func (c *cabinet) openAs(b params.Binding, v paramVersion, sealed params.Sealed, is func(params.Reader) bool, private []byte) ([]byte, error) {
-	i := slices.IndexFunc(v.put.Readers, is)
-	if i < 0 {
-		return nil, fleet.Errorf(fleet.Denied, "%s is not sealed to the recovery key, but to %s", v.name(), params.ReaderNames(v.put.Readers))
-	}
-	return sealed.Open(b, v.put.Readers, i, private)
 }
 
 // pinnedParam is a version of a parameter as a command takes it along.

@@ -20,9 +20,11 @@ type interpreter struct {
 
 // interpreterOf knows the interpreters.
 func interpreterOf(name string) (interpreter, bool) {
-	switch name {
-	case "sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "rbash", "fish":
-		return interpreter{code: "c", values: "oO", late: true, script: true, shell: name != "fish"}, true
+	switch strings.TrimSuffix(name, "-static") {
+	case "sh", "bash", "dash", "ash", "zsh", "ksh", "ksh93", "mksh", "lksh", "oksh", "pdksh", "posh", "yash", "rbash", "rksh", "rzsh":
+		return interpreter{code: "c", values: "oO", late: true, script: true, shell: true}, true
+	case "fish", "csh", "tcsh", "elvish", "nu", "xonsh", "osh", "ysh", "oil":
+		return interpreter{code: "c", values: "oO", late: true, script: true}, true
 	case "psql":
 		return interpreter{code: "c", values: "fPFRLo", data: "dhpUv"}, true
 	case "mysql", "mariadb":

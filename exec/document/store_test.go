@@ -273,7 +273,7 @@ func TestSecretsAreRefusedElsewhere(t *testing.T) {
 // in its code.
 func TestSecretsInCodeOfOtherShells(t *testing.T) {
 	const key = "{{ ssm-secure:/app/key }}"
-	for _, shell := range []string{"mksh", "ksh", "posh", "zsh", "yash", "fish"} {
+	for _, shell := range []string{"mksh", "ksh", "ksh93", "posh", "zsh", "zsh-static", "yash", "fish", "tcsh"} {
 		for _, body := range []string{
 			"#!/bin/" + shell + "\nprintf %s " + key, "#!/usr/bin/env " + shell + "\necho " + key, shell + " -c 'printf %s " + key + "'",
 			shell + " <<EOF\nprintf %s " + key + "\nEOF", "echo 'printf %s " + key + "' | " + shell, shell + ` -c 'printf %s "$1"' x ` + key,

@@ -193,7 +193,7 @@ func TestSecretsReachAnAct(t *testing.T) {
 	s.Secrets = [][]byte{[]byte("0"), []byte("1")}
 	got := h.run(s)
 	wantStatus(t, got, exec.Success)
-	if out := h.text(s.Command, Stdout); out != `[show] {"token":"****\n****\n"} true`+"\n" {
+	if out := h.text(s.Command, Stdout); out != `[show] {"token":"****\n"} true`+"\n" {
 		t.Errorf("%s", out)
 	}
 	searchFiles(t, h.cfg.Dir)

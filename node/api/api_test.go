@@ -204,7 +204,7 @@ func TestRoundTrip(t *testing.T) {
 		},
 		nodes:     []Node{{aMember("web01"), 5}, {aMember("web02"), 0}},
 		operators: []auth.Operator{{Name: "alice", Key: []byte("k"), HPKE: []byte("h"), Teams: []string{"root"}, Expires: moment.UnixMilli()}},
-		result:    consensus.Result{Act: 3, Time: moment.UnixMilli(), Kind: fleet.Denied, Why: "no", Hint: "ask"},
+		result:    consensus.Result{Act: 3, Time: moment.UnixMilli()},
 		answer: node.Answer{
 			Commands: []node.CommandInfo{info},
 			Tokens: []node.TokenInfo{{ID: uuid("token"), Operator: "alice", Used: 2, Body: auth.Token{
@@ -241,6 +241,11 @@ func TestRoundTrip(t *testing.T) {
 	result, err := c.Propose(ctx, entry)
 	same("result", result, err, b.result)
 	same("entry", b.proposed, nil, consensus.Entry(entry))
+	b.result = consensus.Result{Kind: fleet.Unavailable, Why: "no", Hint: "ask"}
+	if result, err = c.Propose(ctx, entry); result != b.result || err == nil || err.Error() != "no" || fleet.KindOf(err) != fleet.Unavailable {
+		t.Errorf("the fleet's no: %+v, %v", result, err)
+	}
+	b.result = consensus.Result{}
 	answer, err := c.Read(ctx, signed)
 	same("answer", answer, err, b.answer)
 	same("signed", b.signed, nil, signed)

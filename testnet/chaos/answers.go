@@ -76,7 +76,8 @@ type came struct {
 
 // Exit codes of muster that say for certain that nothing was done.
 const (
-	exitFailed  = 1 // with notThere
+	hostOff     = "is switched off" // with no exit code
+	exitFailed  = 1 // with notThere or noTag
 	exitUsage   = 2
 	exitRefused = 3
 )
@@ -89,7 +90,9 @@ func ackOf(kind AskKind, r Result) (check.Ack, fleet.UUID) {
 		return check.Accepted, id
 	case r.Code == 0:
 		return check.Accepted, id
-	case r.Code == exitRefused || r.Code == exitUsage || r.Code == exitFailed && strings.Contains(r.Stderr, notThere):
+	case r.Code < 0 && r.Stdout == "" && strings.HasSuffix(strings.TrimSpace(r.Stderr), hostOff): // it was never started
+		return check.Refused, fleet.UUID{}
+	case r.Code == exitRefused || r.Code == exitUsage || r.Code == exitFailed && (strings.Contains(r.Stderr, notThere) || strings.Contains(r.Stderr, noTag)):
 		return check.Refused, fleet.UUID{}
 	}
 	if m := hinted.FindStringSubmatch(r.Stderr); m != nil {

@@ -296,8 +296,13 @@ func TestAnswers(t *testing.T) {
 		{AskRun, Result{Code: 3, Stderr: "muster: no"}, check.Refused, fleet.UUID{}},
 		{AskRun, Result{Code: 5, Stderr: "muster: lost\n  → before you repeat it: muster command show " + id.String()}, check.InDoubt, id},
 		{AskRun, Result{Code: -1}, check.InDoubt, fleet.UUID{}},
+		{AskTag, Result{Code: -1, Stderr: "n3 is switched off"}, check.Refused, fleet.UUID{}},
+		{AskTag, Result{Code: -1, Stderr: "asking n3\nmatched 1"}, check.InDoubt, fleet.UUID{}},
 		{AskTag, Result{}, check.Accepted, fleet.UUID{}},
 		{AskTag, Result{Code: 1}, check.InDoubt, fleet.UUID{}},
+		{AskUntag, Result{Code: 1, Stderr: "muster: there is no tag \"x\" to drop"}, check.Refused, fleet.UUID{}},
+		{AskDelete, Result{Code: 1, Stderr: "muster: /x: no such parameter (ParameterNotFound)"}, check.Refused, fleet.UUID{}},
+		{AskPut, Result{Code: 5, Stderr: "muster: no answer"}, check.InDoubt, fleet.UUID{}},
 	} {
 		if ack, got := ackOf(c.kind, c.r); ack != c.ack || got != c.id {
 			t.Errorf("%s %+v: %s %s", c.kind, c.r, ack, got)

@@ -85,24 +85,26 @@ const (
 // look asks the fleet and its hosts for all that the checkers need.
 func (t *town) look(ctx context.Context) error {
 	t.rests++
-	if err := t.lookAtCommands(ctx); err != nil {
-		return err
+	for _, one := range []struct {
+		at   string
+		look func(context.Context) error
+	}{
+		{"commands", t.lookAtCommands}, {"notes", t.lookAtNotes}, {"processes", t.lookAtProcesses}, {"record", t.lookAtRecord},
+		{"parameters", t.lookAtShelf}, {"levels", t.lookAtLevels}, {"replicas", t.lookAtReplicas},
+	} {
+		began := time.Now()
+		if err := one.look(ctx); err != nil {
+			return err
+		}
+		if took := time.Since(began); took > slowLook {
+			t.trace.line(Line{Began: began, TookMS: took.Milliseconds(), Came: "it took long to look at " + one.at})
+		}
 	}
-	if err := t.lookAtNotes(ctx); err != nil {
-		return err
-	}
-	if err := t.lookAtProcesses(); err != nil {
-		return err
-	}
-	if err := t.lookAtRecord(ctx); err != nil {
-		return err
-	}
-	if err := t.lookAtShelf(ctx); err != nil {
-		return err
-	}
-	t.lookAtLevels(ctx)
-	return t.lookAtReplicas(ctx)
+	return nil
 }
+
+// slowLook is how long a look may take before the trace tells of it.
+const slowLook = 5 * time.Second
 
 // there lists the hosts that were not removed.
 func (t *town) there() []string { return without(t.shape.hosts(), t.left) }
@@ -232,7 +234,7 @@ func (t *town) lookAtNotes(ctx context.Context) error {
 	return nil
 }
 
-func (t *town) lookAtProcesses() error {
+func (t *town) lookAtProcesses(context.Context) error {
 	t.history.Processes = nil
 	for _, h := range t.shape.hosts() {
 		all, err := t.d.Processes(h)
@@ -269,7 +271,7 @@ func (t *town) lookAtRecord(ctx context.Context) error {
 	return readTags(text, present)
 }
 
-func (t *town) lookAtLevels(ctx context.Context) {
+func (t *town) lookAtLevels(ctx context.Context) error {
 	for _, h := range t.shape.hosts() {
 		text, err := t.answer(ctx, h, "status")
 		if err != nil {
@@ -279,6 +281,7 @@ func (t *town) lookAtLevels(ctx context.Context) {
 			t.history.Levels = append(t.history.Levels, l)
 		}
 	}
+	return nil
 }
 
 // lookAtReplicas compares the servers' replicas, which are level a moment after the last write.

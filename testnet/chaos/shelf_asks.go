@@ -11,8 +11,11 @@ import (
 	"github.com/muster-fleet/muster/testnet/check"
 )
 
-// notThere is what a command line says when there is nothing to do its work on: then it has done nothing.
-const notThere = "NotFound)"
+// notThere and noTag are what a command line says when there is nothing to do its work on: then it has done nothing.
+const (
+	notThere = "NotFound)"
+	noTag    = "there is no tag"
+)
 
 // newCanary makes a text that no program makes by itself.
 func newCanary() string {

@@ -73,11 +73,10 @@ func (t *town) settleMembers(ctx context.Context) {
 		if t.shelf.IsMember(h, now) || !t.shelf.MayBeMember(h, now, now) {
 			continue
 		}
-		a := Ask{Kind: AskTag, From: t.host(i), Node: h, Key: ringKey, Value: ringValue}
+		t.operate(ctx, Ask{Kind: AskTag, From: t.host(i), Node: h, Key: ringKey, Value: ringValue}, came{})
 		if t.history.Present[tagName(h, ringKey)] == "" {
-			a.Kind, a.Value = AskUntag, ""
+			t.operate(ctx, Ask{Kind: AskUntag, From: t.host(i), Node: h, Key: ringKey}, came{}) // only what is there can go
 		}
-		t.operate(ctx, a, came{})
 	}
 }
 
@@ -89,6 +88,7 @@ func (t *town) probe(ctx context.Context) {
 		if out.came.ack == check.Accepted {
 			return
 		}
+		t.trace.line(Line{Began: out.asked, TookMS: out.answered.Sub(out.asked).Milliseconds(), Came: "a secret put at rest: " + sayAnswer(out.came.ack, out.came.id, r)})
 		why = fmt.Sprintf("exit %d: %s", r.Code, strings.TrimSpace(r.Stderr))
 		if !wait(ctx, lookEvery) {
 			return
@@ -174,6 +174,9 @@ func (t *town) open(ctx context.Context, host, name string) {
 		if value != "" || !member || time.Since(began) >= openPatience || !wait(ctx, lookEvery) {
 			break
 		}
+	}
+	if took := time.Since(began); took > slowLook {
+		t.trace.line(Line{Began: began, TookMS: took.Milliseconds(), Came: fmt.Sprintf("%s was slow to open %s: %s", host, name, why)})
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

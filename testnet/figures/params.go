@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -94,8 +95,9 @@ type paramBench struct {
 	value  []byte
 	lanes  []*api.Lane
 
+	had []*written // each is one client's under any load
+
 	mu      sync.Mutex
-	had     []map[string]written // by client
 	signed  auth.Envelope
 	renewed time.Time
 }
@@ -132,8 +134,8 @@ func newParamBench(ctx context.Context, f *plain) (*paramBench, error) {
 		}
 		b.lanes = append(b.lanes, lane)
 	}
-	for range mostClients {
-		b.had = append(b.had, map[string]written{})
+	for n := range loadKeys {
+		b.had = append(b.had, &written{name: loadKey(n)})
 	}
 	return b, nil
 }
@@ -142,11 +144,6 @@ func (b *paramBench) close() {
 	for _, l := range b.lanes {
 		l.Close()
 	}
-}
-
-// prefix keeps apart what is written with different numbers of clients: each client owns its names.
-func loadName(clients, client, i int) string {
-	return fmt.Sprintf("/bench/%d%s", clients, loadKey(client, i, clients)[len("/bench"):])
 }
 
 // read returns a signed request that lives for a while yet.
@@ -159,28 +156,27 @@ func (b *paramBench) read() auth.Envelope {
 	return b.signed
 }
 
-// load has the fleet loaded. Reads find what was written with as many clients before.
+// load has the fleet loaded. Reads find what was written before.
 func (b *paramBench) load(ctx context.Context, op loadOp, clients int, over time.Duration) (rates, loadCost, error) {
 	before, err := b.spent()
 	if err != nil {
 		return rates{}, loadCost{}, err
 	}
-	if op == loadPut {
-		for n := range clients {
-			b.had[n] = map[string]written{}
-		}
+	there := b.there()
+	if there == 0 && op != loadPut {
+		return rates{}, loadCost{}, errors.New("nothing was written that could be read")
 	}
 	r, err := drive(ctx, clients, over, func(ctx context.Context, client, i int) error {
-		lane, had := b.lanes[client%len(b.lanes)], b.had[client]
+		lane := b.lanes[client%len(b.lanes)]
 		if op == loadPut {
 			value := b.value
 			if i%64 == 0 { // not all of them the same
 				value = fmt.Append(nil, rand.Text(), string(b.value))[:loadValue]
 			}
-			_, err := lane.Propose(ctx, b.pen.put(params.Standard, value, had, loadName(clients, client, i)))
+			_, err := lane.Propose(ctx, b.pen.put(params.Standard, value, b.had[loadPlace(client, i, clients)]))
 			return err
 		}
-		answer, err := lane.ReadParams(ctx, b.pen.read(b.read(), loadName(clients, client, i%len(had)), op == loadStale))
+		answer, err := lane.ReadParams(ctx, b.pen.read(b.read(), b.had[loadPlace(client, i, clients)%there].name, op == loadStale))
 		switch {
 		case err != nil:
 			return err
@@ -193,6 +189,14 @@ func (b *paramBench) load(ctx context.Context, op loadOp, clients int, over time
 	})
 	after, spentErr := b.spent()
 	return r, after.less(before), errors.Join(err, spentErr)
+}
+
+// there is how many parameters, from the first on, were written.
+func (b *paramBench) there() int {
+	if n := slices.IndexFunc(b.had, func(w *written) bool { return w.version == 0 }); n >= 0 {
+		return n
+	}
+	return len(b.had)
 }
 
 // spent is what clients and agents have taken so far.

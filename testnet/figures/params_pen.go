@@ -32,24 +32,23 @@ func (p paramPen) header(life time.Duration) auth.Header {
 
 // written is what a writer knows of a parameter that nobody else writes.
 type written struct {
+	name    string
 	born    int64
 	version uint32
 }
 
-// put signs the version that follows. Several names are one act.
-func (p paramPen) put(tier params.Tier, value []byte, had map[string]written, names ...string) consensus.PutParams {
+// put signs the versions that follow those that were written, in one act.
+func (p paramPen) put(tier params.Tier, value []byte, had ...*written) consensus.PutParams {
 	header := p.header(10 * time.Minute)
 	content := params.PlainContent(value).Encode()
 	var ops []params.Op
 	var contents [][]byte
-	for _, name := range names {
-		now := had[name]
+	for _, now := range had {
 		if now.version++; now.version == 1 {
 			now.born = header.Issued
 		}
-		had[name] = now
 		o := params.Op{Put: []params.Put{{
-			Name: name, Born: now.born, Version: now.version, Type: params.String, DataType: params.DataText, Digest: fleet.Sum(content),
+			Name: now.name, Born: now.born, Version: now.version, Type: params.String, DataType: params.DataText, Digest: fleet.Sum(content),
 			Size: uint32(len(value)), Tier: tier,
 		}}}
 		_, _ = rand.Read(o.Salt[:])

@@ -24,7 +24,7 @@ func measureQuorum(ctx context.Context, p place) (out []figure, err error) {
 	for _, clients := range p.clients {
 		for _, op := range []loadOp{loadPut, loadGet, loadStale} {
 			r, err := drive(ctx, clients, p.over, func(ctx context.Context, client, i int) error {
-				key := loadKey(client, i, clients)
+				key := loadKey(loadPlace(client, i, clients))
 				kind, body := byte(trioPut), trioItem(key, value)
 				switch op {
 				case loadPut:
@@ -45,7 +45,7 @@ func measureQuorum(ctx context.Context, p place) (out []figure, err error) {
 	return out, nil
 }
 
-// loadKey is a key that no other client writes.
-func loadKey(client, i, clients int) string {
-	return fmt.Sprintf("/bench/%05d", (client+i*clients)%loadKeys)
-}
+// loadPlace is which key a client's i-th request is about: under one load no other client has it.
+func loadPlace(client, i, clients int) int { return (client + i*clients) % loadKeys }
+
+func loadKey(place int) string { return fmt.Sprintf("/bench/%05d", place) }

@@ -65,7 +65,11 @@ func filled(count, versions int, tier params.Tier) (s consensus.State, err error
 		}
 	}
 	pen := paramPen{signer: f.Operator, fleet: s.Record.Charter.Fleet(), head: s.Record.Charter.Head(), act: s.Record.Act}
-	value, had, atOnce := make([]byte, loadValue), map[string]written{}, 1
+	value, atOnce := make([]byte, loadValue), 1
+	had := make([]*written, count)
+	for n := range had {
+		had[n] = &written{name: fmt.Sprintf("/store/%03d/%06d", n/1000, n)}
+	}
 	for i := range value {
 		value[i] = 'a' + byte(i%26)
 	}
@@ -74,12 +78,8 @@ func filled(count, versions int, tier params.Tier) (s consensus.State, err error
 	}
 	for range versions {
 		for first := 0; first < count; first += atOnce {
-			var names []string
-			for n := first; n < min(first+atOnce, count); n++ {
-				names = append(names, fmt.Sprintf("/store/%03d/%06d", n/1000, n))
-			}
 			var r consensus.Result
-			if s, r = s.Apply(pen.put(tier, value, had, names...), time.Now().UnixMilli()); r.Err() != nil {
+			if s, r = s.Apply(pen.put(tier, value, had[first:min(first+atOnce, count)]...), time.Now().UnixMilli()); r.Err() != nil {
 				return s, r.Err()
 			}
 		}

@@ -48,10 +48,9 @@ func watchFanOut(ctx context.Context, b *bench) ([]figure, error) {
 		return nil, err
 	}
 	var last, half, beyond []float64
-	had := map[string]written{}
 	for n := range b.runs {
 		began := time.Now()
-		if _, err := client.Propose(ctx, p.put(params.Standard, []byte("x"), had, fmt.Sprintf("%sp%d", scope, n))); err != nil {
+		if _, err := client.Propose(ctx, p.put(params.Standard, []byte("x"), &written{name: fmt.Sprintf("%sp%d", scope, n)})); err != nil {
 			return nil, err
 		}
 		acknowledged := time.Now()

@@ -97,7 +97,7 @@ func through(t *testing.T, v, back any) {
 func FuzzAnswers(f *testing.F) {
 	for _, v := range []any{OfStatus(node.Status{}), OfAnswer(someAnswer()), OfUpdate(node.Update{Synced: true}), OfNode(fleet.Member{Name: "a"}, 1),
 		OfOutputHead(exec.OutputHead{Sum: exec.OutputSum{Size: 2, Kept: 1, Digest: fleet.Sum(nil)}, Ended: true}), OfDecisions([]exec.Decision{{At: 1, What: "policy"}}),
-		OfGroups([]auth.Group{{Name: "a", Target: "b"}}), OfSettings([]auth.Setting{{Name: "a", Value: "b"}}), Failure{Error{"denied", "no", "ask"}}} {
+		OfGroups([]auth.Group{{Name: "a", Target: "b"}}), OfSettings([]auth.Setting{{Name: "a", Value: "b"}}), Failure{Error: Error{"denied", "no", "ask"}}} {
 		raw, err := Marshal(v)
 		if err != nil {
 			f.Fatal(err)
