@@ -2,6 +2,7 @@ package node
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
 	"time"
 
@@ -38,7 +39,9 @@ const (
 const MaxSeedsAsked = 64
 
 // SeedName names one epoch's seed, the private key of a keyring. Two members may make the same epoch; then only one of the
-// two is in the record, and Key says which.
+// two is in the record, and Key says which. A seed is given, kept, opened with and dropped by its whole name, never by its
+// key alone: a member of one keyring may write the public key of another into the record as its own epoch's, and must not
+// be given that one's seed for it.
 type SeedName struct {
 	Life   fleet.UUID
 	Number uint32
@@ -126,10 +129,10 @@ func (DropSeed) effect()    {}
 
 // keyrings is what this node does for the keyrings that it is in.
 type keyrings struct {
-	head   fleet.ID              // of the record that rings follows from
-	seeds  map[fleet.ID]SeedName // on disk, by Key
-	rings  []*ring               // that this node is in, in the record's order
-	wakeAt time.Duration         // boot time; 0: nothing waits
+	head   fleet.ID          // of the record that rings follows from
+	seeds  map[SeedName]bool // on disk
+	rings  []*ring           // that this node is in, in the record's order
+	wakeAt time.Duration     // boot time; 0: nothing waits
 }
 
 // ring is one of them.
@@ -159,9 +162,9 @@ type ring struct {
 }
 
 func newKeyrings(seeds []SeedName) keyrings {
-	k := keyrings{seeds: map[fleet.ID]SeedName{}}
+	k := keyrings{seeds: map[SeedName]bool{}}
 	for _, s := range seeds {
-		k.seeds[s.Key] = s
+		k.seeds[s] = true
 	}
 	return k
 }
@@ -251,7 +254,7 @@ func (n *Node) seekSeeds(r *ring, when time.Duration) {
 func (n *Node) setLacks(r *ring) {
 	r.lacks = r.lacks[:0]
 	for _, s := range slices.Backward(r.epochs) {
-		if _, here := n.keyrings.seeds[s.Key]; !here {
+		if !n.keyrings.seeds[s] {
 			r.lacks = append(r.lacks, s)
 		}
 	}
@@ -260,16 +263,18 @@ func (n *Node) setLacks(r *ring) {
 // dropUseless forgets seeds of epochs that are not the record's and never will be.
 func (n *Node) dropUseless() []Effect {
 	var gone []SeedName
-	for _, s := range n.keyrings.seeds {
+	for s := range n.keyrings.seeds {
 		r := n.ringOf(s.Life)
 		if r != nil && s.Number <= r.newest() && !slices.Contains(r.epochs, s) {
 			gone = append(gone, s)
 		}
 	}
-	slices.SortFunc(gone, func(a, b SeedName) int { return byID(a.Key, b.Key) }) // maps have no order
+	slices.SortFunc(gone, func(a, b SeedName) int { // maps have no order
+		return cmp.Or(bytes.Compare(a.Life[:], b.Life[:]), cmp.Compare(a.Number, b.Number), byID(a.Key, b.Key))
+	})
 	var out []Effect
 	for _, s := range gone {
-		delete(n.keyrings.seeds, s.Key)
+		delete(n.keyrings.seeds, s)
 		out = append(out, DropSeed{s})
 	}
 	return out
@@ -408,7 +413,7 @@ func (n *Node) ringOf(life fleet.UUID) *ring {
 
 // keepSeed notes that a seed is on disk.
 func (n *Node) keepSeed(s SeedName) {
-	n.keyrings.seeds[s.Key] = s
+	n.keyrings.seeds[s] = true
 	if r := n.ringOf(s.Life); r != nil {
 		n.setLacks(r)
 	}
@@ -416,7 +421,7 @@ func (n *Node) keepSeed(s SeedName) {
 
 // seedKept takes in that an operator handed a seed over. The others of the keyring hear at once who has it.
 func (n *Node) seedKept(at auth.Instant, s SeedName) []Effect {
-	_, had := n.keyrings.seeds[s.Key]
+	had := n.keyrings.seeds[s]
 	n.keepSeed(s)
 	n.keyrings.wake(at.Boot)
 	if r := n.ringOf(s.Life); r != nil && !had {
@@ -427,7 +432,7 @@ func (n *Node) seedKept(at auth.Instant, s SeedName) []Effect {
 
 // seedLost asks for a seed again.
 func (n *Node) seedLost(at auth.Instant, s SeedName) {
-	delete(n.keyrings.seeds, s.Key)
+	delete(n.keyrings.seeds, s)
 	if r := n.ringOf(s.Life); r != nil {
 		n.setLacks(r)
 		n.seekSeeds(r, at.Boot)
@@ -516,7 +521,8 @@ func (n *Node) makeEpoch(at auth.Instant, r *ring, of *auth.Keyring) ([]Effect, 
 	}
 	r.making = true
 	return []Effect{MakeEpoch{
-		Keyring: r.name, Life: r.life, Number: r.makeFor, Need: uint8(min(auth.MaxNeed, len(n.living(r.name)))),
+		Keyring: r.name, Life: r.life, Number: r.makeFor,
+		Need:    uint8(min(auth.MaxNeed, max(len(n.living(r.name)), n.record.LeastNeed(r.name, n.Now(at).UnixMilli())))),
 		Keepers: n.record.EscrowFor(r.name, n.Now(at).UnixMilli()),
 	}}, 0
 }
@@ -560,7 +566,7 @@ func (n *Node) tellHolding(at auth.Instant, r *ring, of *auth.Keyring) ([]Effect
 	if e.Used != 0 || r.telling || contains(e.Holders, n.self) {
 		return nil, 0
 	}
-	if _, here := n.keyrings.seeds[r.epochs[len(r.epochs)-1].Key]; !here {
+	if !n.keyrings.seeds[r.epochs[len(r.epochs)-1]] {
 		return nil, 0
 	}
 	if r.tellFor != e.Number {

@@ -62,6 +62,13 @@ func OpenHandOver(record auth.Record, e auth.Envelope, self fleet.ID, now time.T
 	return h, k, nil
 }
 
+// MayCatchUp reports whether a hand-over that was refused may be taken by a newer record: its signer had seen more, or what
+// it is about is not known here. What h says is verified, or nothing.
+func MayCatchUp(record auth.Record, h HandOver, err error) bool {
+	kind := fleet.KindOf(err)
+	return kind == fleet.Unavailable || kind == fleet.NotFound || h.Header.Act > record.Act
+}
+
 // MayHaveSeeds reports why a peer gets no seeds of a keyring from this host, or nil. Whoever asks must be a member by the
 // newest record here. A record that is behind gives nothing away that it must not: the epochs that it names were made while
 // the peer was a member, and of later ones it knows nothing.

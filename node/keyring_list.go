@@ -23,6 +23,7 @@ type KeyringInfo struct {
 	By      string
 	Due     string // why its members must make a new epoch; empty: they need not
 	Closed  bool   // nothing can be sealed to it before they have
+	Alone   string // the member that made the key in use and alone holds it, of more that answered; empty: others do, too
 	Members []KeyringMember
 	Could   []KeyringFormer // who had been able to read it
 	Epochs  []auth.KeyEpoch // oldest first
@@ -72,12 +73,33 @@ func ListKeyrings(record auth.Record, which string, alive func(fleet.ID) bool, s
 			}
 			info.Members = append(info.Members, m)
 		}
+		info.Alone = aloneWith(k.Current(), info.Members)
 		for _, f := range record.Could(k.Name) {
 			info.Could = append(info.Could, KeyringFormer{ID: f.Node, Name: f.Name, Last: f.Last, Left: f.Left})
 		}
 		out.All = append(out.All, info)
 	}
 	return out
+}
+
+// aloneWith names the maker of an epoch if it told the others nothing: nobody else could read what is sealed to it.
+func aloneWith(e *auth.KeyEpoch, members []KeyringMember) string {
+	maker, others := "", 0
+	for _, m := range members {
+		switch {
+		case m.ID == e.ByNode:
+			maker = m.Name
+		case !m.Said:
+		case m.Holds >= e.Number:
+			return ""
+		default:
+			others++
+		}
+	}
+	if others == 0 {
+		return ""
+	}
+	return maker
 }
 
 // NewestHeld says what a node with those seeds holds, by the record.

@@ -91,13 +91,13 @@ func MayOpen(record auth.Record, self fleet.ID, account string, put params.Put) 
 
 // SecretReader picks the reader of a secret that this node can be: the place of a keyring whose seed is here. Unavailable:
 // it is a reader, but has not got the key yet; Denied: it is none.
-func SecretReader(record auth.Record, self fleet.ID, put params.Put, holds func(key fleet.ID) bool) (int, error) {
+func SecretReader(record auth.Record, self fleet.ID, put params.Put, holds func(SeedName) bool) (int, error) {
 	waits := ""
 	for i, r := range put.Readers {
 		if r.Kind != params.ByKeyring {
 			continue
 		}
-		if holds(r.Key) {
+		if holds(SeedOf(r)) {
 			return i, nil
 		}
 		if k, ok := record.Keyrings.Get(r.Name); ok && k.Life == r.Life && record.InKeyring(r.Name, self) && waits == "" {
@@ -105,7 +105,7 @@ func SecretReader(record auth.Record, self fleet.ID, put params.Put, holds func(
 		}
 	}
 	if waits != "" {
-		return 0, fleet.Errorf(fleet.Unavailable, "this host is in keyring %s, but has not got the key yet to which version %d of parameter %s is sealed",
+		return 0, fleet.Errorf(fleet.Unavailable, "this host is in keyring %s and waits for its key; version %d of %s is sealed to it",
 			waits, put.Version, put.Name).
 			Hinted("it comes from any member that has it; if none is up, an operator can hand it over: muster keyring show %s", waits)
 	}
@@ -113,6 +113,9 @@ func SecretReader(record auth.Record, self fleet.ID, put params.Put, holds func(
 		put.Version, put.Name, params.ReaderNames(put.Readers)).
 		Hinted("muster param put %s --readers keyring:K makes a version for the nodes of a keyring", put.Name)
 }
+
+// SeedOf names the seed that opens for a reader which is a keyring.
+func SeedOf(r params.Reader) SeedName { return SeedName{Life: r.Life, Number: r.Epoch, Key: r.Key} }
 
 // SecretPlace is where a version of a secret was sealed for.
 func SecretPlace(id fleet.ID, put params.Put) params.Binding {

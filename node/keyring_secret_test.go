@@ -65,7 +65,8 @@ func (v *vault) open(item params.Item, ref SecretRef, self fleet.ID, seeds ...[]
 	for _, s := range seeds {
 		byKey[fleet.Sum(authtest.Public(s))] = s
 	}
-	at, err := SecretReader(v.Record, self, put, func(key fleet.ID) bool { return byKey[key] != nil })
+	life := v.Keyring("web").Life
+	at, err := SecretReader(v.Record, self, put, func(s SeedName) bool { return byKey[s.Key] != nil && s.Life == life && s.Number == 1 })
 	if err != nil {
 		return "", err
 	}
@@ -109,7 +110,7 @@ func TestSecretsOpenForTheirReaders(t *testing.T) {
 		"a member":             {v.item, v.ref, member, [][]byte{v.seed}, fleet.Kind(0), ""},
 		"who was a member":     {v.item, v.ref, other, [][]byte{v.seed}, fleet.Kind(0), ""},
 		"without the key":      {v.item, v.ref, member, nil, fleet.Unavailable, "muster keyring show web"},
-		"another key":          {v.item, v.ref, member, [][]byte{authtest.Private("x")}, fleet.Unavailable, "has not got the key"},
+		"another key":          {v.item, v.ref, member, [][]byte{authtest.Private("x")}, fleet.Unavailable, "waits for its key"},
 		"no reader":            {v.item, v.ref, other, nil, fleet.Denied, "its readers are operator:ada, keyring:web"},
 		"tampered":             {bent, v.ref, member, [][]byte{v.seed}, fleet.Denied, ""},
 		"not there":            {empty, v.ref, member, [][]byte{v.seed}, fleet.Invalid, ""},

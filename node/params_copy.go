@@ -21,13 +21,22 @@ const (
 	MaxNameCopies  = 16       // versions of one parameter
 	RefreshCopy    = 60_000   // milliseconds after which a copy that was confirmed is noted to be so, on disk
 	maxCopiedBytes = 4 << 20  // of one parameter
+
+	// What a node remembers of parameters whose copies went: a name and numbers. That goes last.
+	MaxCopyFloors     = 10_000
+	MaxCopyFloorBytes = 4 << 20
+	// ForgetCopy is how many milliseconds must be between a leader's first word that something is gone and the one that a copy
+	// goes by, if nothing showed it in between: one server that lies for a moment shall not take from a node what it lives on.
+	ForgetCopy = 3_600_000
 )
 
-// ParamCopies is what a node keeps of one parameter.
+// ParamCopies is what a node keeps of one parameter. Without versions, it is only what the node has seen.
 type ParamCopies struct {
 	Name     string
 	Born     int64
-	Versions []ParamCopy // by number
+	Versions []ParamCopy    // by number
+	Seen     []params.Floor // none or one: the newest that was kept, though its version may have gone
+	Gone     int64          // Unix milliseconds: when a leader said first that there is no such parameter; 0: nobody does
 }
 
 // ParamCopy is a version with what it was asked for by. One that nothing asks for any more is not kept.
@@ -42,6 +51,7 @@ type CopiedAs struct {
 	At       int64  // Unix milliseconds: when it did last, as far as is known
 	Seq      uint32 // of a label: label changes by then
 	Proof    []params.LabelProof
+	Gone     int64 // as in ParamCopies: that the selector names nothing
 }
 
 // Keep returns what is kept with an item that holds; at is when it did, in Unix milliseconds. c may be empty.
@@ -49,7 +59,8 @@ func (c ParamCopies) Keep(item params.Item, put params.Put, at int64) ParamCopie
 	if len(item.Content) != 1 || put.Born < c.Born || put.Born == c.Born && c.newer(item, put) {
 		return c
 	}
-	next := ParamCopies{Name: put.Name, Born: put.Born}
+	floor, _ := c.Floor().Take(item, put) // what is older leaves it as it is
+	next := ParamCopies{Name: put.Name, Born: put.Born, Seen: []params.Floor{floor}}
 	as := CopiedAs{Selector: item.Selector, At: at, Proof: item.Proof}
 	if len(item.Proof) > 0 {
 		as.Seq = item.Seq
@@ -116,19 +127,47 @@ func (c ParamCopies) size() (size int) {
 	return size
 }
 
-// Forget returns what is left when a selector names nothing any more: without the newest nothing is.
-func (c ParamCopies) Forget(selector string) ParamCopies {
-	next := ParamCopies{Name: c.Name, Born: c.Born}
+// Forget returns what is left when a leader says, at a time in Unix milliseconds, that a selector names nothing any more: of
+// the newest, that the parameter is none. The first word is only noted; what is said again an hour later is believed, unless
+// what was said to be gone was shown in between. What the node has seen stays.
+func (c ParamCopies) Forget(selector string, at int64) ParamCopies {
 	if selector == "" {
-		return next
+		if len(c.Versions) > 0 && saidLong(&c.Gone, at) {
+			return c.Bare()
+		}
+		return c
 	}
+	next := c
+	next.Versions = nil
 	for _, v := range c.Versions {
-		v.As = slices.DeleteFunc(slices.Clone(v.As), func(o CopiedAs) bool { return o.Selector == selector })
+		var as []CopiedAs
+		for _, o := range v.As {
+			if o.Selector != selector || !saidLong(&o.Gone, at) {
+				as = append(as, o)
+			}
+		}
+		v.As = as
 		if len(v.As) > 0 {
 			next.Versions = append(next.Versions, v)
 		}
 	}
+	if len(c.Versions) > 0 && len(next.Versions) == 0 {
+		return c.Bare()
+	}
 	return next
+}
+
+// saidLong notes a word at a time that something is gone, and reports whether the first was long enough before.
+func saidLong(first *int64, at int64) bool {
+	if *first == 0 || at < *first { // or the clock went back
+		*first = at
+	}
+	return at-*first >= ForgetCopy
+}
+
+// Bare returns what the node has seen, without the copies.
+func (c ParamCopies) Bare() ParamCopies {
+	return ParamCopies{Name: c.Name, Born: c.Born, Seen: []params.Floor{c.Floor()}}
 }
 
 func (c ParamCopies) version(number uint32) (ParamCopy, bool) {
@@ -177,6 +216,9 @@ func (c ParamCopies) Newest() (at int64, ok bool) {
 // Floor returns what the node had seen when it kept the copies. It believes its own disk.
 func (c ParamCopies) Floor() params.Floor {
 	floor := params.Floor{Born: c.Born}
+	for _, seen := range c.Seen {
+		floor = floor.Higher(seen)
+	}
 	for _, v := range c.Versions {
 		if op, err := params.DecodeOp(v.Item.Body); err == nil && len(op.Put) == 1 && op.Put[0].Born == c.Born {
 			floor = floor.Higher(params.Floor{Born: c.Born, Version: op.Put[0].Version, Seq: op.Put[0].Seq})
@@ -200,7 +242,10 @@ func (c ParamCopies) Check() error {
 	bad := func() error {
 		return fleet.Errorf(fleet.Invalid, "what is kept of parameter %s contradicts itself", c.Name)
 	}
-	if name, err := params.CanonicalName(c.Name); err != nil || name != c.Name || c.Born <= 0 || len(c.Versions) > MaxNameCopies {
+	if name, err := params.CanonicalName(c.Name); err != nil || name != c.Name || c.Born <= 0 || len(c.Versions) > MaxNameCopies || len(c.Seen) != 1 {
+		return bad()
+	}
+	if c.Seen[0].Born != c.Born || c.Seen[0].Check() != nil {
 		return bad()
 	}
 	last := uint32(0)
@@ -324,16 +369,19 @@ func ErrNoCopy(s params.Selector, why error) error {
 // CopySet is what a node knows of its copies without reading them: what there is, and what goes when there is too much.
 type CopySet struct {
 	names    map[string]*list.Element // of *copied
-	used     *list.List               // what was not used for longest first
+	used     *list.List               // copies: what was not used for longest first
 	versions int
-	bytes    int64
+	bytes    int64 // of copies
+
+	bare      *list.List // what has only been seen: what lost its copies first comes first
+	bareBytes int64
 }
 
 type copied struct {
 	name     string
-	versions int
+	versions int // 0: nothing is left but what was seen
 	bytes    int64
-	as       map[string]CopiedAt
+	as       map[string]CopiedAt // what nobody says is gone
 }
 
 // CopiedAt is which version a selector named, and when that was last noted on disk, in Unix milliseconds.
@@ -345,7 +393,9 @@ type CopiedAt struct {
 }
 
 // NewCopySet returns the set of no copies.
-func NewCopySet() *CopySet { return &CopySet{names: map[string]*list.Element{}, used: list.New()} }
+func NewCopySet() *CopySet {
+	return &CopySet{names: map[string]*list.Element{}, used: list.New(), bare: list.New()}
+}
 
 // Fresh reports whether keeping an item would tell the copies nothing new. It counts as a use.
 func (s *CopySet) Fresh(item params.Item, put params.Put, at int64) bool {
@@ -353,53 +403,77 @@ func (s *CopySet) Fresh(item params.Item, put params.Put, at int64) bool {
 	if !ok {
 		return false
 	}
-	s.used.MoveToBack(place)
+	if place.Value.(*copied).versions > 0 {
+		s.used.MoveToBack(place)
+	}
 	as, ok := place.Value.(*copied).as[item.Selector]
 	return ok && as.Born == put.Born && as.Version == put.Version && as.Seq == item.Seq && at-as.At < RefreshCopy
 }
 
-// Names lists what there is, in order.
+// Names lists of what there are copies, in order.
 func (s *CopySet) Names() []string {
-	names := make([]string, 0, len(s.names))
-	for name := range s.names {
-		names = append(names, name)
+	names := make([]string, 0, s.used.Len())
+	for e := s.used.Front(); e != nil; e = e.Next() {
+		names = append(names, e.Value.(*copied).name)
 	}
 	slices.Sort(names)
 	return names
 }
 
 // Has reports whether there is a copy of a parameter.
-func (s *CopySet) Has(name string) bool { return s.names[name] != nil }
+func (s *CopySet) Has(name string) bool {
+	place := s.names[name]
+	return place != nil && place.Value.(*copied).versions > 0
+}
 
-// Note takes in what is on disk of a parameter now, bytes long, and returns the names to drop for it: those not used for
-// longest, never its own.
-func (s *CopySet) Note(c ParamCopies, bytes int64) (drop []string) {
+// Knows reports whether there is anything on disk of a parameter: copies, or what was seen.
+func (s *CopySet) Knows(name string) bool { return s.names[name] != nil }
+
+// Note takes in what is on disk of a parameter now, bytes long, and returns the names to make room by, never its own: those
+// whose copies go, for they were not used for longest, so that what is Bare of them stays; and those that go altogether.
+func (s *CopySet) Note(c ParamCopies, bytes int64) (strip, drop []string) {
 	s.Drop(c.Name)
 	if len(c.Versions) == 0 {
-		return nil
+		s.names[c.Name] = s.bare.PushBack(&copied{name: c.Name, bytes: bytes})
+		s.bareBytes += bytes
+		for (s.bare.Len() > MaxCopyFloors || s.bareBytes > MaxCopyFloorBytes) && s.bare.Len() > 1 {
+			oldest := s.bare.Front().Value.(*copied).name
+			s.Drop(oldest)
+			drop = append(drop, oldest)
+		}
+		return nil, drop
 	}
 	n := &copied{name: c.Name, versions: len(c.Versions), bytes: bytes, as: map[string]CopiedAt{}}
 	for _, v := range c.Versions {
 		for _, as := range v.As {
-			n.as[as.Selector] = CopiedAt{c.Born, versionOfCopy(v), v.Item.Seq, as.At}
+			if c.Gone == 0 && as.Gone == 0 {
+				n.as[as.Selector] = CopiedAt{c.Born, versionOfCopy(v), v.Item.Seq, as.At}
+			}
 		}
 	}
 	s.names[c.Name] = s.used.PushBack(n)
 	s.versions, s.bytes = s.versions+n.versions, s.bytes+bytes
-	for (s.versions > MaxCopies || s.bytes > MaxCopyBytes) && len(s.names) > 1 {
+	for (s.versions > MaxCopies || s.bytes > MaxCopyBytes) && s.used.Len() > 1 {
 		oldest := s.used.Front().Value.(*copied).name
 		s.Drop(oldest)
-		drop = append(drop, oldest)
+		strip = append(strip, oldest)
 	}
-	return drop
+	return strip, nil
 }
 
 // Drop forgets a parameter.
 func (s *CopySet) Drop(name string) {
-	if place, ok := s.names[name]; ok {
-		c := s.used.Remove(place).(*copied)
+	place, ok := s.names[name]
+	if !ok {
+		return
+	}
+	delete(s.names, name)
+	if c := place.Value.(*copied); c.versions == 0 {
+		s.bare.Remove(place)
+		s.bareBytes -= c.bytes
+	} else {
+		s.used.Remove(place)
 		s.versions, s.bytes = s.versions-c.versions, s.bytes-c.bytes
-		delete(s.names, name)
 	}
 }
 

@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -85,11 +86,22 @@ func TestCopiesKeep(t *testing.T) {
 	if at1, ok := copies.At(":live"); !ok || at1 != 4 {
 		t.Errorf("the label was seen at %d, %v", at1, ok)
 	}
-	if got := kept(copies.Forget(":live")); !slices.Equal(got, []string{":1|:1", ":2|"}) {
-		t.Errorf("without the label: %q", got)
-	}
-	if got := kept(copies.Forget("")); len(got) != 0 {
-		t.Errorf("a parameter that is gone: %q", got)
+	for selector, want := range map[string][]string{":live": {":1|:1", ":2|"}, "": nil} {
+		once := copies.Forget(selector, 10)
+		if got := kept(once.Forget(selector, 9+ForgetCopy)); !slices.Equal(got, kept(copies)) {
+			t.Errorf("%q is gone by a word: %q", selector, got)
+		}
+		shown := once.Keep(live, twoPut, 20).Forget(selector, 10+ForgetCopy)
+		if got := kept(shown); !slices.Equal(got, kept(copies)) {
+			t.Errorf("%q was shown in between: %q", selector, got)
+		}
+		left := once.Forget(selector, 10+ForgetCopy)
+		if got := kept(left); !slices.Equal(got, want) {
+			t.Errorf("without %q: %q", selector, got)
+		}
+		if err := left.Check(); err != nil || !reflect.DeepEqual(left.Floor(), copies.Floor()) || left.Floor().Labels[0] != (params.LabelFloor{Label: "live", Seq: 2}) {
+			t.Errorf("without %q this has been seen: %+v, %v", selector, left.Floor(), err)
+		}
 	}
 	// Of a parameter that was born again nothing of before is kept; and what is not proved is not shown.
 	again := copies.Keep(one, params.Put{Name: "/a/b", Born: born + 1, Version: 1}, 9)

@@ -62,6 +62,20 @@ func (f Floor) above(i Item, proved Floor) bool {
 	return false
 }
 
+// Check reports why a floor is none that Higher could have made, or nil.
+func (f Floor) Check() error {
+	ordered := slices.IsSortedFunc(f.Labels, func(a, b LabelFloor) int {
+		if a.Label < b.Label {
+			return -1
+		}
+		return 1 // no label is there twice
+	})
+	if !ordered || len(f.Labels) > MaxFloorLabels {
+		return fleet.Errorf(fleet.Invalid, "what was seen of a parameter contradicts itself")
+	}
+	return nil
+}
+
 func (f Floor) label(label string) (int, bool) {
 	return slices.BinarySearchFunc(f.Labels, label, func(a LabelFloor, l string) int { return cmp.Compare(a.Label, l) })
 }

@@ -32,7 +32,7 @@ type madeKeyring struct {
 
 // makeKeyring makes a keyring of a target: a key, sealed in escrow for its maker and for recovery, and handed over to
 // members that are up.
-func (c *cabinet) makeKeyring(ctx context.Context, all roll, name string, target fleet.Target) (madeKeyring, error) {
+func (c *cabinet) makeKeyring(ctx context.Context, name string, target fleet.Target) (madeKeyring, error) {
 	rings, err := c.keyrings(ctx)
 	if err != nil {
 		return madeKeyring{}, err
@@ -57,18 +57,30 @@ func (c *cabinet) makeKeyring(ctx context.Context, all roll, name string, target
 	if err := proposeAct(ctx, c.client, auth.ActKeyring, c.pen.sign(auth.ForKeyring, change)); err != nil {
 		return madeKeyring{}, err
 	}
+	return c.giveFirst(ctx, binding, seed)
+}
+
+// giveFirst hands a new keyring's key over to its members, by the record that has the keyring: who was removed or lost his tag
+// since the target was read gets nothing.
+func (c *cabinet) giveFirst(ctx context.Context, b params.SeedBinding, seed []byte) (madeKeyring, error) {
 	c.forgetKeyrings()
-	members := all.view.Select(target)
-	made := madeKeyring{members: len(members)}
-	var up []fleet.Member
-	for _, m := range members {
-		if m.Status == fleet.Online {
+	k, err := c.keyring(ctx, b.Keyring)
+	if fleet.KindOf(err) == fleet.NotFound { // this host has not caught up: who waits can be given the key later
+		return madeKeyring{}, nil
+	}
+	if err != nil {
+		return madeKeyring{}, err
+	}
+	made := madeKeyring{members: len(k.Members)}
+	var up []node.KeyringMember
+	for _, m := range k.Members {
+		if m.Alive {
 			up = append(up, m)
 		} else {
 			made.away = append(made.away, m.Name)
 		}
 	}
-	made.given, made.failed = c.handOverAll(ctx, binding, seed, up[:min(len(up), handOverTo)])
+	made.given, made.failed = c.handOverAll(ctx, b, seed, up[:min(len(up), handOverTo)])
 	return made, nil
 }
 
@@ -94,7 +106,7 @@ func (c *cabinet) escrowOf(b params.SeedBinding, seed []byte, rings node.Keyring
 }
 
 // handOverAll gives a seed to nodes, and says who took it.
-func (c *cabinet) handOverAll(ctx context.Context, b params.SeedBinding, seed []byte, to []fleet.Member) (given []string, failed map[string]error) {
+func (c *cabinet) handOverAll(ctx context.Context, b params.SeedBinding, seed []byte, to []node.KeyringMember) (given []string, failed map[string]error) {
 	ctx, cancel := context.WithTimeout(ctx, handOverTime)
 	defer cancel()
 	failed = map[string]error{}

@@ -55,7 +55,7 @@ func (a *app) putKeyring(ctx context.Context, name, expr string) error {
 	k, err := c.keyring(ctx, name)
 	switch {
 	case fleet.KindOf(err) == fleet.NotFound:
-		made, err := c.makeKeyring(ctx, all, name, target)
+		made, err := c.makeKeyring(ctx, name, target)
 		if err != nil {
 			return err
 		}
@@ -109,7 +109,7 @@ them do so by themselves.`,
 		ValidArgsFunction: a.completeKeyrings,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.rotateKeyring(cmd.Context(), args[0], wait) },
 	}
-	cmd.Flags().DurationVar(&wait, "wait", 30*time.Second, "how long to wait for the new key to be used; 0: not at all")
+	cmd.Flags().DurationVar(&wait, "wait", keyringPatience, "how long to wait for the new key to be used; 0: not at all")
 	return cmd
 }
 
@@ -221,25 +221,26 @@ func (a *app) handOverKeyring(ctx context.Context, name string, nodes []string, 
 }
 
 // waitingMembers returns who is to be given the key: those that were named, or all that say that they have it not.
-func waitingMembers(all roll, k node.KeyringInfo, named []string) ([]fleet.Member, error) {
+func waitingMembers(all roll, k node.KeyringInfo, named []string) ([]node.KeyringMember, error) {
 	used, _ := usedEpoch(k)
-	var out []fleet.Member
+	var out []node.KeyringMember
 	for _, text := range named {
 		n, err := all.find(text)
 		if err != nil {
 			return nil, err
 		}
-		if !slices.ContainsFunc(k.Members, func(m node.KeyringMember) bool { return m.ID == n.ID }) {
+		i := slices.IndexFunc(k.Members, func(m node.KeyringMember) bool { return m.ID == n.ID })
+		if i < 0 {
 			return nil, fleet.Errorf(fleet.Denied, "%s is not in keyring %s", n.Name, k.Name).Hinted("muster keyring show %s", k.Name)
 		}
-		out = append(out, n.Member)
+		out = append(out, k.Members[i])
 	}
 	if len(named) > 0 {
 		return out, nil
 	}
 	for _, m := range k.Members {
 		if keyOf(m, used) == "waits" {
-			out = append(out, all.nodes[m.ID].Member)
+			out = append(out, m)
 		}
 	}
 	return out, nil

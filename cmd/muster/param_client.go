@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/muster-fleet/muster/node"
 	"github.com/muster-fleet/muster/node/api"
@@ -52,6 +53,7 @@ type cabinet struct {
 // openCabinet reads with the operator's key, or, where there is none, as this host.
 func (a *app) openCabinet(ctx context.Context, f access) (*cabinet, error) {
 	c := &cabinet{app: a, client: a.client(), stale: f.stale, seeds: map[string][]byte{}}
+	hideMemory()
 	var err error
 	if f.asHost || !a.hasIdentity() {
 		if c.status, err = a.inFleet(ctx, c.client); err != nil {
@@ -85,8 +87,13 @@ func (a *app) openDesk(ctx context.Context) (*cabinet, error) {
 	if err != nil {
 		return nil, err
 	}
+	hideMemory()
 	return &cabinet{app: a, client: p.client, pen: p, status: p.status, off: p.off, seeds: map[string][]byte{}}, nil
 }
+
+// hideMemory keeps what this process opens out of core dumps, and from other processes of the account. What it executes in its
+// own place is as dumpable as ever.
+func hideMemory() { _ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0) } // where it cannot be, it is as for any other program
 
 func (a *app) readRecoveryKey(path string) ([]byte, error) {
 	var text string

@@ -120,7 +120,7 @@ func (c *cabinet) keyringFor(ctx context.Context, expr string) (string, error) {
 		}
 	}
 	name := freeName(base, rings)
-	made, err := c.makeKeyring(ctx, all, name, target)
+	made, err := c.makeKeyring(ctx, name, target)
 	if err != nil {
 		return "", err
 	}
@@ -310,6 +310,7 @@ func recipientOf(r params.Reader, public []byte) params.Recipient {
 // readyKeyring returns the epoch that new secrets are sealed to. Where somebody has left, the members make a new one
 // first, which takes them a moment.
 func (c *cabinet) readyKeyring(ctx context.Context, name string) (node.KeyringInfo, auth.KeyEpoch, error) {
+	told := time.Now().Add(keyringSilence)
 	for deadline := time.Now().Add(keyringPatience); ; {
 		k, err := c.keyring(ctx, name)
 		if err != nil {
@@ -321,6 +322,10 @@ func (c *cabinet) readyKeyring(ctx context.Context, name string) (node.KeyringIn
 		if !time.Now().Before(deadline) {
 			return k, auth.KeyEpoch{}, fleet.Errorf(fleet.Unavailable, "nothing can be sealed to keyring %s before its members have made a new key: %s", name, k.Due).
 				Hinted("a member that is up makes it by itself; who is: muster keyring show %s", name)
+		}
+		if !told.IsZero() && time.Now().After(told) {
+			told = time.Time{}
+			c.app.say("keyring %s is closed (%s): waiting for its members to make a new key", name, k.Due)
 		}
 		if err := pause(ctx, keyringLook); err != nil {
 			return k, auth.KeyEpoch{}, err

@@ -145,11 +145,18 @@ func checkVariables(variables []variable) error {
 	return nil
 }
 
-// strayName reports whether a variable of that name would change which code a program runs.
+// strayName reports whether a variable of that name would change which code a program runs: what loaders, shells, interpreters
+// and widespread tools take such things from.
 func strayName(name string) bool {
-	return strings.HasPrefix(name, "LD_") || slices.Contains([]string{
-		"PATH", "IFS", "ENV", "BASH_ENV", "SHELLOPTS", "BASHOPTS", "GCONV_PATH", "PYTHONPATH", "PYTHONSTARTUP", "PYTHONHOME", "PERL5LIB", "PERL5OPT",
-		"RUBYLIB", "RUBYOPT", "NODE_OPTIONS", "NODE_PATH", "JAVA_TOOL_OPTIONS", "CLASSPATH",
+	for _, prefix := range []string{"LD_", "DYLD_", "OPENSSL_", "BASH_FUNC_", "PERL5", "RUBY", "GIT_"} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return slices.Contains([]string{
+		"PATH", "IFS", "ENV", "BASH_ENV", "SHELLOPTS", "BASHOPTS", "PROMPT_COMMAND", "PS4", "GCONV_PATH", "GLIBC_TUNABLES",
+		"PYTHONPATH", "PYTHONSTARTUP", "PYTHONHOME", "PYTHONINSPECT", "NODE_OPTIONS", "NODE_PATH", "CLASSPATH", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS",
+		"_JAVA_OPTIONS", "DOTNET_STARTUP_HOOKS", "PAGER", "EDITOR", "VISUAL", "LESSOPEN", "LESSCLOSE",
 	}, name)
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/fleet"
 	"github.com/muster-fleet/muster/params"
 )
@@ -77,6 +78,8 @@ func TestCheckVariables(t *testing.T) {
 		{[]variable{{"PATH", "/x/path", "1"}}, fleet.Denied},
 		{[]variable{{"LD_AUDIT", "/x/ld/audit", "1"}}, fleet.Denied},
 		{[]variable{{"BASH_ENV", "/x/bash/env", "1"}}, fleet.Denied},
+		{[]variable{{"OPENSSL_CONF", "/x/openssl/conf", "1"}}, fleet.Denied},
+		{[]variable{{"PROMPT_COMMAND", "/x/prompt/command", "1"}}, fleet.Denied},
 	} {
 		err := checkVariables(c.variables)
 		if (err == nil) != (c.kind == 0) || err != nil && fleet.KindOf(err) != c.kind {
@@ -130,6 +133,35 @@ func TestWritersOfOneParameterAllGetThrough(t *testing.T) {
 	code, said := typed(t, dir, "param", "history", "/hot", "-o", "name")
 	if code != 0 || strings.Count(said, "\n") != writers {
 		t.Errorf("exit %d, %q; want %d versions", code, said, writers)
+	}
+}
+
+// TestFirstKeyIsForMembersByTheRecord: who lost his tag while the keyring was made is not given its key.
+func TestFirstKeyIsForMembersByTheRecord(t *testing.T) {
+	t.Parallel()
+	w, err := newTown(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	w.open(t, dir, dir)
+	for _, name := range []string{"web01", "web02"} {
+		if code, said := typed(t, dir, "node", "tag", name, "role=web"); code != 0 {
+			t.Fatal(said)
+		}
+	}
+	left := w.byName("web02")
+	w.mu.Lock()
+	w.vault.after = func() {
+		statement := w.who.signer().Sign(auth.ForNodeTags, w.who.Fleet, auth.NodeTags{Header: w.header(0), Node: left.ID, Seq: left.Seq + 1, Server: left.Server})
+		if err := w.act(auth.ActNodeTags, statement); err != nil {
+			t.Error(err)
+		}
+	}
+	w.mu.Unlock()
+	code, said := typed(t, dir, "keyring", "put", "web", "--target", "tag.role=web")
+	if code != 0 || !strings.Contains(said, "web01 took the key") || slices.Contains(w.vault.asked, left.ID) {
+		t.Errorf("exit %d, web02 was asked for its key: %v\n%s", code, slices.Contains(w.vault.asked, left.ID), said)
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"slices"
 	"time"
 
 	"github.com/muster-fleet/muster/consensus"
@@ -21,6 +22,8 @@ type vault struct {
 	recovery []byte                                   // seed of the recovery root
 	cut      bool                                     // web01 is cut off: only its copies answer
 	refuses  map[string]bool                          // nodes that take no key
+	asked    []fleet.ID                               // nodes that were asked for their public key
+	after    func()                                   // happens once, right after the next entry
 }
 
 func newVault() vault {
@@ -116,6 +119,9 @@ func (w *town) Keyrings(_ context.Context, name string) node.KeyringList {
 }
 
 func (w *town) NodeHPKE(_ context.Context, id fleet.ID) ([]byte, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.vault.asked = append(w.vault.asked, id)
 	if w.status[id] != fleet.Online {
 		return nil, fleet.Errorf(fleet.Unavailable, "it does not answer")
 	}
@@ -172,15 +178,12 @@ func (w *town) OpenParam(_ context.Context, ref node.SecretRef, user string) ([]
 	if err := node.MayOpen(w.state.Record, self, user, put); err != nil {
 		return nil, err
 	}
-	private := map[fleet.ID][]byte{}
-	for name, seed := range w.vault.seeds[self] {
-		private[name.Key] = seed.Private
-	}
-	i, err := node.SecretReader(w.state.Record, self, put, func(key fleet.ID) bool { return private[key] != nil })
+	seeds := w.vault.seeds[self]
+	i, err := node.SecretReader(w.state.Record, self, put, func(name node.SeedName) bool { _, ok := seeds[name]; return ok })
 	if err != nil {
 		return nil, err
 	}
-	return sealed.Open(node.SecretPlace(w.who.Fleet, put), put.Readers, i, private[put.Readers[i].Key])
+	return sealed.Open(node.SecretPlace(w.who.Fleet, put), put.Readers, i, seeds[node.SeedOf(put.Readers[i])].Private)
 }
 
 // tendKeyrings does at once what members would do in seconds: they pass keys on, and make new ones where one is due.
@@ -188,12 +191,28 @@ func (w *town) tendKeyrings() {
 	w.passOn()
 	for _, k := range w.state.Record.Keyrings.All() {
 		members := w.members(k.Name)
-		if _, due := w.state.Record.KeyringDue(k.Name, time.Now().UnixMilli()); !due || len(members) == 0 {
-			continue
+		if _, due := w.state.Record.KeyringDue(k.Name, time.Now().UnixMilli()); due && len(members) > 0 {
+			w.nextEpoch(k, members)
 		}
-		w.nextEpoch(k, members)
 	}
 	w.passOn()
+	w.hold()
+}
+
+// hold has members say that they hold a key that waits for them.
+func (w *town) hold() {
+	for _, k := range w.state.Record.Keyrings.All() {
+		for _, id := range w.members(k.Name) {
+			next, _ := w.state.Record.Keyrings.Get(k.Name)
+			e := next.Newest()
+			_, has := w.vault.seeds[id][node.SeedName{Life: k.Life, Number: e.Number, Key: e.KeyID()}]
+			if e.Used == 0 && has && !slices.Contains(e.Holders, id) {
+				w.nodeAct(id, auth.ActKeyringHolding, auth.ForKeyringHolding, auth.KeyringHolding{
+					Header: w.header(time.Minute), Keyring: k.Name, Life: k.Life, Number: e.Number,
+				})
+			}
+		}
+	}
 }
 
 // members lists those of a keyring that are there.
@@ -206,7 +225,7 @@ func (w *town) members(keyring string) (out []fleet.ID) {
 	return out
 }
 
-// nextEpoch has the first of members make a key, and others hold it until it is used.
+// nextEpoch has the first of members make a key.
 func (w *town) nextEpoch(k *auth.Keyring, members []fleet.ID) {
 	seed := make([]byte, params.PrivateSize)
 	rand.Read(seed)
@@ -225,18 +244,11 @@ func (w *town) nextEpoch(k *auth.Keyring, members []fleet.ID) {
 		epoch.Escrow = append(epoch.Escrow, auth.Escrow{Operator: keeper.Operator, Key: fleet.Sum(keeper.Key), Box: box})
 	}
 	w.nodeAct(members[0], auth.ActKeyringEpoch, auth.ForKeyringEpoch, auth.KeyringEpoch{
-		Header: w.header(time.Minute), Keyring: k.Name, Life: k.Life, Number: number, Epoch: epoch, Need: uint8(min(len(members), auth.MaxNeed)),
+		Header: w.header(time.Minute), Keyring: k.Name, Life: k.Life, Number: number, Epoch: epoch, Need: uint8(min(auth.MaxNeed, max(len(members), w.state.Record.LeastNeed(k.Name, time.Now().UnixMilli())))),
 	})
-	for i, id := range members {
-		next, _ := w.state.Record.Keyrings.Get(k.Name)
-		e, _ := next.Epoch(number)
-		w.keep(id, next, e, seed)
-		if i > 0 && e.Used == 0 {
-			w.nodeAct(id, auth.ActKeyringHolding, auth.ForKeyringHolding, auth.KeyringHolding{
-				Header: w.header(time.Minute), Keyring: k.Name, Life: k.Life, Number: number,
-			})
-		}
-	}
+	next, _ := w.state.Record.Keyrings.Get(k.Name)
+	e, _ := next.Epoch(number)
+	w.keep(members[0], next, e, seed)
 }
 
 // nodeAct brings what a node signed to the record.

@@ -15,9 +15,11 @@ import (
 // mostTries bounds how often a change is made anew because somebody else was faster.
 const mostTries = 10
 
-// keyringPatience is how long a writer waits for a keyring's members to make the next epoch, and how often it looks.
+// How a writer waits for a keyring's members to make a new key.
 const (
-	keyringPatience = 15 * time.Second
+	// keyringPatience is how long: where too few members are up to hold it, they make another after auth.EpochPatience.
+	keyringPatience = auth.EpochPatience*time.Millisecond + 15*time.Second
+	keyringSilence  = time.Second // before it is said what is waited for
 	keyringLook     = 250 * time.Millisecond
 )
 

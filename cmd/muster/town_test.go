@@ -204,6 +204,10 @@ func (w *town) Propose(_ context.Context, e consensus.Entry) (consensus.Result, 
 	w.state, result = w.state.Apply(e, time.Now().UnixMilli())
 	if result.Err() == nil {
 		w.behave(e)
+		if after := w.vault.after; after != nil {
+			w.vault.after = nil
+			after()
+		}
 		w.tendKeyrings()
 	}
 	w.tell()

@@ -11,9 +11,10 @@ import (
 // Age says how old a read of the machine is, here and now, without asking anybody: every write that was acknowledged longer
 // ago shows. ok is false while that is not known: after a start, until a leader was heard and what it had committed is applied.
 //
-// On a follower it counts from the newest word of a leader (not a heartbeat, which says nothing about the log) whose committed
-// entries are all applied here; that word may have been under way for some milliseconds before. On the leader it counts from
-// when a majority of the voters last took its word, as another may lead by now.
+// When a leader's word about what is committed comes, nobody knows how long it has been under way: it may have waited for a
+// connection, or out a cut. What is known is that a leader goes on behind entries once it has heard that they are here, and
+// so says what it says then after they came. On a follower the age counts from there; where nothing is written it grows. On
+// the leader it counts from when a majority of the voters last took its word, as another may lead by now.
 func (q *Quorum) Age() (age time.Duration, ok bool) {
 	now := time.Now()
 	if q.raft.State() == raft.Leader {
@@ -58,27 +59,51 @@ type words struct {
 	shown time.Time
 	first word
 	last  word
+	came  coming
 }
 
-// word is one of them; the zero word is none.
+// word says what was committed at some time after at; the zero word is none.
 type word struct {
 	at     time.Time
 	commit uint64
 }
 
-// heard notes a word.
-func (w *words) heard(new word, shows func(index uint64) bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.settle(shows)
-	if w.first == (word{}) {
-		w.first = new
-		return
-	}
-	w.last = new
+// coming is how far a leader's entries reach, and when the first request came that brought them so far.
+type coming struct {
+	term, last uint64
+	at         time.Time
 }
 
-// newest returns when the newest word came that is shown.
+// hears takes in a request of a leader that came at a time. It returns when, at the earliest, the leader knew what it says;
+// ok is false where nobody can tell.
+func (c *coming) hears(r *raft.AppendEntriesRequest, at time.Time) (known time.Time, ok bool) {
+	if c.term == r.Term && !c.at.IsZero() && r.PrevLogEntry >= c.last {
+		known, ok = c.at, true
+	}
+	reach := r.PrevLogEntry + uint64(len(r.Entries))
+	if len(r.Entries) > 0 && (c.term != r.Term || reach > c.last) { // not one that comes again, or late
+		*c = coming{r.Term, reach, at}
+	}
+	return known, ok
+}
+
+// heard takes in a request of a leader.
+func (w *words) heard(r *raft.AppendEntriesRequest, at time.Time, shows func(index uint64) bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	known, ok := w.came.hears(r, at)
+	if !ok {
+		return
+	}
+	w.settle(shows)
+	if w.first == (word{}) {
+		w.first = word{known, r.LeaderCommitIndex}
+		return
+	}
+	w.last = word{known, r.LeaderCommitIndex}
+}
+
+// newest returns since when what is shown may lack something.
 func (w *words) newest(shows func(index uint64) bool) (at time.Time, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -88,11 +113,15 @@ func (w *words) newest(shows func(index uint64) bool) (at time.Time, ok bool) {
 
 func (w *words) settle(shows func(index uint64) bool) {
 	for w.first != (word{}) && shows(w.first.commit) {
-		w.shown, w.first, w.last = w.first.at, w.last, word{}
+		if w.first.at.After(w.shown) {
+			w.shown = w.first.at
+		}
+		w.first, w.last = w.last, word{}
 	}
 }
 
-// listen hands on what other servers ask, and notes what a leader says about the log. A word of an older term is none.
+// listen hands on what other servers ask, and notes what a leader says about the log. What one of an older term says is
+// nothing.
 func (q *Quorum) listen(from <-chan raft.RPC, to chan<- raft.RPC) {
 	for {
 		var rpc raft.RPC
@@ -102,14 +131,13 @@ func (q *Quorum) listen(from <-chan raft.RPC, to chan<- raft.RPC) {
 			return
 		}
 		at := time.Now()
-		r, said := rpc.Command.(*raft.AppendEntriesRequest)
+		if r, ok := rpc.Command.(*raft.AppendEntriesRequest); ok && !isHeartbeat(r) && r.Term >= q.raft.CurrentTerm() {
+			q.words.heard(r, at, q.shows)
+		}
 		select {
 		case to <- rpc:
 		case <-q.running.Done():
 			return
-		}
-		if said && !isHeartbeat(r) && r.Term >= q.raft.CurrentTerm() {
-			q.words.heard(word{at, r.LeaderCommitIndex}, q.shows)
 		}
 	}
 }

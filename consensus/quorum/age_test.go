@@ -3,20 +3,31 @@ package quorum
 import (
 	"testing"
 	"time"
+
+	"github.com/hashicorp/raft"
 )
 
-// A follower's age is small while it hears from the leader, grows with its silence, and is unknown after a start.
+// A follower's age is small while there are writes, grows where it hears of none, and is unknown after a start.
 func TestAge(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fabric) {
 		nodes := f.grow(3, 1)
-		f.propose(nodes[0], "x")
-		f.same(nodes...)
-		time.Sleep(10 * time.Second)
-		for n, x := range nodes {
-			if age, ok := x.Age(); !ok || age > time.Second {
-				t.Errorf("node %d: %v, %v", n+1, age, ok)
+		young := func(what string) {
+			t.Helper()
+			for n, x := range nodes {
+				if age, ok := x.Age(); !ok || age > time.Second {
+					t.Errorf("%s: node %d: %v, %v", what, n+1, age, ok)
+				}
 			}
 		}
+		write := func() {
+			for range 3 {
+				f.propose(nodes[0], "x")
+				time.Sleep(100 * time.Millisecond)
+			}
+			f.same(nodes...)
+		}
+		write()
+		young("written a moment ago")
 		off := nodes[3]
 		f.isolate(off.id)
 		f.propose(nodes[0], "y")
@@ -27,7 +38,8 @@ func TestAge(t *testing.T) {
 		}
 		f.heal(off.id)
 		f.same(nodes...)
-		f.until("it is young again", func() bool { age, _ := off.Age(); return age < 2*time.Second })
+		write()
+		young("healed")
 		f.isolate(off.id)
 		f.stop(off)
 		f.start(4)
@@ -36,8 +48,42 @@ func TestAge(t *testing.T) {
 			t.Errorf("it has heard nobody since it was started, and says %v", age)
 		}
 		f.heal(off.id)
-		f.until("it knows", func() bool { age, ok := off.Age(); return ok && age < 2*time.Second })
+		f.until("it hears", func() bool { return len(off.tape.all()) == len(nodes[0].tape.all()) })
+		write()
+		young("back")
 	})
+}
+
+// A word that was under way for long is no newer than what its leader knew when it said it.
+func TestLateWord(t *testing.T) {
+	at := func(second int) time.Time { return time.Unix(1000+int64(second), 0) }
+	request := func(term, prev uint64, entries int, commit uint64) *raft.AppendEntriesRequest {
+		return &raft.AppendEntriesRequest{Term: term, PrevLogEntry: prev, LeaderCommitIndex: commit, Entries: make([]*raft.Log, entries)}
+	}
+	for name, c := range map[string]struct {
+		before []*raft.AppendEntriesRequest // one a second
+		said   *raft.AppendEntriesRequest   // ten seconds later
+		want   int                          // second; -1: nobody can tell
+	}{
+		"the first word":                 {nil, request(3, 7, 0, 7), -1},
+		"behind nothing that was sent":   {[]*raft.AppendEntriesRequest{request(3, 7, 0, 7)}, request(3, 7, 0, 7), -1},
+		"behind entries":                 {[]*raft.AppendEntriesRequest{request(3, 7, 2, 7)}, request(3, 9, 1, 9), 0},
+		"the same entries again":         {[]*raft.AppendEntriesRequest{request(3, 7, 2, 7)}, request(3, 7, 2, 7), -1},
+		"behind entries that came twice": {[]*raft.AppendEntriesRequest{request(3, 7, 2, 7), request(3, 7, 2, 7)}, request(3, 9, 0, 9), 0},
+		"entries of before, late":        {[]*raft.AppendEntriesRequest{request(3, 7, 2, 7), request(3, 9, 2, 7), request(3, 7, 2, 7)}, request(3, 11, 0, 9), 1},
+		"another term":                   {[]*raft.AppendEntriesRequest{request(3, 7, 2, 7)}, request(4, 9, 1, 9), -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var come coming
+			for second, r := range c.before {
+				come.hears(r, at(second))
+			}
+			known, ok := come.hears(c.said, at(10))
+			if ok != (c.want >= 0) || ok && !known.Equal(at(c.want)) {
+				t.Errorf("%v, %v", known, ok)
+			}
+		})
+	}
 }
 
 // Whatever a replica's age is said to be, all that was acknowledged earlier shows.
@@ -74,8 +120,11 @@ func TestWords(t *testing.T) {
 	applied := uint64(0)
 	shows := func(index uint64) bool { return applied >= index }
 	at := time.Unix(1000, 0)
-	say := func(second int, commit uint64) {
-		w.heard(word{at.Add(time.Duration(second) * time.Second), commit}, shows)
+	last := uint64(0)
+	say := func(second int, commit uint64) { // what is known a second later
+		when := at.Add(time.Duration(second) * time.Second)
+		last++
+		w.heard(&raft.AppendEntriesRequest{Term: 1, PrevLogEntry: last - 1, LeaderCommitIndex: commit, Entries: make([]*raft.Log, 1)}, when, shows)
 	}
 	newest := func() int {
 		when, ok := w.newest(shows)
@@ -84,26 +133,73 @@ func TestWords(t *testing.T) {
 		}
 		return int(when.Sub(at).Seconds())
 	}
+	say(0, 1)
 	if newest() != -1 {
-		t.Error("nothing was said")
+		t.Error("nothing is known")
 	}
-	say(1, 5)
+	say(1, 5) // known since 0
 	say(2, 6)
-	say(3, 9) // takes the place of 2
+	say(3, 9) // takes the place of what was said at 2
 	if newest() != -1 {
 		t.Error("nothing was applied")
 	}
 	applied = 6
-	if got := newest(); got != 1 {
+	if got := newest(); got != 0 {
 		t.Errorf("%d after 6", got)
 	}
 	say(4, 12)
 	applied = 9
-	if got := newest(); got != 3 {
+	if got := newest(); got != 2 {
 		t.Errorf("%d after 9", got)
 	}
 	applied = 12
-	if got := newest(); got != 4 {
+	if got := newest(); got != 3 {
 		t.Errorf("%d after 12", got)
 	}
+}
+
+// slow is a tape that takes its time.
+type slow struct{ *tape }
+
+func (s slow) Apply(index uint64, item []byte) any {
+	time.Sleep(2 * time.Millisecond)
+	return s.tape.Apply(index, item)
+}
+
+// A replica that catches up after a restart does not say that it is up to date before it is.
+func TestAgeWhileCatchingUp(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fabric) {
+		slowly := func(c *Config) { c.Machine = slow{c.Machine.(*tape)} }
+		nodes := f.grow(3, 1, slowly)
+		var acked []time.Time
+		propose := func() {
+			f.propose(nodes[0], "x")
+			acked = append(acked, time.Now())
+		}
+		for range 50 {
+			propose()
+		}
+		for _, n := range []int{2, 3} {
+			x := nodes[n]
+			f.stop(x)
+			for range 100 {
+				propose()
+			}
+			f.start(n+1, slowly)
+			for range 1000 {
+				time.Sleep(time.Millisecond)
+				if len(acked)%3 == 0 {
+					propose()
+				}
+				age, ok := x.Age() // before the tape is looked at
+				shown := len(x.tape.all())
+				if ok && shown < len(acked) && acked[shown].Before(time.Now().Add(-age)) {
+					t.Fatalf("node %d says %v and misses what was acknowledged %v ago: it has %d of %d", n+1, age, time.Since(acked[shown]), shown, len(acked))
+				}
+			}
+			if age, ok := x.Age(); !ok || age > time.Second {
+				t.Errorf("node %d: %v, %v", n+1, age, ok)
+			}
+		}
+	})
 }

@@ -19,11 +19,11 @@ import (
 type Seeds interface {
 	// PutSeed returns when the seed is durable.
 	PutSeed(s node.Seed) error
-	// Seed returns the seed of that public key (its SHA-256), or fleet.NotFound.
-	Seed(key fleet.ID) (node.Seed, error)
+	// Seed returns the seed of that name, or fleet.NotFound.
+	Seed(name node.SeedName) (node.Seed, error)
 	// Seeds lists what is kept, without Private. With an error it lists what can be read.
 	Seeds() ([]node.Seed, error)
-	DropSeed(key fleet.ID) error
+	DropSeed(name node.SeedName) error
 }
 
 // seedSize is the bytes of a keyring's private key.
@@ -57,31 +57,30 @@ type heldSeed struct {
 // holding is which seeds are on this host's disk.
 type holding struct {
 	mu  sync.Mutex
-	has map[fleet.ID]node.SeedName
+	has map[node.SeedName]bool
 }
 
-func newHolding() holding { return holding{has: map[fleet.ID]node.SeedName{}} }
+func newHolding() holding { return holding{has: map[node.SeedName]bool{}} }
 
 func (h *holding) put(s node.SeedName) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.has[s.Key] = s
+	h.has[s] = true
 }
 
-// drop forgets a seed, and says which it was.
-func (h *holding) drop(key fleet.ID) (node.SeedName, bool) {
+// drop forgets a seed, and says whether it was here.
+func (h *holding) drop(s node.SeedName) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	name, ok := h.has[key]
-	delete(h.has, key)
-	return name, ok
+	had := h.has[s]
+	delete(h.has, s)
+	return had
 }
 
-func (h *holding) holds(key fleet.ID) bool {
+func (h *holding) holds(s node.SeedName) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	_, ok := h.has[key]
-	return ok
+	return h.has[s]
 }
 
 // recallSeeds reads which seeds are here.
@@ -118,7 +117,7 @@ func (a *Agent) keepSeed(k *auth.Keyring, number uint32, private []byte) (node.S
 		return node.SeedName{}, fleet.Errorf(fleet.Denied, "that is not the key of epoch %d of keyring %s", number, k.Name)
 	}
 	name := node.SeedName{Life: k.Life, Number: number, Key: fleet.Sum(public)}
-	if a.holding.holds(name.Key) {
+	if a.holding.holds(name) {
 		return name, nil
 	}
 	if err := a.seeds.PutSeed(node.Seed{Name: name, Keyring: k.Name, Private: private}); err != nil {
@@ -183,7 +182,7 @@ func (a *Agent) answerSeeds(peer fleet.ID, body []byte) ([]byte, error) {
 		if !ok {
 			continue
 		}
-		seed, err := a.seedOf(epoch.KeyID())
+		seed, err := a.seedOf(node.SeedName{Life: k.Life, Number: number, Key: epoch.KeyID()})
 		if err != nil {
 			continue
 		}
@@ -194,15 +193,15 @@ func (a *Agent) answerSeeds(peer fleet.ID, body []byte) ([]byte, error) {
 }
 
 // seedOf reads a seed that is here.
-func (a *Agent) seedOf(key fleet.ID) (node.Seed, error) {
-	if a.seeds == nil || !a.holding.holds(key) {
-		return node.Seed{}, fleet.Errorf(fleet.NotFound, "key %s is not here", key)
+func (a *Agent) seedOf(name node.SeedName) (node.Seed, error) {
+	if a.seeds == nil || !a.holding.holds(name) {
+		return node.Seed{}, fleet.Errorf(fleet.NotFound, "key %s is not here", name.Key)
 	}
-	seed, err := a.seeds.Seed(key)
+	seed, err := a.seeds.Seed(name)
 	if err == nil {
 		return seed, nil
 	}
-	if name, had := a.holding.drop(key); had { // another member has it
+	if a.holding.drop(name) { // another member has it
 		a.log.Error("the key of a keyring cannot be read; it is fetched again", "err", err)
 		a.Post(node.SeedLost{Seed: name})
 	}
@@ -259,7 +258,7 @@ func (a *Agent) drawnSeed(e node.MakeEpoch, digest fleet.ID) (node.Seed, error) 
 	a.complain("read the keys of keyrings", err)
 	for _, s := range all {
 		if s.Name.Life == e.Life && s.Name.Number == e.Number && s.For == digest {
-			return a.seeds.Seed(s.Name.Key)
+			return a.seeds.Seed(s.Name)
 		}
 	}
 	seed := node.Seed{Keyring: e.Keyring, For: digest, Private: make([]byte, seedSize)}
@@ -311,8 +310,8 @@ func (a *Agent) dropSeed(e node.DropSeed) {
 	if a.seeds == nil {
 		return
 	}
-	a.holding.drop(e.Seed.Key)
-	a.complain("remove a key that opens nothing", a.seeds.DropSeed(e.Seed.Key))
+	a.holding.drop(e.Seed)
+	a.complain("remove a key that opens nothing", a.seeds.DropSeed(e.Seed))
 }
 
 // answerHPKE tells the key that secrets for this node are sealed to.
@@ -325,7 +324,7 @@ func (a *Agent) answerHPKE() ([]byte, error) {
 }
 
 // takeHandOver keeps a seed that an operator gives to this node. Whoever brings it does not matter.
-func (a *Agent) takeHandOver(body []byte) error {
+func (a *Agent) takeHandOver(ctx context.Context, body []byte) error {
 	var signed auth.Envelope
 	if err := wire.Unmarshal(body, &signed); err != nil {
 		return err
@@ -333,7 +332,7 @@ func (a *Agent) takeHandOver(body []byte) error {
 	if err := a.noSeeds(); err != nil {
 		return err
 	}
-	h, k, err := node.OpenHandOver(a.record(), signed, a.self, a.now())
+	h, k, err := a.openHandOver(ctx, signed)
 	if err != nil {
 		return err
 	}
@@ -352,10 +351,38 @@ func (a *Agent) takeHandOver(body []byte) error {
 	return nil
 }
 
+// How long a hand-over waits for this node to catch up: it may come faster than the act that made the keyring.
+const (
+	handOverWait = 4 * time.Second // below askTimeout
+	handOverLook = 25 * time.Millisecond
+)
+
+// openHandOver verifies a hand-over, as soon as this node knows what it is about.
+func (a *Agent) openHandOver(ctx context.Context, signed auth.Envelope) (node.HandOver, *auth.Keyring, error) {
+	ctx, cancel := context.WithTimeout(ctx, handOverWait)
+	defer cancel()
+	look := time.NewTicker(handOverLook)
+	defer look.Stop()
+	for {
+		record := a.record()
+		h, k, err := node.OpenHandOver(record, signed, a.self, a.now())
+		if err == nil || !node.MayCatchUp(record, h, err) {
+			return h, k, err
+		}
+		for a.record().Length == record.Length {
+			select {
+			case <-ctx.Done():
+				return h, k, err
+			case <-look.C:
+			}
+		}
+	}
+}
+
 // answerHeld tells which seeds are here, never more of them.
 func (a *Agent) answerHeld() ([]byte, error) {
 	var out heldBody
-	held := node.NewestHeld(a.record(), func(s node.SeedName) bool { return a.holding.holds(s.Key) })
+	held := node.NewestHeld(a.record(), a.holding.holds)
 	for life, number := range held {
 		out.Held = append(out.Held, heldSeed{life, number})
 	}

@@ -85,7 +85,7 @@ func FuzzKeyringRequest(f *testing.F) {
 		if member {
 			peer = d.web.ID
 		}
-		d.seeds.all, d.holding = map[fleet.ID]node.Seed{}, newHolding()
+		d.seeds.all, d.holding = map[node.SeedName]node.Seed{}, newHolding()
 		if kind != askHandOver {
 			if _, err := d.keepSeed(d.ring, 1, d.seed); err != nil {
 				t.Fatal(err)
@@ -106,8 +106,8 @@ func FuzzKeyringRequest(f *testing.F) {
 				t.Fatalf("an answer of %d bytes", len(answer.body))
 			}
 		}
-		for key, seed := range d.seeds.all {
-			if key != d.ring.Newest().KeyID() || !bytes.Equal(seed.Private, d.seed) {
+		for name, seed := range d.seeds.all {
+			if name != nameOf(d.ring, d.ring.Newest()) || !bytes.Equal(seed.Private, d.seed) {
 				t.Fatal("a seed is kept that is not the record's")
 			}
 		}
@@ -123,7 +123,7 @@ func FuzzSeedsAnswer(f *testing.F) {
 	f.Add(wire.Marshal(hpkeBody{authtest.Public(d.seed)}))
 	f.Add([]byte{0x91, 0xdd, 0xff, 0xff, 0xff, 0xff, 0x92})
 	f.Fuzz(func(t *testing.T, body []byte) {
-		d.seeds.all, d.holding = map[fleet.ID]node.Seed{}, newHolding()
+		d.seeds.all, d.holding = map[node.SeedName]node.Seed{}, newHolding()
 		d.peers.kind, d.peers.body = done, bytes.Clone(body)
 		d.fetchSeeds(t.Context(), node.FetchSeeds{From: d.web.ID, Keyring: "web", Life: d.ring.Life, Numbers: []uint32{1, 2}})
 		events := d.posted()
@@ -135,7 +135,7 @@ func FuzzSeedsAnswer(f *testing.F) {
 			t.Fatalf("%d kept, %d on disk", len(kept), len(d.seeds.all))
 		}
 		for _, name := range kept {
-			if name.Key != d.ring.Newest().KeyID() || !bytes.Equal(d.seeds.all[name.Key].Private, d.seed) {
+			if name != nameOf(d.ring, d.ring.Newest()) || !bytes.Equal(d.seeds.all[name].Private, d.seed) {
 				t.Fatal("a seed is kept that is not the record's")
 			}
 		}

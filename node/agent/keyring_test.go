@@ -210,10 +210,15 @@ func (w *ringTown) place(id fleet.ID) int {
 	return slices.IndexFunc(w.members, func(m *member) bool { return m.self == id })
 }
 
+// nameOf names the seed of an epoch.
+func nameOf(k *auth.Keyring, e *auth.KeyEpoch) node.SeedName {
+	return node.SeedName{Life: k.Life, Number: e.Number, Key: e.KeyID()}
+}
+
 // holds reports whether a member has the newest used epoch's seed on its disk, and it is the right one.
 func (w *ringTown) holds(i int) bool {
 	k := w.Keyring("web")
-	seed, err := w.members[i].seeds.Seed(k.Current().KeyID())
+	seed, err := w.members[i].seeds.Seed(nameOf(k, k.Current()))
 	return err == nil && bytes.Equal(authtest.Public(seed.Private), k.Current().Key)
 }
 
@@ -331,7 +336,7 @@ func (f *memFolder) ReadActs(from uint64, _ int) ([]auth.Act, error) {
 // memSeeds keeps seeds in memory.
 type memSeeds struct {
 	mu   sync.Mutex
-	all  map[fleet.ID]node.Seed
+	all  map[node.SeedName]node.Seed
 	fail error // of PutSeed
 }
 
@@ -342,17 +347,17 @@ func (s *memSeeds) PutSeed(seed node.Seed) error {
 		return s.fail
 	}
 	if s.all == nil {
-		s.all = map[fleet.ID]node.Seed{}
+		s.all = map[node.SeedName]node.Seed{}
 	}
 	seed.Private = bytes.Clone(seed.Private)
-	s.all[seed.Name.Key] = seed
+	s.all[seed.Name] = seed
 	return nil
 }
 
-func (s *memSeeds) Seed(key fleet.ID) (node.Seed, error) {
+func (s *memSeeds) Seed(name node.SeedName) (node.Seed, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	seed, ok := s.all[key]
+	seed, ok := s.all[name]
 	if !ok {
 		return seed, fleet.Errorf(fleet.NotFound, "no seed")
 	}
@@ -371,10 +376,10 @@ func (s *memSeeds) Seeds() ([]node.Seed, error) {
 	return out, nil
 }
 
-func (s *memSeeds) DropSeed(key fleet.ID) error {
+func (s *memSeeds) DropSeed(name node.SeedName) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.all, key)
+	delete(s.all, name)
 	return nil
 }
 
@@ -411,13 +416,22 @@ func (w *ringTown) handOver(to int, number uint32, change func(*node.HandOver)) 
 // secret puts a secret for the keyring's current epoch, and says which version it is.
 func (w *ringTown) secret(name, value string) node.SecretRef {
 	w.t.Helper()
+	return w.version(name, value, 1, 0, map[string]string{"app": "shop"})
+}
+
+// version puts a version of a secret; of the first, born is not looked at.
+func (w *ringTown) version(name, value string, number uint32, born int64, tags map[string]string) node.SecretRef {
+	w.t.Helper()
 	w.follow()
 	k, e, err := w.Record.Sealable("web")
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	head := w.Header(10 * time.Minute)
-	bound := params.Binding{Fleet: w.ID(), Name: name, Born: head.Issued, Version: 1}
+	if number == 1 {
+		born = head.Issued
+	}
+	bound := params.Binding{Fleet: w.ID(), Name: name, Born: born, Version: number}
 	sealed, readers, err := params.Seal(bound, []byte(value), [32]byte(fleet.Sum([]byte(name))), []params.Recipient{
 		{Reader: params.Reader{Kind: params.ByKeyring, Name: "web", Life: k.Life, Epoch: e.Number}, Public: e.Key},
 		{Reader: params.Reader{Kind: params.ByOperator, Name: authtest.OperatorName}, Public: authtest.Public(w.OperatorPrivate(authtest.OperatorName))},
@@ -427,12 +441,12 @@ func (w *ringTown) secret(name, value string) node.SecretRef {
 	}
 	content := params.SealedContent(sealed).Encode()
 	put := params.Put{
-		Name: name, Born: head.Issued, Version: 1, Type: params.SecureString, DataType: "text", Digest: fleet.Sum(content),
-		Size: uint32(params.SealedSize(len(value))), Tier: params.Standard, Readers: readers, Tags: map[string]string{"app": "shop"},
+		Name: name, Born: born, Version: number, Type: params.SecureString, DataType: "text", Digest: fleet.Sum(content),
+		Size: uint32(params.SealedSize(len(value))), Tier: params.Standard, Readers: readers, Tags: tags,
 	}
 	change, ops := params.Commit(head, []params.Op{{Salt: w.NewID(), Put: []params.Put{put}}})
 	w.take(consensus.PutParams{Statement: w.Sign(auth.ForParams, change), Ops: ops, Contents: [][]byte{content}})
-	return node.SecretRef{Name: name, Born: head.Issued, Version: 1, Digest: put.Digest}
+	return node.SecretRef{Name: name, Born: born, Version: number, Digest: put.Digest}
 }
 
 // The way of a secret: an operator makes a keyring and hands its key to one node, the others fetch it from there, and what is
@@ -661,7 +675,7 @@ func (s *memSeeds) count(k *auth.Keyring, number uint32) bool {
 	if !ok {
 		return false
 	}
-	_, err := s.Seed(e.KeyID())
+	_, err := s.Seed(nameOf(k, e))
 	return err == nil
 }
 
@@ -868,7 +882,7 @@ func TestInventedKeys(t *testing.T) {
 func (m *member) privateOf(t *testing.T, k *auth.Keyring, number uint32) []byte {
 	t.Helper()
 	e, _ := k.Epoch(number)
-	seed, err := m.seeds.Seed(e.KeyID())
+	seed, err := m.seeds.Seed(nameOf(k, e))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -882,7 +896,7 @@ func TestDamagedKeyIsFetchedAgain(t *testing.T) {
 		defer w.end()
 		ref := w.secret("/app/x", "x")
 		a := w.members[2]
-		if err := a.seeds.DropSeed(w.Keyring("web").Current().KeyID()); err != nil {
+		if err := a.seeds.DropSeed(nameOf(w.Keyring("web"), w.Keyring("web").Current())); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := a.OpenSecret(t.Context(), ref); fleet.KindOf(err) != fleet.Unavailable {
@@ -915,6 +929,95 @@ func TestOpenParamAsksPolicy(t *testing.T) {
 		ref.Version = 2
 		if _, err := w.members[1].OpenSecret(t.Context(), ref); fleet.KindOf(err) != fleet.NotFound {
 			t.Errorf("a version that is none: %v", err)
+		}
+	})
+}
+
+// A member of one keyring that writes another's public key into the record, as its own epoch's, is not given that one's seed:
+// also where the other keyring is deleted, and its members keep the seed.
+func TestKeyOfAnotherKeyringIsNotGiven(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := withKey(t, 4)
+		defer w.end()
+		old := w.Keyring("web").Current()
+		was := nameOf(w.Keyring("web"), old)
+		w.act(w.NewKeyring("low", "*"))
+		w.act(w.DeleteKeyring("web"))
+		time.Sleep(time.Second)
+		// As a version that does not compare keys would have taken it.
+		for _, m := range w.members[1:] {
+			low, _ := m.record().Keyrings.Get("low")
+			low.Epochs[0].Key = old.Key
+		}
+		k := w.Keyring("low")
+		k.Epochs[0].Key = old.Key
+		holder := w.members[1]
+		if !holder.holding.holds(was) {
+			t.Fatal("the seed of the deleted keyring is gone")
+		}
+		var body seedsBody
+		_, raw, err := holder.answer(t.Context(), w.Nodes[0].ID, askSeed, seedsAskOf(k, 1))
+		if err == nil {
+			err = wire.Unmarshal(raw, &body)
+		}
+		if err != nil || len(body.Seeds) != 0 {
+			t.Errorf("it gives %d seeds: %v", len(body.Seeds), err)
+		}
+	})
+}
+
+// A hand-over may come before the act that made the keyring: the node waits for that.
+func TestHandOverBeforeTheKeyringIsKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newRingTown(t, 3)
+		defer w.end()
+		time.Sleep(10 * time.Second)
+		w.cut(1)
+		w.act(w.NewKeyring("web", "tag.role=web"))
+		time.Sleep(time.Second)
+		signed := wire.Marshal(w.handOver(1, 1, nil))
+		took := make(chan error, 1)
+		go func() { took <- w.members[1].takeHandOver(t.Context(), signed) }()
+		time.Sleep(500 * time.Millisecond)
+		w.join(1)
+		for _, act := range w.quorum.State().Acts(w.members[1].record().Length, 100) {
+			w.members[1].Post(node.RecordCommitted{Act: act})
+		}
+		if err := <-took; err != nil {
+			t.Error(err)
+		}
+		w.awaitHeld(2*time.Second, 1)
+		began := time.Now()
+		late := w.handOver(2, 1, func(h *node.HandOver) { h.Life = fleet.UUID{9} })
+		if err := w.members[2].takeHandOver(t.Context(), wire.Marshal(late)); fleet.KindOf(err) != fleet.NotFound || time.Since(began) > handOverWait+time.Second {
+			t.Errorf("what never comes: %v after %s", err, time.Since(began))
+		}
+		began = time.Now()
+		forged := w.Nodes[2].Signer.Sign(auth.ForHandOver, w.ID(), node.HandOver{Header: w.Header(time.Minute), To: w.Nodes[2].ID})
+		if err := w.members[2].takeHandOver(t.Context(), wire.Marshal(forged)); fleet.KindOf(err) != fleet.Denied || time.Since(began) > 0 {
+			t.Errorf("what no operator signed is waited for: %v after %s", err, time.Since(began))
+		}
+	})
+}
+
+// An account that may open what is tagged env=dev does not open an old version of what is env=prod by now.
+func TestOpenParamGoesByTheTagsOfNow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := withKey(t, 3)
+		defer w.end()
+		w.act(w.Charter(auth.CharterPutPolicy, auth.PutPolicy{Policy: auth.FirstPolicy +
+			`permit (principal == LocalUser::"www", action, resource is Parameter) when { resource.getTag("env") == "dev" };`}))
+		first := w.version("/app/x", "one", 1, 0, map[string]string{"env": "dev"})
+		time.Sleep(time.Second)
+		if value, err := w.members[1].OpenParam(t.Context(), first, "www"); err != nil || string(value) != "one" {
+			t.Fatalf("while it is env=dev: %v", err)
+		}
+		w.version("/app/x", "two", 2, first.Born, map[string]string{"env": "prod"})
+		if value, err := w.members[1].OpenParam(t.Context(), first, "www"); err == nil || len(value) > 0 {
+			t.Errorf("an account opens %q by the tags of then", value)
+		}
+		if value, err := w.members[1].OpenParam(t.Context(), first, ""); err != nil || string(value) != "one" {
+			t.Errorf("the host itself: %v", err)
 		}
 	})
 }

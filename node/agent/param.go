@@ -59,7 +59,7 @@ func followed(first, rest node.ParamsRead) node.ParamsRead {
 }
 
 func (a *Agent) readParams(ctx context.Context, ask node.ParamsAsk) (node.ParamsRead, error) {
-	seen := a.reading.floors.picture()
+	seen := a.floorsSeen()
 	body := wire.Marshal(ask)
 	var last error
 	if !ask.Stale {

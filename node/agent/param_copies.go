@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"maps"
 	"slices"
@@ -45,7 +46,7 @@ type keptParams struct {
 	wake    chan struct{}
 }
 
-// copyNews is an item to keep, or a selector to forget.
+// copyNews is an item to keep, or a selector that a leader says names nothing.
 type copyNews struct {
 	item params.Item
 	put  params.Put
@@ -60,7 +61,7 @@ func newKept() keptParams {
 func copyKey(name string) fleet.ID { return fleet.Sum([]byte(name)) }
 
 // keepCopies keeps what this node read for itself or for its own accounts, for when it is cut off; what an operator read is
-// the operator's. What the leader says is gone is forgotten.
+// the operator's. What the leader says is gone is noted, and forgotten if it goes on saying so.
 func (a *Agent) keepCopies(ask node.ParamsAsk, answer params.Answer, puts []params.Put, source node.ParamsSource, age time.Duration) {
 	k := &a.kept
 	if k.store == nil || len(ask.Signed) > 0 || !ask.Ask.Values {
@@ -76,11 +77,11 @@ func (a *Agent) keepCopies(ask node.ParamsAsk, answer params.Answer, puts []para
 	}
 	if source == node.FromLeader && len(ask.Local) == 0 {
 		for _, m := range answer.Missing {
-			k.forget(m.Selector.Name, m.Selector.Suffix())
+			k.forget(m.Selector.Name, m.Selector.Suffix(), at)
 		}
 		for _, p := range ask.Ask.Path {
 			for _, name := range node.Gone(p, answer, puts, k.set.Names()) {
-				k.forget(name, "")
+				k.forget(name, "", at)
 			}
 		}
 	}
@@ -92,26 +93,35 @@ func (a *Agent) keepCopies(ask node.ParamsAsk, answer params.Answer, puts []para
 	}
 }
 
-func (k *keptParams) forget(name, selector string) {
+func (k *keptParams) forget(name, selector string, at int64) {
 	if k.set.Has(name) || len(k.pending[name]) > 0 {
-		k.add(name, copyNews{item: params.Item{Selector: selector}, gone: true})
+		k.add(name, copyNews{item: params.Item{Selector: selector}, at: at, gone: true})
 	}
 }
 
-// add puts news in the place of older ones of the same selector.
+// add puts news in the place of older ones of the same selector. A word that something is gone takes the place of such a word
+// alone: what was shown has been seen all the same.
 func (k *keptParams) add(name string, n copyNews) {
 	size := copySize(name, n)
-	if k.bytes+size > maxPending {
+	if k.bytes+size > maxPending || slices.ContainsFunc(k.pending[name], n.isBehind) {
 		return
 	}
 	k.pending[name] = append(slices.DeleteFunc(k.pending[name], func(o copyNews) bool {
-		same := o.item.Selector == n.item.Selector
+		same := o.item.Selector == n.item.Selector && (o.gone || !n.gone)
 		if same {
 			k.bytes -= copySize(name, o)
 		}
 		return same
 	}), n)
 	k.bytes += size
+}
+
+// isBehind reports whether an item is older than one of the same selector that waits: answers may come out of order.
+func (n copyNews) isBehind(o copyNews) bool {
+	if n.gone || o.gone || n.item.Selector != o.item.Selector {
+		return false
+	}
+	return n.put.Born < o.put.Born || n.put.Born == o.put.Born && (n.item.Newest < o.item.Newest || n.item.Seq < o.item.Seq)
 }
 
 func copySize(name string, n copyNews) int {
@@ -152,7 +162,7 @@ func (a *Agent) loadCopies() {
 		k := &a.kept
 		k.disk.Lock()
 		defer k.disk.Unlock()
-		var drop []string
+		var strip, drop []string
 		err := k.store.Copies(func(key fleet.ID, data []byte) {
 			c, ok := decodeCopies(key, data)
 			if !ok {
@@ -162,13 +172,38 @@ func (a *Agent) loadCopies() {
 			a.reading.floors.put(map[string]params.Floor{c.Name: c.Floor()})
 			k.mu.Lock()
 			defer k.mu.Unlock()
-			drop = append(drop, k.set.Note(c, int64(len(data)))...)
+			bare, gone := k.set.Note(c, int64(len(data)))
+			strip, drop = append(strip, bare...), append(drop, gone...)
 		})
 		a.complain("look through the copies of parameters", err)
-		for _, name := range drop {
-			a.complain("drop a copy", k.store.DropCopy(copyKey(name)))
-		}
+		a.complain("drop copies", a.dropCopies(strip, drop))
 	})
+}
+
+// floorsSeen returns what has been seen, by memory, or where that has let go of a name, by the disk.
+func (a *Agent) floorsSeen() node.Floors {
+	k := &a.kept
+	if k.store == nil {
+		return a.reading.floors.picture()
+	}
+	a.loadCopies() // before the picture is taken: what it finds has been seen
+	seen := a.reading.floors.picture()
+	return func(name string) (params.Floor, bool) {
+		floor, ok := seen(name)
+		if ok || a.reading.floors.knows(name) { // what was seen after the reader began does not bind it
+			return floor, ok
+		}
+		k.mu.Lock()
+		ok = k.set.Knows(name)
+		k.mu.Unlock()
+		if !ok {
+			return params.Floor{}, false
+		}
+		k.disk.Lock()
+		defer k.disk.Unlock()
+		c := a.readCopy(name)
+		return c.Floor(), c.Born > 0
+	}
 }
 
 func decodeCopies(key fleet.ID, data []byte) (node.ParamCopies, bool) {
@@ -203,31 +238,48 @@ func (a *Agent) flushCopies() {
 
 // writeCopy brings a parameter's copies up to date. disk is held.
 func (a *Agent) writeCopy(name string, news []copyNews) error {
-	k := &a.kept
-	c := a.readCopy(name)
+	before := a.readCopy(name)
+	c := before
 	for _, n := range news {
 		if n.gone {
-			c = c.Forget(n.item.Selector)
+			c = c.Forget(n.item.Selector, n.at)
 		} else {
 			c = c.Keep(n.item, n.put, n.at)
 		}
 	}
-	drop := []string{name}
-	if len(c.Versions) > 0 {
-		data := wire.Marshal(c)
-		if err := k.store.PutCopy(copyKey(name), data); err != nil {
+	if c.Name == "" || bytes.Equal(wire.Marshal(c), wire.Marshal(before)) {
+		return nil
+	}
+	return a.putCopy(c)
+}
+
+// putCopy writes what is to be on disk of a parameter, and makes room for it. disk is held.
+func (a *Agent) putCopy(c node.ParamCopies) error {
+	k := &a.kept
+	data := wire.Marshal(c)
+	if err := k.store.PutCopy(copyKey(c.Name), data); err != nil {
+		return err
+	}
+	k.mu.Lock()
+	strip, drop := k.set.Note(c, int64(len(data)))
+	k.mu.Unlock()
+	return a.dropCopies(strip, drop)
+}
+
+// dropCopies takes copies from the disk, of some all but what was seen. disk is held.
+func (a *Agent) dropCopies(strip, drop []string) error {
+	for _, name := range strip {
+		c := a.readCopy(name)
+		if c.Name == "" { // damaged meanwhile
+			drop = append(drop, name)
+			continue
+		}
+		if err := a.putCopy(c.Bare()); err != nil {
 			return err
 		}
-		k.mu.Lock()
-		drop = k.set.Note(c, int64(len(data)))
-		k.mu.Unlock()
-	} else {
-		k.mu.Lock()
-		k.set.Drop(name)
-		k.mu.Unlock()
 	}
 	for _, name := range drop {
-		if err := k.store.DropCopy(copyKey(name)); err != nil {
+		if err := a.kept.store.DropCopy(copyKey(name)); err != nil {
 			return err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -199,10 +200,126 @@ func TestCopiesFloor(t *testing.T) {
 	}
 }
 
-// TestCopiesForget: what the leader says is gone is not shown any more.
+// TestCopiesOutliveALie: one server's word that a parameter is gone takes neither the copies nor what was seen, and when the
+// copies go at last, what was seen is on disk still, of labels too.
+func TestCopiesOutliveALie(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, testCopiesOutliveALie)
+}
+
+func testCopiesOutliveALie(t *testing.T) {
+	d, store, pass := newReader(t)
+	born := d.putPlain(t, "/app/a", "one", 1, 0)
+	label := func(seq, version uint32) {
+		d.takeParams1(t, params.Op{Label: []params.Label{{Name: "/app/a", Born: born, Seq: seq, Version: version, Add: []string{"live"}}}})
+	}
+	label(1, 1)
+	asks := []node.ParamsAsk{{Ask: get(t, "/app/a")}, {Ask: get(t, "/app/a:live")}}
+	var before []paramsBody
+	for _, ask := range asks {
+		body, err := d.paramsHere(d.self, ask)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before = append(before, body)
+	}
+	d.putPlain(t, "/app/a", "two", 2, born)
+	label(2, 2)
+	for _, ask := range asks {
+		if _, err := d.ReadParams(t.Context(), ask); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lies := func() {
+		t.Helper()
+		for _, ask := range asks {
+			body := paramsBody{Answer: params.Answer{Missing: []params.Missing{{Selector: ask.Ask.Get[0], Why: "no parameter"}}}}
+			if _, err := d.takeParams(t.Context(), ask, body, node.FromLeader, d.floorsSeen()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		d.flushCopies()
+	}
+	goesBack := func(what string) {
+		t.Helper()
+		next := d.again(t, store)
+		for i, ask := range asks {
+			if _, err := next.takeParams(t.Context(), ask, before[i], node.FromLeader, next.floorsSeen()); err == nil {
+				t.Errorf("%s: an older %s is taken after a restart", what, ask.Ask.Get[0])
+			}
+		}
+		for i := range 2 * maxFloors {
+			next.reading.floors.put(map[string]params.Floor{fmt.Sprint(i): {Born: 1, Version: 1}})
+		}
+		if _, err := next.takeParams(t.Context(), asks[0], before[0], node.FromLeader, next.floorsSeen()); err == nil {
+			t.Errorf("%s: an older version is taken after many others were read", what)
+		}
+	}
+	d.flushCopies()
+	goesBack("kept")
+	lies() // what was shown waits to be written, or is
+	pass(time.Minute)
+	lies()
+	goesBack("a lie")
+	cut := d.again(t, store)
+	cut.cutOff()
+	for _, ask := range asks {
+		if out, err := cut.ReadParams(t.Context(), ask); err != nil || value(t, out) != "two" {
+			t.Errorf("a node that was lied to has no copy: %v", err)
+		}
+	}
+	puts := store.puts
+	lies()
+	if store.puts != puts {
+		t.Error("what says nothing new is written")
+	}
+	pass(time.Hour)
+	lies()
+	cut = d.again(t, store)
+	cut.cutOff()
+	if _, err := cut.ReadParams(t.Context(), asks[0]); fleet.KindOf(err) != fleet.Unavailable {
+		t.Errorf("what leaders go on to say is gone: %v", err)
+	}
+	if names := cut.kept.set.Names(); len(names) != 0 {
+		t.Errorf("copies of %q", names)
+	}
+	goesBack("gone")
+}
+
+// TestCopiesPending: what waits to be written is the newest that was shown, whatever came behind it.
+func TestCopiesPending(t *testing.T) {
+	t.Parallel()
+	k := newKept()
+	show := func(selector string, newest uint32) {
+		k.add("/a", copyNews{item: params.Item{Selector: selector, Newest: newest}, put: params.Put{Born: 1, Version: newest}})
+	}
+	want := func(want ...string) {
+		t.Helper()
+		var got []string
+		for _, n := range k.pending["/a"] {
+			got = append(got, fmt.Sprintf("%s %d %v", n.item.Selector, n.item.Newest, n.gone))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%q wait, want %q", got, want)
+		}
+	}
+	show("", 2)
+	show("", 1)
+	want(" 2 false")
+	k.forget("/a", "", 5)
+	k.forget("/a", "", 6)
+	want(" 2 false", " 0 true")
+	show("", 3)
+	want(" 3 false")
+	if k.bytes != copySize("/a", k.pending["/a"][0]) {
+		t.Errorf("%d bytes are counted", k.bytes)
+	}
+}
+
+// TestCopiesForget: what the leader goes on to say is gone is not shown any more.
 func TestCopiesForget(t *testing.T) {
 	t.Parallel()
-	d, store, _ := newReader(t)
+	d, store, pass := newReader(t)
 	for _, name := range []string{"/app/a", "/app/b", "/app/c"} {
 		d.putPlain(t, name, "x", 1, 0)
 	}
@@ -220,14 +337,17 @@ func TestCopiesForget(t *testing.T) {
 		p, _ := d.replica.State().Param(name)
 		d.takeParams1(t, params.Op{Delete: []params.Delete{{Name: name, Born: p.Born, Version: p.Last}}})
 	}
-	for _, ask := range []node.ParamsAsk{{Ask: get(t, "/app/a")}, page} {
-		if _, err := d.ReadParams(t.Context(), ask); err != nil {
-			t.Fatal(err)
+	for want := 3; want > 0; want -= 2 {
+		for _, ask := range []node.ParamsAsk{{Ask: get(t, "/app/a")}, page} {
+			if _, err := d.ReadParams(t.Context(), ask); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	d.flushCopies()
-	if len(store.of) != 1 {
-		t.Errorf("%d copies of what was deleted", len(store.of)-1)
+		d.flushCopies()
+		if names := d.kept.set.Names(); len(names) != want || len(store.of) != 3 {
+			t.Errorf("copies of %q, want %d; %d on disk", names, want, len(store.of))
+		}
+		pass(time.Hour)
 	}
 }
 
@@ -274,7 +394,8 @@ func TestCopiesAreBounded(t *testing.T) {
 		name := fmt.Sprintf("/a/%d", i)
 		kept[name] = true
 		c := node.ParamCopies{Name: name, Born: 1, Versions: []node.ParamCopy{{Item: params.Item{Selector: ":1"}, As: []node.CopiedAs{{}}}}}
-		for _, gone := range set.Note(c, 1000) {
+		strip, _ := set.Note(c, 1000)
+		for _, gone := range strip {
 			delete(kept, gone)
 		}
 	}
@@ -285,6 +406,17 @@ func TestCopiesAreBounded(t *testing.T) {
 	set.Note(big, node.MaxCopyBytes-5000)
 	if n, bytes := set.Size(); bytes > node.MaxCopyBytes || n < 2 {
 		t.Errorf("%d copies of %d bytes", n, bytes)
+	}
+	seen := 0
+	for i := range node.MaxCopyFloors + 100 {
+		_, drop := set.Note(node.ParamCopies{Name: fmt.Sprintf("/bare/%d", i), Born: 1}, 100)
+		seen += 1 - len(drop)
+	}
+	if n, _ := set.Size(); seen != node.MaxCopyFloors || n < 2 || set.Knows("/bare/99") || !set.Knows("/bare/100") || set.Has("/bare/100") {
+		t.Errorf("%d names of which nothing is kept, and %d copies", seen, n)
+	}
+	if _, drop := set.Note(node.ParamCopies{Name: "/bare/big", Born: 1}, node.MaxCopyFloorBytes); len(drop) != node.MaxCopyFloors {
+		t.Errorf("%d go for one of many bytes", len(drop))
 	}
 	k := newKept()
 	for i := range 1000 {

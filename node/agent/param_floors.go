@@ -50,6 +50,13 @@ func (f *floors) at(key fleet.ID, turn uint64) (params.Floor, bool) {
 	return params.Floor{}, false
 }
 
+// knows reports whether anything is remembered of a name.
+func (f *floors) knows(name string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.steps(copyKey(name))) > 0
+}
+
 func (f *floors) steps(key fleet.ID) []floorStep {
 	if steps, ok := f.of[key]; ok {
 		return steps

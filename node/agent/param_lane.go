@@ -39,10 +39,13 @@ const (
 	laneBody = 256 << 10
 	// laneWaiting bounds what waits to be sent on a lane, in bytes.
 	laneWaiting = 4 << 20
-	// laneUnderway bounds the asks of one lane that a server works on; it reads no more until one is answered.
+	// laneUnderway bounds the asks of one peer's lanes that a server works on; it reads no more until one is answered. One
+	// that has more than laneSlot bytes counts as so many more: no peer has more than 4 MiB of asks in a server's memory, and
+	// the same once more as they are decoded.
 	laneUnderway = 512
+	laneSlot     = 8 << 10
 	// laneReads bounds the reads of them that hold an answer of up to 400 KiB in memory at the same time.
-	laneReads = 32
+	laneReads = 16
 	// maxLanes is how many lanes one peer may have at a server: the second, when it takes the first for broken.
 	maxLanes = 2
 	// laneIdle is when a lane that nobody uses is given up.
@@ -51,7 +54,7 @@ const (
 
 // laned reports whether a request may go on a lane.
 func laned(kind byte, body []byte) bool {
-	return (kind == askPropose || kind == askParams) && len(body) <= laneBody
+	return kind == askPropose && len(body) <= laneBody || kind == askParams && len(body) <= maxParamsAsk
 }
 
 // gather sends pieces in order, each with all that came while the last were on their way.
@@ -154,7 +157,8 @@ func (g *gather[T]) drained() {
 // serveLane answers a peer's lane until the peer ends it.
 func (a *Agent) serveLane(s Stream, body []byte) error {
 	peer := s.Peer()
-	if !a.lanes.served.begin(peer, maxLanes) {
+	share, ok := a.lanes.served.begin(peer)
+	if !ok {
 		return fleet.Errorf(fleet.Exhausted, "this node has %d lanes to %s", maxLanes, a.cfg.Name)
 	}
 	defer a.lanes.served.end(peer)
@@ -169,21 +173,26 @@ func (a *Agent) serveLane(s Stream, body []byte) error {
 		out.drained()
 	}()
 	defer context.AfterFunc(ctx, func() { s.Close() })()
-	slots, reads := make(chan struct{}, laneUnderway), make(chan struct{}, laneReads)
 	for {
 		var batch laneAsks
 		if err := wire.Unmarshal(body, &batch); err != nil {
 			return err
 		}
 		for _, ask := range batch.Asks {
-			select {
-			case slots <- struct{}{}:
-			case <-ctx.Done():
+			if len(ask.Body) > laneBody {
+				err := fleet.Errorf(fleet.Exhausted, "a request of %d bytes on a lane; at most %d", len(ask.Body), laneBody)
+				if out.put(laneAnswer{ID: ask.ID, Fail: []laneFail{failOf(err)}}) != nil {
+					return nil
+				}
+				continue
+			}
+			slots := 1 + len(ask.Body)/laneSlot
+			if !share.take(ctx, slots) {
 				return nil
 			}
 			work.Go(func() {
-				defer func() { <-slots }()
-				if err := a.answerLane(ctx, peer, ask, reads, out); err != nil {
+				defer share.give(slots)
+				if err := a.answerLane(ctx, peer, ask, share.reads, out); err != nil {
 					stop()
 				}
 			})
@@ -193,6 +202,65 @@ func (a *Agent) serveLane(s Stream, body []byte) error {
 			return nil // the peer is done
 		}
 		body = next
+	}
+}
+
+// servedLanes are the lanes that peers have here, by peer.
+type servedLanes struct {
+	mu sync.Mutex
+	of map[fleet.ID]*laneShare
+}
+
+// laneShare is what one peer's lanes may have under way, together.
+type laneShare struct {
+	lanes int // of servedLanes.mu
+	slots chan struct{}
+	reads chan struct{}
+}
+
+func (s *servedLanes) begin(peer fleet.ID) (*laneShare, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	share := s.of[peer]
+	if share == nil {
+		if s.of == nil {
+			s.of = map[fleet.ID]*laneShare{}
+		}
+		share = &laneShare{slots: make(chan struct{}, laneUnderway), reads: make(chan struct{}, laneReads)}
+		s.of[peer] = share
+	}
+	if share.lanes == maxLanes {
+		return nil, false
+	}
+	share.lanes++
+	return share, true
+}
+
+func (s *servedLanes) end(peer fleet.ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.of[peer].lanes--; s.of[peer].lanes == 0 {
+		delete(s.of, peer)
+	}
+}
+
+// take waits for n slots, or reports that ctx ended. Each lane takes for one ask at a time, and what waits holds no more than
+// laneBody/laneSlot of them: two lanes cannot wait for each other.
+func (s *laneShare) take(ctx context.Context, n int) bool {
+	for i := range n {
+		select {
+		case s.slots <- struct{}{}:
+		case <-ctx.Done():
+			s.give(i)
+			return false
+		}
+	}
+	return true
+}
+
+func (s *laneShare) give(n int) {
+	for range n {
+		<-s.slots
 	}
 }
 
@@ -210,7 +278,7 @@ func (a *Agent) answerLane(ctx context.Context, peer fleet.ID, ask laneAsk, read
 		answer.Kind, answer.Body, err = a.answer(ctx, peer, ask.Kind, ask.Body)
 	case askParams:
 		var question node.ParamsAsk
-		if err = errors.Join(wire.Unmarshal(ask.Body, &question), a.needReplica()); err == nil {
+		if question, err = decodeParamsAsk(ask.Body); err == nil {
 			err = a.confirm(ctx, question)
 		}
 		if err == nil {
@@ -255,7 +323,7 @@ func (f laneFail) err() error {
 
 // lanes are this node's to leaders, and those that it serves.
 type lanes struct {
-	served perPeer
+	served servedLanes
 	busy   atomic.Int64 // asks under way that may go on a lane
 	mu     sync.Mutex
 	to     *lane // the newest; the leader's

@@ -18,6 +18,7 @@ import (
 	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/fleet"
 	"github.com/muster-fleet/muster/node/fleet/wire"
+	"github.com/muster-fleet/muster/params"
 )
 
 // tube is one end of a stream in memory.
@@ -267,7 +268,7 @@ func TestLaneBounds(t *testing.T) {
 			t.Errorf("a server takes %d asks of a peer that reads no answer", n)
 		}
 		for range maxLanes {
-			if !d.lanes.served.begin(d.web.ID, maxLanes) {
+			if _, ok := d.lanes.served.begin(d.web.ID); !ok {
 				break
 			}
 		}
@@ -287,6 +288,66 @@ func TestLaneBounds(t *testing.T) {
 	if l.stands() {
 		t.Error("a lane outlives its stream")
 	}
+}
+
+// stuckQuorum has no majority: a read waits.
+type stuckQuorum struct{ stubQuorum }
+
+func (q *stuckQuorum) Read(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+
+// TestLaneMemory: while nothing can be answered, what a server holds of a peer is bounded in bytes, over all of its lanes; and
+// what is too large to be a question is none.
+func TestLaneMemory(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		d.quorum = &stuckQuorum{stubQuorum{d.replica, d.self}}
+		var values []string
+		for range params.MaxFilterValues {
+			values = append(values, strings.Repeat("x", params.MaxFilterValue-4))
+		}
+		ask := wire.Marshal(node.ParamsAsk{Ask: params.Ask{List: []params.ListAsk{{Filters: []params.Filter{{Key: "Name", Values: values}}}}}})
+		var held atomic.Int64
+		var open []*tube
+		for range maxLanes {
+			at, to := tubes(t.Context(), d.web.ID, d.self)
+			open = append(open, at)
+			go d.Serve(to)
+			go func() {
+				for at.WriteFrame(askLane, wire.Marshal(laneAsks{[]laneAsk{{Kind: askParams, Body: ask}}})) == nil {
+					held.Add(int64(len(ask)))
+				}
+			}()
+		}
+		time.Sleep(askTimeout / 2)
+		if n := held.Load(); n < 2<<20 || n > laneUnderway*laneSlot+int64(maxLanes*frameLimit) {
+			t.Errorf("a peer's lanes have %d bytes at the server", n)
+		}
+		for _, at := range open {
+			at.Close()
+		}
+		time.Sleep(2 * askTimeout)
+		for kind, size := range map[byte]int{askParams: maxParamsAsk + 1, askPropose: laneBody + 1} {
+			at, to := tubes(t.Context(), d.web.ID, d.self)
+			go d.Serve(to)
+			if err := at.WriteFrame(askLane, wire.Marshal(laneAsks{[]laneAsk{{Kind: kind, Body: make([]byte, size)}}})); err != nil {
+				t.Fatal(err)
+			}
+			_, body, err := at.ReadFrame()
+			var batch laneAnswers
+			if err == nil && wire.Unmarshal(body, &batch) == nil && len(batch.Answers) == 1 && len(batch.Answers[0].Fail) == 1 {
+				err = batch.Answers[0].Fail[0].err()
+			}
+			if err == nil || !strings.Contains(err.Error(), "at most") {
+				t.Errorf("a request of kind %d with %d bytes: %v", kind, size, err)
+			}
+			at.Close()
+		}
+		synctest.Wait()
+		if n := len(d.lanes.served.of); n != 0 {
+			t.Errorf("%d peers have a share and no lane", n)
+		}
+	})
 }
 
 // TestGather: pieces come in order, those that waited together, none larger than a frame unless alone; an error ends it.

@@ -25,9 +25,29 @@ type paramsBody struct {
 // half a megabyte each.
 const maxParamReads = 64
 
-func (a *Agent) answerParams(ctx context.Context, peer fleet.ID, body []byte) ([]byte, error) {
+// maxParamsAsk bounds one question, in bytes: ten names of two kilobytes and a signed request have less, and ten filters with
+// fifty values each of a hundred.
+const maxParamsAsk = 64 << 10
+
+// decodeParamsAsk refuses what is no question before it waits for a round of the quorum.
+func decodeParamsAsk(body []byte) (node.ParamsAsk, error) {
 	var ask node.ParamsAsk
+	if len(body) > maxParamsAsk {
+		return ask, fleet.Errorf(fleet.Exhausted, "a question about parameters of %d bytes; at most %d", len(body), maxParamsAsk).
+			Hinted("give filters fewer or shorter values")
+	}
 	if err := wire.Unmarshal(body, &ask); err != nil {
+		return node.ParamsAsk{}, err
+	}
+	if len(ask.Signed) > 1 || len(ask.Local) > 1 {
+		return node.ParamsAsk{}, fleet.Errorf(fleet.Invalid, "one question has one asker")
+	}
+	return ask, ask.Ask.Check()
+}
+
+func (a *Agent) answerParams(ctx context.Context, peer fleet.ID, body []byte) ([]byte, error) {
+	ask, err := decodeParamsAsk(body)
+	if err != nil {
 		return nil, err
 	}
 	if peer != a.self {

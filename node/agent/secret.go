@@ -25,13 +25,16 @@ func (a *Agent) openSecret(ctx context.Context, ref node.SecretRef, account stri
 	if record.Charter == nil {
 		return node.Opened{}, fleet.Errorf(fleet.Unavailable, "%s has no charter yet", a.cfg.Name)
 	}
-	item, err := a.readVersion(ctx, ref)
+	item, err := a.readVersion(ctx, ref, "")
 	if err != nil {
 		return node.Opened{}, err
 	}
 	put, sealed, err := node.CheckSecret(record, item, ref)
 	if err == nil {
 		err = node.MayOpen(record, a.self, account, put)
+	}
+	if err == nil && account != "" { // whoever answers knows the tags of now: the version's are those of then
+		_, err = a.readVersion(ctx, ref, account)
 	}
 	if err != nil {
 		return node.Opened{}, err
@@ -40,7 +43,7 @@ func (a *Agent) openSecret(ctx context.Context, ref node.SecretRef, account stri
 	if err != nil {
 		return node.Opened{}, err
 	}
-	seed, err := a.seedOf(put.Readers[at].Key)
+	seed, err := a.seedOf(node.SeedOf(put.Readers[at]))
 	if err != nil {
 		return node.Opened{}, err
 	}
@@ -49,10 +52,14 @@ func (a *Agent) openSecret(ctx context.Context, ref node.SecretRef, account stri
 	return node.Opened{Value: value, Tags: put.Tags}, err
 }
 
-// readVersion reads a version of a secret as this node, with what is sealed. A version never changes, so that any replica
-// will do, and this node's own copy where it is cut off; what a replica does not know yet the leader is asked for.
-func (a *Agent) readVersion(ctx context.Context, ref node.SecretRef) (params.Item, error) {
+// readVersion reads a version of a secret as this node, or for an account of it, with what is sealed. A version never
+// changes, so that any replica will do, and this node's own copy where it is cut off; what a replica does not know yet the
+// leader is asked for. Who answers asks policy by the tags that the parameter has now.
+func (a *Agent) readVersion(ctx context.Context, ref node.SecretRef, account string) (params.Item, error) {
 	ask := node.ParamsAsk{Stale: true, Ask: params.Ask{Get: []params.Selector{{Name: ref.Name, Version: ref.Version}}, Values: true}}
+	if account != "" {
+		ask.Local = []node.LocalUser{{Name: account}}
+	}
 	read, err := a.ReadParams(ctx, ask)
 	if err == nil && len(read.Answer.Items) == 1 && len(read.Answer.Items[0].Content) == 1 {
 		return read.Answer.Items[0], nil

@@ -140,7 +140,7 @@ func (a *Agent) dispatch(ctx context.Context, peer fleet.ID, kind byte, body []b
 	case askSeed:
 		return a.answerSeeds(peer, body)
 	case askHandOver:
-		return nil, a.takeHandOver(body)
+		return nil, a.takeHandOver(ctx, body)
 	case askHPKE:
 		return a.answerHPKE()
 	case askHeld:

@@ -16,6 +16,7 @@ import (
 	"github.com/muster-fleet/muster/node/api/shape"
 	"github.com/muster-fleet/muster/node/fleet"
 	"github.com/muster-fleet/muster/node/fleet/wire"
+	"github.com/muster-fleet/muster/params"
 )
 
 // A lane is one connection for many writes and reads at a time, without HTTP and JSON around each: frames of u32 length (big
@@ -48,6 +49,11 @@ const (
 	laneUnderway      = 256
 	laneUnderwayOther = 64
 	lanesOther        = 2
+	// laneBytes bounds the bytes of a lane's asks that are worked on: one with more than its part of them counts for as many.
+	// laneAnswerSize is what a read of an account that is neither root nor the agent's own counts for besides: it may take its
+	// answers slowly.
+	laneBytes      = 4 << 20
+	laneAnswerSize = 256 << 10
 )
 
 // lane serves a lane until the caller hangs up.
@@ -120,13 +126,12 @@ func (s *desk) serveLane(ctx context.Context, in *bufio.Reader, conn net.Conn, l
 			return
 		}
 		for _, ask := range batch.Asks {
-			select {
-			case slots <- struct{}{}:
-			case <-ctx.Done():
+			n := laneSlots(ask, len(local) > 0, most)
+			if !takeSlots(ctx, slots, n) {
 				return
 			}
 			work.Go(func() {
-				defer func() { <-slots }()
+				defer giveSlots(slots, n)
 				if out.put(laneAnswers{[]laneAnswer{s.answerLane(ctx, ask, local)}}) != nil {
 					stop()
 					conn.Close()
@@ -136,10 +141,69 @@ func (s *desk) serveLane(ctx context.Context, in *bufio.Reader, conn net.Conn, l
 	}
 }
 
+// laneSlots returns how many of a lane's slots an ask takes.
+func laneSlots(ask laneAsk, other bool, most int) int {
+	size := len(ask.Entry)
+	for _, read := range ask.Read {
+		size += readSize(read)
+		if other {
+			size += laneAnswerSize
+		}
+	}
+	return min(1+size/(laneBytes/most), most)
+}
+
+// readSize bounds what a question takes in memory, in bytes, roughly.
+func readSize(ask node.ParamsAsk) int {
+	size := 128 * (len(ask.Ask.Get) + len(ask.Ask.Path) + len(ask.Ask.List) + len(ask.Ask.History) + len(ask.Local))
+	for _, e := range ask.Signed {
+		size += 256 + len(e.Body)
+	}
+	for _, s := range ask.Ask.Get {
+		size += len(s.Name) + len(s.Label)
+	}
+	filters := func(all []params.Filter) {
+		for _, f := range all {
+			size += 64
+			for _, v := range f.Values {
+				size += 16 + len(v)
+			}
+		}
+	}
+	for _, p := range ask.Ask.Path {
+		filters(p.Filters)
+	}
+	for _, l := range ask.Ask.List {
+		filters(l.Filters)
+	}
+	return size
+}
+
+// takeSlots waits for n slots, which one lane alone takes, one ask after another, or reports that ctx ended.
+func takeSlots(ctx context.Context, slots chan struct{}, n int) bool {
+	for i := range n {
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+			giveSlots(slots, i)
+			return false
+		}
+	}
+	return true
+}
+
+func giveSlots(slots chan struct{}, n int) {
+	for range n {
+		<-slots
+	}
+}
+
 func (s *desk) answerLane(ctx context.Context, ask laneAsk, local []node.LocalUser) laneAnswer {
 	answer := laneAnswer{ID: ask.ID}
 	var err error
 	switch {
+	case len(ask.Entry) > consensus.MaxEntry:
+		err = fleet.Errorf(fleet.Exhausted, "an entry of %d bytes; at most %d", len(ask.Entry), consensus.MaxEntry)
 	case len(ask.Read) == 1 && len(ask.Entry) == 0:
 		question := ask.Read[0]
 		if question.Local = nil; len(question.Signed) == 0 {

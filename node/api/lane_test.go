@@ -13,6 +13,7 @@ import (
 
 	"github.com/muster-fleet/muster/consensus"
 	"github.com/muster-fleet/muster/node"
+	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/fleet"
 	"github.com/muster-fleet/muster/node/fleet/wire"
 	"github.com/muster-fleet/muster/params"
@@ -152,6 +153,44 @@ func TestLaneBounds(t *testing.T) {
 	defer b.mu.Unlock()
 	if b.most > laneUnderway {
 		t.Errorf("%d asks of a lane under way", b.most)
+	}
+}
+
+// TestLaneSlots: what a lane has under way is bounded in bytes, too; and an account's answers count.
+func TestLaneSlots(t *testing.T) {
+	t.Parallel()
+	large := asks("a")
+	large.Ask.List = []params.ListAsk{{Filters: []params.Filter{{Key: "Name", Values: []string{strings.Repeat("x", 100<<10)}}}}}
+	large.Signed = []auth.Envelope{{Body: make([]byte, 100<<10)}}
+	for what, tc := range map[string]struct {
+		ask   laneAsk
+		other bool
+		most  int
+		bytes int // that it must count for, at least
+	}{
+		"root's question":       {laneAsk{Read: []node.ParamsAsk{asks("a")}}, false, laneUnderway, 1},
+		"a large question":      {laneAsk{Read: []node.ParamsAsk{large}}, false, laneUnderway, 200 << 10},
+		"an account's question": {laneAsk{Read: []node.ParamsAsk{asks("a")}}, true, laneUnderwayOther, laneAnswerSize},
+		"an entry":              {laneAsk{Entry: make([]byte, consensus.MaxEntry)}, true, laneUnderwayOther, consensus.MaxEntry},
+		"more than a lane has":  {laneAsk{Entry: make([]byte, 2*laneBytes)}, true, laneUnderwayOther, laneBytes},
+	} {
+		n := laneSlots(tc.ask, tc.other, tc.most)
+		if n < 1 || n > tc.most || n*(laneBytes/tc.most) < tc.bytes || tc.bytes == 1 && n > 1 {
+			t.Errorf("%s takes %d of %d slots", what, n, tc.most)
+		}
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	slots := make(chan struct{}, 4)
+	if !takeSlots(ctx, slots, 3) {
+		t.Fatal("no slots")
+	}
+	stop()
+	if takeSlots(ctx, slots, 4) || len(slots) != 3 {
+		t.Errorf("slots are taken of a lane that is over, or kept: %d", len(slots))
+	}
+	s := newDesk(&echo{stub: &stub{}}, Options{})
+	if a := s.answerLane(t.Context(), laneAsk{Entry: make([]byte, consensus.MaxEntry+1)}, nil); len(a.Fail) != 1 || a.Fail[0].Kind != fleet.Exhausted.String() {
+		t.Errorf("an entry that is too large: %+v", a)
 	}
 }
 

@@ -126,6 +126,23 @@ func (k *known) reads(now int64) bool {
 	return !k.Gone && len(k.Operator.HPKE) == KeySize && (k.Operator.Expires == 0 || now < k.Operator.Expires)
 }
 
+// LeastNeed returns how many members must hold a keyring's next epoch before it is used, at the least: two, where there are
+// two, so that a member which tells nobody its seed does not make what is sealed from then on its own. Where the epoch before
+// came to be held by too few in time, one is enough: the others may be down. now is in Unix milliseconds.
+func (r Record) LeastNeed(name string, now int64) int {
+	k, ok := r.Keyrings.Get(name)
+	if !ok || k.lapsed(now) != "" {
+		return 1
+	}
+	members := 0
+	for range r.KeyringMembers(name) {
+		if members++; members == 2 {
+			break
+		}
+	}
+	return max(1, members)
+}
+
 func (r Record) keyring(name string) (*Keyring, error) {
 	k, ok := r.Keyrings.Get(name)
 	if !ok {
@@ -265,6 +282,9 @@ func (r *Record) takeKeyringEpoch(act Act) error {
 	e := KeyEpoch{Number: s.Number, Key: s.Epoch.Key, Made: act.Time, ByNode: maker.ID, Need: int(s.Need), Escrow: s.Epoch.Escrow}
 	if e.keepers, err = r.nextKeepers(k, e.Escrow, act.Time); err != nil {
 		return err
+	}
+	if least := r.LeastNeed(k.Name, act.Time); int(s.Need) < least {
+		return fleet.Errorf(fleet.Invalid, "an epoch of keyring %s that %d member must hold; at least %d must, as there are as many", k.Name, s.Need, least)
 	}
 	e.hold(maker.ID, act.Time)
 	r.Keyrings = r.Keyrings.with(k.withEpoch(e, outdated == ""))

@@ -296,7 +296,7 @@ func TestKeyringFollowsNodes(t *testing.T) {
 	if got := w.members("web") + "; " + w.formers("web"); got != "n1 n2 n3 n4; " {
 		t.Errorf("members and formers %s", got)
 	}
-	w.must(ActKeyringEpoch, w.epoch("n3", "web", 1, nil))
+	w.next("n3", "n1")
 	w.seals("web", 2, "")
 
 	w.must(ActNodeRemove, w.removal("alice", "n2"))
@@ -325,7 +325,7 @@ func TestKeyringFollowsReplacement(t *testing.T) {
 	}
 	w.seals("web", 0, "node n2 left it")
 	refused(t, w.apply(ActKeyringEpoch, w.epoch("n2", "web", 1, nil)), fleet.Denied, "was removed")
-	w.must(ActKeyringEpoch, w.epoch("n2b", "web", 1, nil))
+	w.next("n2b", "n1")
 	w.seals("web", 2, "")
 }
 
@@ -346,7 +346,7 @@ func TestKeyringRetarget(t *testing.T) {
 	if got := w.members("web") + "; " + w.formers("web"); got != "n1 n3; n2:1" {
 		t.Errorf("members and formers %s", got)
 	}
-	w.must(ActKeyringEpoch, w.epoch("n1", "web", 1, nil))
+	w.next("n1", "n3")
 	w.must(ActKeyring, w.retarget("alice", "web", "tag.none=x", false))
 	if got := w.members("web") + "; " + w.formers("web"); got != "; n1:2 n2:1 n3:2" {
 		t.Errorf("members and formers %s", got)
@@ -386,7 +386,7 @@ func TestKeyringRotation(t *testing.T) {
 	w.must(ActKeyring, w.retarget("alice", "web", "tag.role=web", true))
 	w.must(ActKeyringEpoch, w.epoch("n1", "web", 2, nil))
 	w.must(ActKeyring, w.retarget("alice", "web", "tag.role=web", true))
-	w.must(ActKeyringEpoch, w.epoch("n2", "web", 1, nil))
+	w.next("n2", "n1")
 	w.seals("web", 4, "")
 	if k := w.keyring("web"); len(k.Epochs) != 3 {
 		t.Errorf("an epoch that was given up is kept: %+v", k.Epochs)
@@ -420,6 +420,7 @@ func TestEpochRefusals(t *testing.T) {
 		"the same number":  {w.epoch("n1", "web", 1, func(s *KeyringEpoch) { s.Number-- }), fleet.Conflict, "does not follow epoch 1"},
 		"the number after": {w.epoch("n1", "web", 1, func(s *KeyringEpoch) { s.Number++ }), fleet.Conflict, "does not follow epoch 1"},
 		"no need":          {w.epoch("n1", "web", 0, nil), fleet.Invalid, "0 members"},
+		"one alone":        {w.epoch("n1", "web", 1, nil), fleet.Invalid, "at least 2 must"},
 		"much need":        {w.epoch("n1", "web", 4, nil), fleet.Invalid, "4 members"},
 		"the old key":      {w.epoch("n1", "web", 1, func(s *KeyringEpoch) { s.Epoch.Key = first }), fleet.Conflict, "a key that keyring web has already"},
 		"another's key":    {w.epoch("n1", "web", 1, func(s *KeyringEpoch) { s.Epoch.Key = w.keyring("high").Epochs[0].Key }), fleet.Conflict, "a key that keyring high has already"},
@@ -460,8 +461,14 @@ func TestPendingEpochClosesWithItsMembers(t *testing.T) {
 	}
 	refused(t, w.apply(ActKeyringHolding, w.holding("n2", "web", nil)), fleet.Conflict, "will never be used: node n3 left it")
 	refused(t, w.apply(ActKeyringEpoch, early), fleet.Conflict, "was made before node n3 left")
-	w.must(ActKeyringEpoch, w.epoch("n2", "web", 1, nil))
+	w.next("n2", "n1")
 	w.seals("web", 3, "")
+}
+
+// next has a member make the keyring's next epoch, and another hold it.
+func (w *town) next(maker, holder string) {
+	w.must(ActKeyringEpoch, w.epoch(maker, "web", 2, nil))
+	w.must(ActKeyringHolding, w.holding(holder, "web", nil))
 }
 
 // An epoch that nobody comes to hold gives way, later each time.
@@ -523,7 +530,7 @@ func TestKeepersGo(t *testing.T) {
 			w.seals("web", 1, "")
 			c.change(w)
 			w.seals("web", 0, c.says)
-			w.must(ActKeyringEpoch, w.epoch("n1", "web", 1, nil))
+			w.next("n1", "n2")
 			w.seals("web", 2, "")
 			var keep []string
 			for _, e := range w.keyring("web").Newest().Escrow {
@@ -562,7 +569,7 @@ func TestKeeperOfAPendingEpochGoes(t *testing.T) {
 	w.must(ActKeyringEpoch, w.epoch("n1", "web", 2, nil))
 	w.charter(CharterDeleteOperator, DeleteOperator{Name: "bob", Key: key("bob").ID()})
 	refused(t, w.apply(ActKeyringHolding, w.holding("n2", "web", nil)), fleet.Conflict, "never be used: operator bob")
-	w.must(ActKeyringEpoch, w.epoch("n1", "web", 1, nil))
+	w.next("n1", "n2")
 	w.seals("web", 3, "")
 }
 

@@ -16,7 +16,7 @@ import (
 )
 
 // keyringsName is the folder of the keys that this host shares with others: one file for each epoch of a keyring, named by
-// the hash of its public side. A key stays when its keyring is deleted or this host is not in it any more: what was sealed
+// a hash of keyring, epoch and public side. A key stays when its keyring is deleted or this host is not in it any more: what was sealed
 // to it stays readable, as it would to whoever had kept a copy.
 const keyringsName = "keyrings"
 
@@ -25,6 +25,7 @@ type seedBody struct {
 	Keyring string
 	Life    fleet.UUID
 	Number  uint32
+	Key     fleet.ID
 	For     fleet.ID
 	Private []byte
 }
@@ -48,8 +49,8 @@ func (f *Folder) PutSeed(s node.Seed) error {
 			return diskError("write", dir, err)
 		}
 	}
-	name := seedPath(s.Name.Key)
-	body := wire.Marshal(seedBody{s.Keyring, s.Name.Life, s.Name.Number, s.For, s.Private})
+	name := seedPath(s.Name)
+	body := wire.Marshal(seedBody{s.Keyring, s.Name.Life, s.Name.Number, s.Name.Key, s.For, s.Private})
 	data := append(append(make([]byte, 0, len(header(name))+len(body)+sha256.Size), header(name)...), body...)
 	sum := sha256.Sum256(data)
 	data = append(data, sum[:]...)
@@ -58,17 +59,28 @@ func (f *Folder) PutSeed(s node.Seed) error {
 	return WriteFile(filepath.Join(f.dir, name), data, 0o600)
 }
 
-// Seed returns the seed of a public key, or fleet.NotFound.
-func (f *Folder) Seed(key fleet.ID) (node.Seed, error) {
+// Seed returns the seed of that name, or fleet.NotFound.
+func (f *Folder) Seed(name node.SeedName) (node.Seed, error) {
+	seed, err := f.readSeed(seedPath(name))
+	if errors.Is(err, fs.ErrNotExist) || err == nil && seed.Name != name {
+		return node.Seed{}, fleet.Errorf(fleet.NotFound, "the key %s of a keyring is not kept here", name.Key)
+	}
+	return seed, err
+}
+
+// readSeed reads a file of keyringsName, which must have the name that its content gives it.
+func (f *Folder) readSeed(path string) (node.Seed, error) {
 	var body seedBody
-	if err := f.read(seedPath(key), &body); errors.Is(err, fs.ErrNotExist) {
-		return node.Seed{}, fleet.Errorf(fleet.NotFound, "the key %s of a keyring is not kept here", key)
-	} else if err != nil {
+	if err := f.read(path, &body); err != nil {
 		return node.Seed{}, err
 	}
-	return node.Seed{
-		Name: node.SeedName{Life: body.Life, Number: body.Number, Key: key}, Keyring: body.Keyring, For: body.For, Private: body.Private,
-	}, nil
+	seed := node.Seed{
+		Name: node.SeedName{Life: body.Life, Number: body.Number, Key: body.Key}, Keyring: body.Keyring, For: body.For, Private: body.Private,
+	}
+	if seedPath(seed.Name) != path {
+		return node.Seed{}, damaged(filepath.Join(f.dir, path), "it is another key's")
+	}
+	return seed, nil
 }
 
 // Seeds lists the seeds that can be read, without what is secret of them. With an error it lists those that it could read
@@ -89,11 +101,10 @@ func (f *Folder) Seeds() ([]node.Seed, error) {
 			failed = append(failed, os.Remove(filepath.Join(dir, e.Name())))
 			continue
 		}
-		key, ok := seedKey(e.Name())
-		if !ok {
+		if !isSeedName(e.Name()) {
 			continue
 		}
-		seed, err := f.Seed(key)
+		seed, err := f.readSeed(filepath.Join(keyringsName, e.Name()))
 		if err != nil {
 			failed = append(failed, err)
 			continue
@@ -106,20 +117,21 @@ func (f *Folder) Seeds() ([]node.Seed, error) {
 }
 
 // DropSeed removes a seed. One that is not there is removed.
-func (f *Folder) DropSeed(key fleet.ID) error {
-	path := filepath.Join(f.dir, seedPath(key))
+func (f *Folder) DropSeed(name node.SeedName) error {
+	path := filepath.Join(f.dir, seedPath(name))
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return diskError("remove", path, err)
 	}
 	return nil
 }
 
-func seedPath(key fleet.ID) string { return filepath.Join(keyringsName, hex.EncodeToString(key[:])) }
+func seedPath(name node.SeedName) string {
+	sum := fleet.Sum(wire.Marshal(name))
+	return filepath.Join(keyringsName, hex.EncodeToString(sum[:]))
+}
 
-func seedKey(name string) (key fleet.ID, ok bool) {
+// isSeedName reports whether a file is called as seedPath calls it.
+func isSeedName(name string) bool {
 	raw, err := hex.DecodeString(name)
-	if err != nil || len(raw) != len(key) || hex.EncodeToString(raw) != name {
-		return key, false
-	}
-	return fleet.ID(raw), true
+	return err == nil && len(raw) == sha256.Size && hex.EncodeToString(raw) == name
 }

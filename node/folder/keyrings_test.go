@@ -24,23 +24,23 @@ func TestSeeds(t *testing.T) {
 	if all, err := f.Seeds(); err != nil || len(all) != 0 {
 		t.Errorf("in an empty folder: %v, %v", all, err)
 	}
-	if _, err := f.Seed(aSeed(1).Name.Key); fleet.KindOf(err) != fleet.NotFound {
+	if _, err := f.Seed(aSeed(1).Name); fleet.KindOf(err) != fleet.NotFound {
 		t.Errorf("in an empty folder: %v", err)
 	}
-	must(t, f.DropSeed(aSeed(1).Name.Key))
+	must(t, f.DropSeed(aSeed(1).Name))
 	for i := range 3 {
 		must(t, f.PutSeed(aSeed(i)))
 		must(t, f.PutSeed(aSeed(i)))
 	}
 	for i := range 3 {
-		got, err := f.Seed(aSeed(i).Name.Key)
+		got, err := f.Seed(aSeed(i).Name)
 		must(t, err)
 		if want := aSeed(i); got.Name != want.Name || got.Keyring != want.Keyring || got.For != want.For || !bytes.Equal(got.Private, want.Private) {
 			t.Errorf("%d: %#v", i, got.Name)
 		}
 	}
 	dir := filepath.Join(f.dir, keyringsName)
-	for path, want := range map[string]os.FileMode{dir: 0o700, filepath.Join(f.dir, seedPath(aSeed(1).Name.Key)): 0o600} {
+	for path, want := range map[string]os.FileMode{dir: 0o700, filepath.Join(f.dir, seedPath(aSeed(1).Name)): 0o600} {
 		info, err := os.Stat(path)
 		must(t, err)
 		if info.Mode().Perm() != want {
@@ -49,8 +49,8 @@ func TestSeeds(t *testing.T) {
 	}
 	must(t, os.WriteFile(filepath.Join(dir, newPrefix+"1"), []byte("half a seed"), 0o600)) // a crash left it
 	must(t, os.WriteFile(filepath.Join(dir, "notes"), nil, 0o600))
-	must(t, f.DropSeed(aSeed(1).Name.Key))
-	must(t, f.DropSeed(aSeed(1).Name.Key))
+	must(t, f.DropSeed(aSeed(1).Name))
+	must(t, f.DropSeed(aSeed(1).Name))
 	all, err := f.Seeds()
 	must(t, err)
 	if len(all) != 2 {
@@ -71,16 +71,16 @@ func TestDamagedSeed(t *testing.T) {
 	f := &Folder{dir: t.TempDir()}
 	must(t, f.PutSeed(aSeed(1)))
 	must(t, f.PutSeed(aSeed(2)))
-	path := filepath.Join(f.dir, seedPath(aSeed(1).Name.Key))
+	path := filepath.Join(f.dir, seedPath(aSeed(1).Name))
 	data, err := os.ReadFile(path)
 	must(t, err)
 	data[len(data)-40] ^= 1
 	must(t, os.WriteFile(path, data, 0o600))
-	if _, err := f.Seed(aSeed(1).Name.Key); err == nil || fleet.KindOf(err) == fleet.NotFound {
+	if _, err := f.Seed(aSeed(1).Name); err == nil || fleet.KindOf(err) == fleet.NotFound {
 		t.Errorf("a damaged one: %v", err)
 	}
 	// Another's file under its name is no better.
-	other, err := os.ReadFile(filepath.Join(f.dir, seedPath(aSeed(2).Name.Key)))
+	other, err := os.ReadFile(filepath.Join(f.dir, seedPath(aSeed(2).Name)))
 	must(t, err)
 	must(t, os.WriteFile(path, other, 0o600))
 	all, err := f.Seeds()
@@ -90,6 +90,22 @@ func TestDamagedSeed(t *testing.T) {
 	must(t, f.PutSeed(aSeed(1)))
 	if all, err := f.Seeds(); len(all) != 2 || err != nil {
 		t.Errorf("%d seeds, %v", len(all), err)
+	}
+}
+
+// Two keyrings that claim one public key have a file each: what is asked for as one's is never the other's.
+func TestSeedsOfOneKey(t *testing.T) {
+	f := &Folder{dir: t.TempDir()}
+	high, low := aSeed(1), aSeed(1)
+	low.Name.Life, low.Private = fleet.UUID{8}, bytes.Repeat([]byte{9}, 32)
+	must(t, f.PutSeed(high))
+	if _, err := f.Seed(low.Name); fleet.KindOf(err) != fleet.NotFound {
+		t.Errorf("another keyring's: %v", err)
+	}
+	must(t, f.PutSeed(low))
+	must(t, f.DropSeed(low.Name))
+	if got, err := f.Seed(high.Name); err != nil || !bytes.Equal(got.Private, high.Private) {
+		t.Errorf("%v", err)
 	}
 }
 
@@ -120,8 +136,8 @@ func TestSeedIsNotPrinted(t *testing.T) {
 
 // FuzzSeedFile: a seed is read as it was written, under the name of its key, or it is damaged.
 func FuzzSeedFile(f *testing.F) {
-	name := seedPath(aSeed(1).Name.Key)
-	body := wire.Marshal(seedBody{"web", fleet.UUID{7}, 1, fleet.ID{}, make([]byte, 32)})
+	name := seedPath(aSeed(1).Name)
+	body := wire.Marshal(seedBody{"web", fleet.UUID{7}, 1, aSeed(1).Name.Key, fleet.ID{}, make([]byte, 32)})
 	f.Add(body)
 	f.Add(body[:9])
 	f.Add([]byte{0x95, 0xdb, 0xff, 0xff, 0xff, 0xff})
@@ -132,11 +148,11 @@ func FuzzSeedFile(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		data := mended(append(append(header(name), body...), zeros[:]...))
 		must(t, os.WriteFile(filepath.Join(folder.dir, name), data, 0o600))
-		s, err := folder.Seed(aSeed(1).Name.Key)
+		s, err := folder.Seed(aSeed(1).Name)
 		if err != nil {
 			return
 		}
-		if again := wire.Marshal(seedBody{s.Keyring, s.Name.Life, s.Name.Number, s.For, s.Private}); !bytes.Equal(again, body) {
+		if again := wire.Marshal(seedBody{s.Keyring, s.Name.Life, s.Name.Number, s.Name.Key, s.For, s.Private}); !bytes.Equal(again, body) {
 			t.Fatalf("%x is written otherwise", body)
 		}
 	})
@@ -147,10 +163,10 @@ func TestSeedMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("counts every byte of thousands of inputs")
 	}
-	name := seedPath(aSeed(1).Name.Key)
+	name := seedPath(aSeed(1).Name)
 	folder := &Folder{dir: t.TempDir()}
 	must(t, os.Mkdir(filepath.Join(folder.dir, keyringsName), 0o700))
-	body := wire.Marshal(seedBody{"web", fleet.UUID{7}, 1, fleet.ID{}, make([]byte, 32)})
+	body := wire.Marshal(seedBody{"web", fleet.UUID{7}, 1, aSeed(1).Name.Key, fleet.ID{}, make([]byte, 32)})
 	hostile.Check(t, hostile.Bound{Base: 64 << 10, PerByte: 96}, func(in []byte) {
 		must(t, os.WriteFile(filepath.Join(folder.dir, name), mended(append(append(header(name), in...), zeros[:]...)), 0o600))
 		_, _ = folder.Seeds()

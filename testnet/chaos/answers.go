@@ -74,10 +74,10 @@ type came struct {
 	skipped bool       // what it is about never came to be
 }
 
-// Exit codes of muster that say for certain that nothing was done.
+// What says for certain that nothing was done: exit codes of muster, and a host that did not run it.
 const (
 	hostOff     = "is switched off" // with no exit code
-	exitFailed  = 1 // with notThere or noTag
+	exitFailed  = 1                 // with notThere or noTag
 	exitUsage   = 2
 	exitRefused = 3
 )

@@ -127,16 +127,27 @@ func (h History) terminatedSo(o Order, runs []Run) string {
 	if len(runs) > 0 {
 		return "but it " + happened(runs)
 	}
-	failed := uint32(0)
-	for _, r := range h.Runs {
-		if r.Command == o.ID && (r.End == nil || r.End.Exit != 0) {
-			failed++
-		}
-	}
+	failed := h.failures(o)
 	if !o.Pace.Limited || failed <= o.Pace.Errors && !h.cancelled(o.ID) && o.Loose == "" {
 		return fmt.Sprintf("but %d failed, and %d are borne", failed, o.Pace.Errors)
 	}
 	return ""
+}
+
+// failures counts the nodes on which a command failed: by what ran, and where nothing did, by what is said, which is judged
+// by itself.
+func (h History) failures(o Order) uint32 {
+	failed, runs, final := uint32(0), h.runsOf(), h.final()
+	for _, node := range o.Nodes {
+		k := key{o.ID, node}
+		switch all := runs[k]; {
+		case len(all) > 0 && (all[0].End == nil || all[0].End.Exit != 0):
+			failed++
+		case len(all) == 0 && (final[k].Status == exec.Failed || final[k].Status == exec.Unknown):
+			failed++
+		}
+	}
+	return failed
 }
 
 // endedSo judges a run that is said to have ended by itself.

@@ -193,7 +193,7 @@ func (c *client) get(ctx context.Context, at door, a ask, stale bool) {
 		from = min(from, to-int64(read.Age)-int64(ageSlack))
 		count = func(n *counts) { n.stale++ }
 	}
-	c.notes.add(event{client: c.number, ask: a, answer: got, from: from, to: to, where: at.name() + " " + string(read.Source)}, count)
+	c.notes.add(event{client: c.number, ask: a, answer: got, from: from, to: to, where: fmt.Sprintf("%s %s %s", at.name(), read.Source, read.Age)}, count)
 	if a.version == 0 && a.label == "" {
 		c.seen[a.key] = got
 	}

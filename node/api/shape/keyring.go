@@ -24,6 +24,7 @@ type Keyring struct {
 	By      string          `json:"by"`
 	Due     string          `json:"due,omitempty"`   // why its members must make a new epoch
 	Closed  bool            `json:"closed,omitzero"` // nothing can be sealed to it before they have
+	Alone   string          `json:"alone,omitempty"` // the member that made the key in use, if no other that answered holds it
 	Members []KeyringMember `json:"members"`
 	Could   []KeyringFormer `json:"could_read"`
 	Epochs  []KeyringEpoch  `json:"epochs"` // oldest first
@@ -95,7 +96,7 @@ func OfKeyrings(l node.KeyringList) Keyrings {
 
 func ofKeyring(k node.KeyringInfo) Keyring {
 	out := Keyring{
-		Name: k.Name, Life: k.Life, Target: k.Target, Changed: At(k.Changed), By: k.By, Due: k.Due, Closed: k.Closed,
+		Name: k.Name, Life: k.Life, Target: k.Target, Changed: At(k.Changed), By: k.By, Due: k.Due, Closed: k.Closed, Alone: k.Alone,
 		Members: []KeyringMember{}, Could: []KeyringFormer{}, Epochs: []KeyringEpoch{},
 	}
 	for _, m := range k.Members {
@@ -134,7 +135,7 @@ func (k Keyrings) List() node.KeyringList {
 }
 
 func (k Keyring) info() node.KeyringInfo {
-	out := node.KeyringInfo{Name: k.Name, Life: k.Life, Target: k.Target, Changed: Milli(k.Changed), By: k.By, Due: k.Due, Closed: k.Closed}
+	out := node.KeyringInfo{Name: k.Name, Life: k.Life, Target: k.Target, Changed: Milli(k.Changed), By: k.By, Due: k.Due, Closed: k.Closed, Alone: k.Alone}
 	for _, m := range k.Members {
 		out.Members = append(out.Members, node.KeyringMember(m))
 	}

@@ -105,9 +105,14 @@ func (f *Fleet) KeyringHolding(name string, holder Node) Proposal {
 	return Proposal{auth.ActKeyringHolding, wire.Marshal(holder.Signer.Sign(auth.ForKeyringHolding, f.ID(), body))}
 }
 
-// RotateKeyring asks for a new epoch, which maker makes and alone must hold, and takes all of that in.
+// RotateKeyring asks for a new epoch, which maker makes and as few as may be must hold, and takes all of that in.
 func (f *Fleet) RotateKeyring(name string, maker Node) *auth.Keyring {
 	f.MustTake(f.ChangeKeyring(name, f.Keyring(name).Target.String(), true))
-	f.MustTake(f.KeyringEpoch(name, maker, 1))
+	f.MustTake(f.KeyringEpoch(name, maker, uint8(f.Record.LeastNeed(name, f.Now.UnixMilli()))))
+	for _, n := range f.Nodes {
+		if e := f.Keyring(name).Newest(); e.Used == 0 && n.ID != maker.ID && f.Record.InKeyring(name, n.ID) {
+			f.MustTake(f.KeyringHolding(name, n))
+		}
+	}
 	return f.Keyring(name)
 }
