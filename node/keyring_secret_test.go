@@ -230,3 +230,29 @@ func TestListKeyrings(t *testing.T) {
 		t.Errorf("%v", held)
 	}
 }
+
+// People are told of a key in use that its maker keeps to itself.
+func TestListKeyringsAlone(t *testing.T) {
+	w := ringTown()
+	w.RotateKeyring("web", w.Nodes[3])
+	k := w.Keyring("web")
+	said := func(holds ...uint32) string {
+		all := map[fleet.ID]SeedsHeld{}
+		for i, number := range holds {
+			all[w.Nodes[3+i].ID] = SeedsHeld{k.Life: number}
+		}
+		return ListKeyrings(w.Record, "web", func(fleet.ID) bool { return true }, all, w.Now).All[0].Alone
+	}
+	for name, c := range map[string]struct{ got, want string }{
+		"others have it":      {said(2, 1, 2), ""},
+		"it alone has it":     {said(2, 1, 0), "node-3"},
+		"only it says":        {said(2), ""},
+		"nobody says":         {said(), ""},
+		"its maker does not":  {said(1, 1), "node-3"},
+		"the others have one": {said(0, 2, 2, 2, 2), ""},
+	} {
+		if c.got != c.want {
+			t.Errorf("%s: %q", name, c.got)
+		}
+	}
+}

@@ -16,7 +16,8 @@ type Parameters interface {
 // Bounds of one answer. It may end before the page is full; Next then says where to go on.
 const (
 	maxParamBytes   = 384 << 10 // of all items; one alone has less than 300 KiB, and a frame 512
-	maxParamLooks   = 50_000    // parameters that filters look at
+	maxParamLooks   = 50_000    // parameters that are looked at; filters' work counts as more of them
+	lookWork        = 1 << 10   // bytes that filters compare in the time of a look, a microsecond
 	maxParamDecides = 2_000     // questions to policy, some 10 µs each
 )
 
@@ -138,7 +139,7 @@ func sizeOf(item params.Item) int {
 }
 
 func (p *page) path(ask params.PathAsk) {
-	p.walk(ask.Max, func(each func(*params.Param) bool) {
+	p.walk(ask.Max, params.WorkOf(ask.Filters), func(each func(*params.Param) bool) {
 		p.from.ParamsBelow(ask.Path, ask.After, each)
 	}, func(param *params.Param) (params.Item, bool) {
 		if !params.Below(ask.Path, param.Name, ask.Recursive) || !param.Matches(ask.Filters) || p.reads(param) != nil {
@@ -155,7 +156,7 @@ func (p *page) path(ask params.PathAsk) {
 
 func (p *page) list(ask params.ListAsk) {
 	p.values = false
-	p.walk(ask.Max, func(each func(*params.Param) bool) {
+	p.walk(ask.Max, params.WorkOf(ask.Filters), func(each func(*params.Param) bool) {
 		p.from.Params(ask.After, each)
 	}, func(param *params.Param) (params.Item, bool) {
 		if !param.Matches(ask.Filters) || p.reads(param) != nil {
@@ -166,14 +167,14 @@ func (p *page) list(ask params.ListAsk) {
 }
 
 // walk fills a page with what choose returns of parameters in order.
-func (p *page) walk(want uint32, all func(each func(*params.Param) bool), choose func(*params.Param) (params.Item, bool)) {
+func (p *page) walk(want uint32, work params.FilterWork, all func(each func(*params.Param) bool), choose func(*params.Param) (params.Item, bool)) {
 	last := ""
 	all(func(param *params.Param) bool {
-		if len(p.answer.Items) == room(want) || p.looks == maxParamLooks || p.decides >= maxParamDecides {
+		if len(p.answer.Items) == room(want) || p.looks >= maxParamLooks || p.decides >= maxParamDecides {
 			p.answer.More, p.answer.Next = true, last
 			return false
 		}
-		p.looks++
+		p.looks += 1 + work.Of(param)/lookWork
 		if item, ok := choose(param); ok && !p.add(item) {
 			p.answer.More, p.answer.Next = true, last
 			return false

@@ -20,13 +20,17 @@ type Taken struct {
 
 // TakeParams judges a server's answer on the node that asked: every item was signed by an operator, is what was asked for, in
 // order and once, and no older than what this node has seen. What a server leaves out it can only deny. verify is
-// params.Verify by the node's charter, or what remembers what that said.
-func TakeParams(verify func(params.Item) (params.Put, error), ask params.Ask, a params.Answer, seen Floors) (Taken, error) {
+// params.Verify by the node's charter, or what remembers what that said; now is in Unix milliseconds.
+func TakeParams(now int64, verify func(params.Item) (params.Put, error), ask params.Ask, a params.Answer, seen Floors) (Taken, error) {
 	out := Taken{Puts: make([]params.Put, 0, len(a.Items)), Floors: map[string]params.Floor{}}
 	for _, item := range a.Items {
 		put, err := verify(item)
 		if err != nil {
 			return Taken{}, err
+		}
+		if put.Born > now+auth.MaxSkew.Milliseconds() { // it would stay the newest that was seen until then, whatever is put
+			return Taken{}, fleet.Errorf(fleet.Denied, "a server shows a parameter %s that was made in the future", put.Name).
+				Hinted("if this host's clock is behind, mend that: muster status")
 		}
 		floor, ok := out.Floors[put.Name]
 		if !ok {

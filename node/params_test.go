@@ -171,7 +171,7 @@ func (c *closet) says(tb testing.TB, asker ParamAsker, ask params.Ask) params.An
 	if err := wire.Unmarshal(raw, &back); err != nil {
 		tb.Fatal(err)
 	}
-	if _, err := TakeParams(c.verify, ask, back, nothingSeen); err != nil {
+	if _, err := TakeParams(c.Now.UnixMilli(), c.verify, ask, back, nothingSeen); err != nil {
 		tb.Fatalf("%+v: %v", ask, err)
 	}
 	return back
@@ -287,7 +287,7 @@ func TestParamsPolicy(t *testing.T) {
 	}
 	// A server that does not ask policy for an account is not the end of it: its node does.
 	all := c.says(t, web, get)
-	taken, err := TakeParams(c.verify, get, all, nothingSeen)
+	taken, err := TakeParams(c.Now.UnixMilli(), c.verify, get, all, nothingSeen)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -387,7 +387,7 @@ func TestParamsPages(t *testing.T) {
 			}
 			a, err := AnswerParams(c, c.Record, asker, ask)
 			if err == nil {
-				_, err = TakeParams(c.verify, ask, a, nothingSeen)
+				_, err = TakeParams(c.Now.UnixMilli(), c.verify, ask, a, nothingSeen)
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -426,7 +426,7 @@ func TestParamsLiars(t *testing.T) {
 	history := params.Ask{History: []params.HistoryAsk{{Name: "/app/a"}}, Values: true}
 	seen := map[string]params.Floor{}
 	for _, ask := range []params.Ask{get, path, label, history} {
-		taken, err := TakeParams(c.verify, ask, c.says(t, c.root(), ask), func(name string) (params.Floor, bool) { f, ok := seen[name]; return f, ok })
+		taken, err := TakeParams(c.Now.UnixMilli(), c.verify, ask, c.says(t, c.root(), ask), func(name string) (params.Floor, bool) { f, ok := seen[name]; return f, ok })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -442,6 +442,10 @@ func TestParamsLiars(t *testing.T) {
 		return item
 	}
 	other := c.says(t, c.root(), params.Ask{Get: []params.Selector{sel("/db/a")}, Values: true}).Items[0]
+	lateCloset := newCloset()
+	lateCloset.Advance(auth.MaxSkew + time.Minute)
+	lateCloset.put(t, nil, "/app/late")
+	late, _ := lateCloset.item(t, "/app/late")
 	deep := c.says(t, c.root(), params.Ask{Get: []params.Selector{sel("/app/c/d")}, Values: true}).Items[0]
 	for _, tc := range []struct {
 		what string
@@ -474,14 +478,58 @@ func TestParamsLiars(t *testing.T) {
 		{"one that is too deep", path, func(a *params.Answer) { a.Items[1] = deep }, "not asked for"},
 		{"a page out of order", path, func(a *params.Answer) { a.Items[0], a.Items[1] = a.Items[1], a.Items[0] }, "order"},
 		{"a page with one twice", path, func(a *params.Answer) { a.Items[1] = a.Items[0] }, "order"},
+		{"one of the future", params.Ask{Get: []params.Selector{sel("/app/late")}}, func(a *params.Answer) { a.Items, a.Missing = []params.Item{late}, nil }, "future"},
 		{"a history of another", history, func(a *params.Answer) { a.Items[0] = other; a.Items[0].Selector = ":1" }, "answered with"},
 		{"a history out of order", history, func(a *params.Answer) { a.Items[0], a.Items[1] = a.Items[1], a.Items[0] }, "order"},
 	} {
 		a := c.says(t, c.root(), tc.ask)
 		tc.lie(&a)
-		_, err := TakeParams(c.verify, tc.ask, a, func(name string) (params.Floor, bool) { f, ok := seen[name]; return f, ok })
+		_, err := TakeParams(c.Now.UnixMilli(), c.verify, tc.ask, a, func(name string) (params.Floor, bool) { f, ok := seen[name]; return f, ok })
 		if err == nil || !strings.Contains(err.Error(), tc.say) {
 			t.Errorf("%s: %v", tc.what, err)
+		}
+	}
+}
+
+// endless shows one parameter again and again, as if there were very many.
+type endless struct {
+	Parameters
+	param *params.Param
+	shown int
+}
+
+func (e *endless) Params(_ string, each func(*params.Param) bool) {
+	for e.shown = range 10 * maxParamLooks {
+		if !each(e.param) {
+			return
+		}
+	}
+}
+
+// TestParamsFilterWork: what filters cost ends a page, whatever their values are; small ones look at many parameters still.
+func TestParamsFilterWork(t *testing.T) {
+	t.Parallel()
+	c := newCloset()
+	c.put(t, nil, "/app/service/database/url")
+	values := func(size int) (out []string) {
+		for range params.MaxFilterValues {
+			out = append(out, strings.Repeat("x", size))
+		}
+		return out
+	}
+	for what, tc := range map[string]struct {
+		filter   params.Filter
+		min, max int // parameters that are looked at
+	}{
+		"one value":    {params.Filter{Key: "Name", Option: "Contains", Values: []string{"none"}}, maxParamLooks, maxParamLooks},
+		"small values": {params.Filter{Key: "Name", Option: "Contains", Values: values(5)}, maxParamLooks / 5, maxParamLooks / 2},
+		"large values": {params.Filter{Key: "Name", Option: "Contains", Values: values(1000)}, 500, maxParamLooks / 40},
+		"readers":      {params.Filter{Key: "KeyId", Values: values(1000)}, 500, maxParamLooks / 40},
+	} {
+		from := &endless{param: c.byName["/app/service/database/url"]}
+		a, err := AnswerParams(from, c.Record, c.root(), params.Ask{List: []params.ListAsk{{Filters: []params.Filter{tc.filter}}}})
+		if err != nil || !a.More || a.Next == "" || from.shown < tc.min || from.shown > tc.max {
+			t.Errorf("%s: %d are looked at, more %v, %v", what, from.shown, a.More, err)
 		}
 	}
 }

@@ -141,6 +141,38 @@ func matchesName(name, option, value string) bool {
 	return FullPath(name) == FullPath(strings.TrimSpace(value))
 }
 
+// FilterWork is what it takes to look at one parameter with filters, but for the parameter's own share.
+type FilterWork struct {
+	fixed   int // bytes of all values, and some for each
+	names   int // values that are compared with the name
+	readers int // values that are compared with each reader
+}
+
+// WorkOf returns what filters take.
+func WorkOf(filters []Filter) (w FilterWork) {
+	for _, f := range filters {
+		for _, v := range f.Values {
+			w.fixed += 32 + len(v)
+		}
+		switch f.Key {
+		case "Name", "Path":
+			w.names += len(f.Values)
+		case "KeyId":
+			w.readers += len(f.Values)
+		}
+	}
+	return w
+}
+
+// Of returns what one parameter takes, in bytes that are compared.
+func (w FilterWork) Of(p *Param) int {
+	work := w.fixed + w.names*len(p.Name)
+	if w.readers > 0 {
+		work += w.readers * len(p.Newest().Put.Readers) * 128
+	}
+	return work
+}
+
 // Chosen returns the version of a parameter that passes filters, and the label by which it was chosen, or nil: a filter by
 // Label chooses the version that has one of its labels, the first of them that is there.
 func (p *Param) Chosen(filters []Filter) (*Version, *LabelAt) {

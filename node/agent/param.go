@@ -167,13 +167,13 @@ const maxAge = 100 * 366 * 24 * 3600 * 1000
 // operator yet.
 func (a *Agent) takeParams(ctx context.Context, ask node.ParamsAsk, body paramsBody, source node.ParamsSource, seen node.Floors) (node.ParamsRead, error) {
 	record := a.record()
-	taken, err := node.TakeParams(a.reading.proved.by(record.Charter), ask.Ask, body.Answer, seen)
+	taken, err := node.TakeParams(a.now().UnixMilli(), a.reading.proved.by(record.Charter), ask.Ask, body.Answer, seen)
 	if err != nil && body.RecordLen > record.Length {
 		ctx, cancel := context.WithTimeout(ctx, behindRecord)
 		defer cancel()
 		if a.await(ctx, func(r auth.Record) bool { return r.Length >= body.RecordLen }) == nil {
 			record = a.record()
-			taken, err = node.TakeParams(a.reading.proved.by(record.Charter), ask.Ask, body.Answer, seen)
+			taken, err = node.TakeParams(a.now().UnixMilli(), a.reading.proved.by(record.Charter), ask.Ask, body.Answer, seen)
 		}
 	}
 	if err != nil {

@@ -198,7 +198,7 @@ func TestParamMemory(t *testing.T) {
 	hostile.Check(t, hostile.Bound{Base: 64 << 10, PerByte: 100}, func(in []byte) {
 		var body paramsBody
 		if wire.Unmarshal(in, &body) == nil {
-			_, _ = node.TakeParams(d.reading.proved.by(d.record().Charter), get(t, "/open/a"), body.Answer, d.reading.floors.picture())
+			_, _ = node.TakeParams(d.now().UnixMilli(), d.reading.proved.by(d.record().Charter), get(t, "/open/a"), body.Answer, d.reading.floors.picture())
 		}
 	}, hostile.Some(7, hostile.Inputs(1<<14, answer)))
 }

@@ -52,7 +52,7 @@ func (a *Agent) watchParamsHere(ctx context.Context, peer fleet.ID, watch node.P
 	if err != nil {
 		return err
 	}
-	at, head := watch.After, state.Record.Head
+	at := watch.After
 	if at == (params.EventPos{}) {
 		at = node.PosNow(state.Act)
 	}
@@ -62,11 +62,8 @@ func (a *Agent) watchParamsHere(ctx context.Context, peer fleet.ID, watch node.P
 	for beats := false; ; {
 		moved := a.replica.paramsMoved() // before the state is looked at: what comes later is heard of
 		state = a.replica.State()
-		if state.Record.Head != head {
-			head = state.Record.Head
-			if asker, err = asker.Renewed(state.Record, a.now()); err != nil {
-				return err
-			}
+		if asker, err = asker.Renewed(state.Record, a.now()); err != nil { // each time: a key also expires without an act
+			return err
 		}
 		news, more := node.NewsOf(state, state.Record.Charter.Policy(), asker, watch.Scope, at, node.PosNow(state.Act))
 		at = news.At

@@ -123,6 +123,31 @@ func TestWatchParamsPolicy(t *testing.T) {
 	})
 }
 
+// TestWatchParamsExpiredKey: a watch ends when the key of who signed it expires, though nothing happens then.
+func TestWatchParamsExpiredKey(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d, _, pass := newReader(t)
+		signer, p := d.OperatorUntil("bob", time.Hour)
+		if result, _ := d.replica.Apply(0, consensus.Encode(consensus.PutAct(p), d.Fleet.Now.UnixMilli())).(consensus.Result); result.Why != "" {
+			t.Fatal(result.Why)
+		}
+		signed := signer.Sign(auth.ForRequest, d.Fleet.ID(), node.Read{Header: d.Header(node.ReadLife), What: node.ReadParams, Name: "/"})
+		w := d.watches(t, node.ParamsWatch{Scope: "/", Signed: []auth.Envelope{signed}})
+		time.Sleep(2 * watchBeat)
+		w.told()
+		select {
+		case err := <-w.done:
+			t.Fatalf("the watch ended early: %v", err)
+		default:
+		}
+		pass(2 * time.Hour)
+		if err := <-w.done; fleet.KindOf(err) != fleet.Expired {
+			t.Errorf("the watch of an expired key: %v", err)
+		}
+	})
+}
+
 // TestWatchParamsScope: nobody watches beyond what was signed for.
 func TestWatchParamsScope(t *testing.T) {
 	t.Parallel()
