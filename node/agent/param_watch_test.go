@@ -128,7 +128,7 @@ func TestWatchParamsExpiredKey(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		d, _, pass := newReader(t)
-		signer, p := d.OperatorUntil("bob", time.Hour)
+		signer, p := d.NewOperator("bob", time.Hour, auth.RootTeam)
 		if result, _ := d.replica.Apply(0, consensus.Encode(consensus.PutAct(p), d.Fleet.Now.UnixMilli())).(consensus.Result); result.Why != "" {
 			t.Fatal(result.Why)
 		}
