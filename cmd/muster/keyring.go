@@ -27,14 +27,15 @@ type keyringShape struct {
 	Format  int             `json:"format"`
 	Name    string          `json:"name"`
 	Target  string          `json:"target"`
-	Epoch   uint32          `json:"epoch"`         // to which new secrets are sealed
-	Newest  uint32          `json:"newest"`        // it may still wait for members to hold it
-	Due     string          `json:"due,omitempty"` // why its members must make a new epoch
-	Closed  bool            `json:"closed"`        // nothing can be sealed to it until they have
-	Members []keyringMember `json:"members"`       // by name
-	Former  []keyringFormer `json:"former"`        // who had been able to read
-	Escrow  []string        `json:"escrow"`        // who else has the newest key: operator:NAME, recovery
-	By      string          `json:"by"`            // of the newest change
+	Epoch   uint32          `json:"epoch"`           // to which new secrets are sealed
+	Newest  uint32          `json:"newest"`          // it may still wait for members to hold it
+	Due     string          `json:"due,omitempty"`   // why its members must make a new epoch
+	Closed  bool            `json:"closed"`          // nothing can be sealed to it until they have
+	Alone   string          `json:"alone,omitempty"` // the one member that has the key in use, of several that were asked
+	Members []keyringMember `json:"members"`         // by name
+	Former  []keyringFormer `json:"former"`          // who had been able to read
+	Escrow  []string        `json:"escrow"`          // who else has the newest key: operator:NAME, recovery
+	By      string          `json:"by"`              // of the newest change
 	Changed time.Time       `json:"changed,omitzero"`
 }
 
@@ -57,7 +58,7 @@ type keyringFormer struct {
 func shapeOfKeyring(k node.KeyringInfo) keyringShape {
 	used, _ := usedEpoch(k)
 	out := keyringShape{
-		Format: shape.Format, Name: k.Name, Target: k.Target, Epoch: used.Number, Due: k.Due, Closed: k.Closed,
+		Format: shape.Format, Name: k.Name, Target: k.Target, Epoch: used.Number, Due: k.Due, Closed: k.Closed, Alone: k.Alone,
 		Members: []keyringMember{}, Former: []keyringFormer{}, Escrow: []string{}, By: k.By, Changed: shape.At(k.Changed),
 	}
 	if n := len(k.Epochs); n > 0 {
@@ -203,6 +204,9 @@ func (a *app) showKeyring(ctx context.Context, name string) error {
 	}
 	if unread != nil {
 		a.say("what former members had been able to read is not shown: %s", unread)
+	}
+	if out.Alone != "" {
+		a.say("warning: only %s, which made the key in use, has it: no other member can read what is put now; muster keyring rotate %s", out.Alone, name)
 	}
 	if waiting := waitingFor(out); len(waiting) > 0 {
 		a.say("%s without the key; where no other member is up: muster keyring hand-over %s", fleet.FoldNames(waiting), name)

@@ -936,34 +936,42 @@ func TestOpenParamAsksPolicy(t *testing.T) {
 // A member of one keyring that writes another's public key into the record, as its own epoch's, is not given that one's seed:
 // also where the other keyring is deleted, and its members keep the seed.
 func TestKeyOfAnotherKeyringIsNotGiven(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := withKey(t, 4)
-		defer w.end()
-		old := w.Keyring("web").Current()
-		was := nameOf(w.Keyring("web"), old)
-		w.act(w.NewKeyring("low", "*"))
-		w.act(w.DeleteKeyring("web"))
-		time.Sleep(time.Second)
-		// As a version that does not compare keys would have taken it.
-		for _, m := range w.members[1:] {
-			low, _ := m.record().Keyrings.Get("low")
-			low.Epochs[0].Key = old.Key
-		}
-		k := w.Keyring("low")
-		k.Epochs[0].Key = old.Key
-		holder := w.members[1]
-		if !holder.holding.holds(was) {
-			t.Fatal("the seed of the deleted keyring is gone")
-		}
+	d := newSeedDesk(t)
+	high := d.Keyring("web")
+	d.take(t, d.NewKeyring("low", "*"))
+	low := d.Keyring("low")
+	low.Epochs[0].Key = high.Newest().Key // as a version that does not compare keys would have taken it
+	given := func(k *auth.Keyring) int {
+		t.Helper()
 		var body seedsBody
-		_, raw, err := holder.answer(t.Context(), w.Nodes[0].ID, askSeed, seedsAskOf(k, 1))
+		_, raw, err := d.answer(t.Context(), d.web.ID, askSeed, seedsAskOf(k, 1))
 		if err == nil {
 			err = wire.Unmarshal(raw, &body)
 		}
-		if err != nil || len(body.Seeds) != 0 {
-			t.Errorf("it gives %d seeds: %v", len(body.Seeds), err)
+		if err != nil {
+			t.Fatal(err)
 		}
-	})
+		return len(body.Seeds)
+	}
+	if n := given(high); n != 1 {
+		t.Fatalf("%d seeds of its own", n)
+	}
+	if n := given(low); n != 0 {
+		t.Error("it gives the seed of another keyring")
+	}
+	result, _ := d.replica.Apply(0, consensus.Encode(consensus.PutAct(d.DeleteKeyring("web")), d.Fleet.Now.UnixMilli())).(consensus.Result)
+	if result.Err() != nil {
+		t.Fatal(result.Err())
+	}
+	p := *d.picture.Load()
+	p.record = d.replica.State().Record
+	d.picture.Store(&p)
+	if !d.holding.holds(nameOf(high, high.Newest())) {
+		t.Error("the seed of the deleted keyring is gone")
+	}
+	if n := given(low); n != 0 {
+		t.Error("it gives the seed of a deleted keyring")
+	}
 }
 
 // A hand-over may come before the act that made the keyring: the node waits for that.

@@ -161,11 +161,11 @@ func (c *client) learn(a ask) {
 	c.seen[a.key] = seen
 }
 
-// ageSlack is by how much an age may be too small: a leader's word is under way for a moment before a replica counts from it,
-// and ages are whole milliseconds.
-const ageSlack = 250 * time.Millisecond
+// ageSlack is by how much an age may be too small: ages are whole milliseconds.
+const ageSlack = 2 * time.Millisecond
 
-// get reads. An answer that comes with an age may be old: it shows what was there at some time since.
+// get reads. An answer that comes with an age may be old: it shows what was there at some time since so long before the question,
+// for nobody knows when it was answered.
 func (c *client) get(ctx context.Context, at door, a ask, stale bool) {
 	ctx, stop := context.WithTimeout(ctx, c.patience())
 	defer stop()
@@ -190,7 +190,7 @@ func (c *client) get(ctx context.Context, at door, a ask, stale bool) {
 	}
 	count := func(n *counts) { n.gets++ }
 	if read.Source != node.FromLeader && !c.lies {
-		from = min(from, to-int64(read.Age)-int64(ageSlack))
+		from -= int64(read.Age) + int64(ageSlack)
 		count = func(n *counts) { n.stale++ }
 	}
 	c.notes.add(event{client: c.number, ask: a, answer: got, from: from, to: to, where: fmt.Sprintf("%s %s %s", at.name(), read.Source, read.Age)}, count)
