@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/muster-fleet/muster/node/fleet"
 	"github.com/muster-fleet/muster/params"
@@ -23,7 +24,8 @@ func newParamRunCommand(a *app) *cobra.Command {
 		Long: `Run a command on this host, in the place of this process, with all parameters below --path in its environment; secrets are
 opened. A name is what stands behind the path, in capitals, with _ for every other character: below /app/prod, the parameter
 /app/prod/db/url is DB_URL. Two parameters of one name are refused, and so are names by which a loader or a shell would
-be led astray (PATH, LD_…, IFS, …). What the environment has already under such a name is replaced.
+be led astray (PATH, LD_…, IFS, …). What the environment has already under such a name is replaced. Core dumps are off
+(ulimit -c 1), as they would hold the secrets, unless --no-secrets is given.
 
 One argument is a shell line (sh -c); several are a program and its arguments, without a shell.`,
 		Example: `  muster param run --path /app/prod -- ./server --port 8080
@@ -40,6 +42,20 @@ One argument is a shell line (sh -c); several are a program and its arguments, w
 	f.flags(cmd)
 	completePaths(a, cmd, "path")
 	return cmd
+}
+
+// noCores switches core dumps off, also those that the kernel feeds to a pipe: only a limit of 1 does that. Where less is
+// permitted than that, as good as nothing is dumped anyway.
+func noCores() error {
+	var now unix.Rlimit
+	err := unix.Getrlimit(unix.RLIMIT_CORE, &now)
+	if err == nil && now.Max > 0 {
+		err = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{Cur: 1, Max: now.Max})
+	}
+	if err != nil {
+		return fleet.Errorf(fleet.Internal, "cannot switch core dumps off: %w", err)
+	}
+	return nil
 }
 
 func (a *app) runWithParams(ctx context.Context, f access, paths []string, noSecrets bool, words []string) error {
@@ -65,6 +81,11 @@ func (a *app) runWithParams(ctx context.Context, f access, paths []string, noSec
 	program, err := osexec.LookPath(argv[0])
 	if err != nil {
 		return fleet.Errorf(fleet.NotFound, "%w", err)
+	}
+	if !noSecrets {
+		if err := noCores(); err != nil {
+			return err
+		}
 	}
 	if err := syscall.Exec(program, argv, mergeEnvironment(os.Environ(), variables)); err != nil {
 		return fleet.Errorf(fleet.Internal, "cannot run %s: %w", program, err)
