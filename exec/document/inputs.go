@@ -103,7 +103,7 @@ type NestedText struct {
 func (n Nested) Complete(d *Document) (*Document, Values, error) {
 	all := make([]Pinned, len(n.Store))
 	for i, v := range n.Store {
-		all[i] = Pinned{Name: v.Name, Selector: v.Selector, List: v.List, Secret: v.Secret, Value: v.Value}
+		all[i] = Pinned(v)
 	}
 	d = d.Bind(NewStore(all, n.Salt))
 	v, err := d.complete(n.Arguments(), d.handed)

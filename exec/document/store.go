@@ -116,8 +116,6 @@ type Pinned struct {
 	Value    string // of a plain one
 }
 
-func (p Pinned) ref() StoreRef { return StoreRef{p.Name, p.Selector, p.Secret} }
-
 // Store is what documents, values and environments are bound to: the parameters that were pinned. The secrets among them
 // are counted from 1, in their order; a plan refers to them by these numbers. A nil Store has none.
 type Store struct {

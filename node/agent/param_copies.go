@@ -319,14 +319,15 @@ func (a *Agent) readCopies(ask node.ParamsAsk, why error) (node.ParamsRead, erro
 
 // noCopy is the answer when there is none.
 func noCopy(ask params.Ask, answer params.Answer, why error) error {
-	for _, m := range answer.Missing {
+	if len(answer.Missing) > 0 {
+		m := answer.Missing[0]
 		if strings.HasPrefix(m.Why, "policy") {
 			return fleet.Errorf(fleet.Denied, "%s", m.Why)
 		}
 		return node.ErrNoCopy(m.Selector, why)
 	}
-	for _, p := range ask.Path {
-		return node.ErrNoCopy(params.Selector{Name: p.Path}, why)
+	if len(ask.Path) > 0 {
+		return node.ErrNoCopy(params.Selector{Name: ask.Path[0].Path}, why)
 	}
 	return node.ErrNoCopy(params.Selector{Name: "any parameter"}, why)
 }

@@ -20,7 +20,6 @@ type seeds struct {
 	rings    map[string]*ringModel
 	held     []*heldStatement // made, and not put yet
 	accepted []Act
-	names    int
 }
 
 type ringModel struct {
