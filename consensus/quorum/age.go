@@ -24,14 +24,18 @@ func (q *Quorum) Age() (age time.Duration, ok bool) {
 	return now.Sub(at), ok
 }
 
-// shows reports whether an index is committed, as far as is known here, and the machine shows all commands up to it.
-func (q *Quorum) shows(index uint64) bool {
-	return q.raft.CommitIndex() >= index && q.reached.Load() >= min(index, q.store.commands.Load())
+// shows reports whether the machine shows what a leader of a term has called committed, and with it all that was ever
+// acknowledged by then. A new leader does not know how far the one before it had come until it has committed an entry of its
+// own term: up to there its word is none.
+func (q *Quorum) shows(term, commit uint64) bool {
+	begun := q.store.begun.Load()
+	return begun.term == term && commit >= begun.index && q.raft.CommitIndex() >= commit &&
+		q.reached.Load() >= min(commit, q.store.commands.Load())
 }
 
 func (q *Quorum) leaderAge(now time.Time) (age time.Duration, ok bool) {
 	commit := q.raft.CommitIndex()
-	if commit < q.store.noop.Load() || !q.shows(commit) {
+	if !q.shows(q.raft.CurrentTerm(), commit) {
 		return 0, false // not all that earlier leaders have acknowledged
 	}
 	voters, _ := members(q.configuration())
@@ -62,9 +66,10 @@ type words struct {
 	came  coming
 }
 
-// word says what was committed at some time after at; the zero word is none.
+// word says what was committed at some time after at, by the leader of a term; the zero word is none.
 type word struct {
 	at     time.Time
+	term   uint64
 	commit uint64
 }
 
@@ -88,7 +93,7 @@ func (c *coming) hears(r *raft.AppendEntriesRequest, at time.Time) (known time.T
 }
 
 // heard takes in a request of a leader.
-func (w *words) heard(r *raft.AppendEntriesRequest, at time.Time, shows func(index uint64) bool) {
+func (w *words) heard(r *raft.AppendEntriesRequest, at time.Time, shows func(term, commit uint64) bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	known, ok := w.came.hears(r, at)
@@ -96,23 +101,24 @@ func (w *words) heard(r *raft.AppendEntriesRequest, at time.Time, shows func(ind
 		return
 	}
 	w.settle(shows)
-	if w.first == (word{}) {
-		w.first = word{known, r.LeaderCommitIndex}
+	said := word{known, r.Term, r.LeaderCommitIndex}
+	if w.first == (word{}) || w.first.term != r.Term {
+		w.first, w.last = said, word{}
 		return
 	}
-	w.last = word{known, r.LeaderCommitIndex}
+	w.last = said
 }
 
 // newest returns since when what is shown may lack something.
-func (w *words) newest(shows func(index uint64) bool) (at time.Time, ok bool) {
+func (w *words) newest(shows func(term, commit uint64) bool) (at time.Time, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.settle(shows)
 	return w.shown, !w.shown.IsZero()
 }
 
-func (w *words) settle(shows func(index uint64) bool) {
-	for w.first != (word{}) && shows(w.first.commit) {
+func (w *words) settle(shows func(term, commit uint64) bool) {
+	for w.first != (word{}) && shows(w.first.term, w.first.commit) {
 		if w.first.at.After(w.shown) {
 			w.shown = w.first.at
 		}

@@ -118,7 +118,7 @@ func TestAgeIsNoLie(t *testing.T) {
 func TestWords(t *testing.T) {
 	var w words
 	applied := uint64(0)
-	shows := func(index uint64) bool { return applied >= index }
+	shows := func(_, commit uint64) bool { return applied >= commit }
 	at := time.Unix(1000, 0)
 	last := uint64(0)
 	say := func(second int, commit uint64) { // what is known a second later
@@ -200,6 +200,24 @@ func TestAgeWhileCatchingUp(t *testing.T) {
 			if age, ok := x.Age(); !ok || age > time.Second {
 				t.Errorf("node %d: %v, %v", n+1, age, ok)
 			}
+		}
+	})
+}
+
+// A new leader's first word is behind what the one before it had acknowledged: nobody counts on it.
+func TestFirstWordOfALeader(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fabric) {
+		nodes := f.grow(3, 0)
+		f.propose(nodes[0], "x")
+		f.same(nodes...)
+		q := nodes[1].Quorum
+		begun := q.store.begun.Load()
+		f.until("the term's own entry is committed", func() bool { return q.raft.CommitIndex() >= begun.index })
+		if !q.shows(begun.term, q.raft.CommitIndex()) {
+			t.Error("what is committed in this term does not show")
+		}
+		if q.shows(begun.term, begun.index-1) || q.shows(begun.term+1, q.raft.CommitIndex()) {
+			t.Error("a word is believed whose leader does not know what was committed before it")
 		}
 	})
 }

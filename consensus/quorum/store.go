@@ -35,7 +35,7 @@ type store struct {
 	work    sync.WaitGroup // catching up
 
 	commands atomic.Uint64 // index of the newest command in the log, or a higher one
-	noop     atomic.Uint64 // of the newest no-op stored since the start: each leader begins with one
+	begun    atomic.Pointer[begun]
 }
 
 // boltOptions: a freelist that is not written costs a walk over the pages at opening and saves 8 bytes per free page
@@ -66,7 +66,21 @@ func openStore(path string, mark *mark, log *slog.Logger) (*store, error) {
 	}
 	s.note()
 	s.commands.Store(s.newestCommand())
+	s.begun.Store(s.newestTerm())
 	return s, nil
+}
+
+// begun says where the newest term in the log begins, or, after a start, where it has begun by.
+type begun struct{ term, index uint64 }
+
+// newestTerm looks at the newest entry.
+func (s *store) newestTerm() *begun {
+	var entry raft.Log
+	last, err := s.bolt.LastIndex()
+	if err != nil || last == 0 || s.bolt.GetLog(last, &entry) != nil {
+		return &begun{}
+	}
+	return &begun{entry.Term, last}
 }
 
 // newestCommand looks for the newest command in the log. Behind it lies little else: what elections and changes of the
@@ -88,14 +102,14 @@ func (s *store) newestCommand() uint64 {
 // behindCommand bounds how many entries are looked at for the newest command.
 const behindCommand = 1024
 
-// noteKinds notes where commands and no-ops lie among entries that are about to be stored.
+// noteKinds notes where commands lie among entries that are about to be stored, and where terms begin.
 func (s *store) noteKinds(entries []*raft.Log) {
 	for _, entry := range entries {
-		switch entry.Type {
-		case raft.LogCommand:
+		if entry.Type == raft.LogCommand {
 			s.commands.Store(entry.Index)
-		case raft.LogNoop:
-			s.noop.Store(entry.Index)
+		}
+		if entry.Term != s.begun.Load().term {
+			s.begun.Store(&begun{entry.Term, entry.Index})
 		}
 	}
 }
