@@ -27,7 +27,7 @@ import (
 // file and log of the fleet, in every packet, on every command line, in the memory of the agents that are no readers (which is
 // what a core dump of them has). The readers hold it in memory only.
 func TestSecretsAreNowhereElse(t *testing.T) {
-	rounds := 6
+	rounds := 4
 	if os.Getenv("MUSTER_LONG") != "" {
 		rounds = 560 // 18 acts each: more than 10,000
 	}

@@ -334,6 +334,8 @@ load before, after   1.0, 2.0   3.0, 4.0
 
 binary  20.0 MB    30.0 MB
 
+c  3.50× !  ≥ 4.00×
+
 * a: how
 FAILED with 20 nodes: b: it broke
 `
