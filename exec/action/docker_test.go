@@ -186,7 +186,7 @@ func TestConfigureDocker(t *testing.T) {
 func TestPrivateFoldersBearTheCommand(t *testing.T) {
 	b := newBed(t, "MUSTER_COMMAND_ID=0198-abc")
 	dir, remove, err := b.privateFolder()
-	if err != nil || !strings.HasPrefix(dir, filepath.Join(b.private[0], steps.PrivatePrefix("0198-abc"))) {
+	if err != nil || !strings.HasPrefix(dir, filepath.Join(b.private[0], steps.PrivatePrefix("0198-abc", b.getenv(DownloadsVariable)))) {
 		t.Fatalf("%s, %v", dir, err)
 	}
 	remove()

@@ -148,10 +148,10 @@ func bare(err error) error {
 }
 
 // privateFolder makes a folder for secrets, 0700, that remove deletes with all in it: in memory where that is possible. Of an
-// act that is killed before, whoever supervises the run finds it by the command's ID.
+// act that is killed before, whoever supervises the run finds it by the command's ID and the run's downloads.
 func (h host) privateFolder() (dir string, remove func(), err error) {
 	for _, parent := range h.private {
-		if dir, err = os.MkdirTemp(parent, steps.PrivatePrefix(h.getenv(commandIDVariable))); err == nil {
+		if dir, err = os.MkdirTemp(parent, steps.PrivatePrefix(h.getenv(commandIDVariable), h.getenv(DownloadsVariable))); err == nil {
 			return dir, func() { os.RemoveAll(dir) }, nil
 		}
 	}

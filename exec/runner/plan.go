@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/muster-fleet/muster/exec/steps"
@@ -179,7 +181,7 @@ func (s *supervision) clearAway() {
 	}
 	os.Remove(orderName)
 	os.RemoveAll(s.o.Downloads)
-	_ = removePrivate(fleet.UUID(s.o.Command).String()) // the agent tries again, and says what cannot be removed
+	_ = removePrivate(fleet.UUID(s.o.Command).String(), s.o.Downloads) // the agent tries again, and says what cannot be removed
 }
 
 // clearAfter does the same for a supervisor that did not come to it.
@@ -191,17 +193,23 @@ func (f folder) clearAfter() error {
 	if errors.Is(err, os.ErrNotExist) {
 		err = nil
 	}
-	return errors.Join(err, removeDownloads(f), removePrivate(filepath.Base(string(f))))
+	return errors.Join(err, removeDownloads(f), removePrivate(filepath.Base(string(f)), downloadsOf(f, false), downloadsOf(f, true)))
 }
 
-// removePrivate removes what acts of a command left that were killed: files with keys and environments in them.
-func removePrivate(command string) error {
+// removePrivate removes what acts of a run left that were killed: files with keys and environments in them. downloads are the
+// folders that the run may have had.
+func removePrivate(command string, downloads ...string) error {
 	var failed error
 	for _, parent := range steps.PrivateParents() {
-		left, err := filepath.Glob(filepath.Join(parent, steps.PrivatePrefix(command)+"*"))
-		failed = errors.Join(failed, err)
-		for _, path := range left {
-			failed = errors.Join(failed, os.RemoveAll(path))
+		there, err := os.ReadDir(parent)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			failed = errors.Join(failed, err)
+		}
+		for _, entry := range there {
+			own := func(folder string) bool { return strings.HasPrefix(entry.Name(), steps.PrivatePrefix(command, folder)) }
+			if slices.ContainsFunc(downloads, own) {
+				failed = errors.Join(failed, os.RemoveAll(filepath.Join(parent, entry.Name())))
+			}
 		}
 	}
 	return failed

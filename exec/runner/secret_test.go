@@ -412,7 +412,7 @@ func TestAKilledActLeavesNoKeys(t *testing.T) {
 	t.Parallel()
 	left := func(command fleet.UUID) (out []string) {
 		for _, parent := range steps.PrivateParents() {
-			found, err := filepath.Glob(filepath.Join(parent, steps.PrivatePrefix(command.String())+"*"))
+			found, err := filepath.Glob(filepath.Join(parent, "muster-act-"+command.String()+"-*"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -427,8 +427,8 @@ func TestAKilledActLeavesNoKeys(t *testing.T) {
 			}
 		})
 	}
-	leave := "for d in " + strings.Join(steps.PrivateParents(), " ") + "; do mkdir -p $d/" + steps.PrivatePrefix("$MUSTER_COMMAND_ID") + "1/git; done; " +
-		"echo key > $d/" + steps.PrivatePrefix("$MUSTER_COMMAND_ID") + "1/key"
+	own := "muster-act-$MUSTER_COMMAND_ID-$(printf %s \"$MUSTER_DOWNLOADS\" | tail -c 150 | tr / _)-1"
+	leave := "for d in " + strings.Join(steps.PrivateParents(), " ") + "; do mkdir -p $d/" + own + "/git; done; echo key > $d/" + own + "/key"
 
 	h := open(t, Config{})
 	other := document(sh(leave+"; read x < "+fifo(t)), sh("true"))
