@@ -450,3 +450,27 @@ func TestAKilledActLeavesNoKeys(t *testing.T) {
 		t.Errorf("with the supervisor killed, left are %q", found)
 	}
 }
+
+// Two agents of one machine may run the same command; what ends with one run is not the other's.
+func TestPrivateFoldersOfAnotherAgentStay(t *testing.T) {
+	t.Parallel()
+	parent, command := steps.PrivateParents()[0], fleet.UUID{0xfe, byte(os.Getpid()), byte(os.Getpid() >> 8)}.String()
+	var dirs []string
+	for _, downloads := range []string{"/var/lib/one/downloads", "/var/lib/two/downloads"} {
+		dir, err := os.MkdirTemp(parent, steps.PrivatePrefix(command, downloads))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { os.RemoveAll(dir) })
+		dirs = append(dirs, dir)
+	}
+	if err := removePrivate(command, "/var/lib/one/downloads"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(dirs[0]); !os.IsNotExist(err) {
+		t.Errorf("its own is there: %v", err)
+	}
+	if _, err := os.Lstat(dirs[1]); err != nil {
+		t.Errorf("the other's is gone: %v", err)
+	}
+}
