@@ -133,10 +133,11 @@ func (h *townHost) reports(command fleet.UUID, of ...*townHost) map[string]exec.
 		}
 		return nil
 	})
-	if synced { // before, a server that knows less may have spoken first
-		for _, r := range out {
-			h.town.noteReport(h, r)
-		}
+	if !synced { // a server that knows less may have spoken first; who counts on it would count on what nobody has noted
+		return nil
+	}
+	for _, r := range out {
+		h.town.noteReport(h, r)
 	}
 	return out
 }

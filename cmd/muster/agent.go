@@ -184,10 +184,15 @@ func noSocket(err error) error {
 }
 
 // keepSecretsOutOfCores switches core dumps of this process off. At a limit of 1, unlike 0, the kernel feeds no pipe either
-// (core_pattern).
+// (core_pattern). The hard limit stays as it was: what the agent runs inherits both, and may want its own dumps.
 func keepSecretsOutOfCores() error {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_CORE, &limit); err != nil {
+		return err
+	}
+	limit.Cur, limit.Max = 1, max(1, limit.Max)
 	return errors.Join(
-		unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{Cur: 1, Max: 1}),
+		unix.Setrlimit(unix.RLIMIT_CORE, &limit),
 		unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0),
 	)
 }

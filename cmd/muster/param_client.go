@@ -233,6 +233,24 @@ func (c *cabinet) one(ctx context.Context, s params.Selector, values bool) (para
 	return paramVersion{}, notThere(params.Missing{Selector: s})
 }
 
+// openVersion opens the desk of those who write, and reads the version of a name that they mean to act on.
+func (a *app) openVersion(ctx context.Context, nameText, version string, values bool) (*cabinet, paramVersion, error) {
+	name, err := params.CanonicalName(nameText)
+	if err != nil {
+		return nil, paramVersion{}, err
+	}
+	s, err := selectorFor(name, version)
+	if err != nil {
+		return nil, paramVersion{}, err
+	}
+	c, err := a.openDesk(ctx)
+	if err != nil {
+		return nil, paramVersion{}, err
+	}
+	v, err := c.one(ctx, s, values)
+	return c, v, err
+}
+
 func notThere(m params.Missing) error {
 	if m.Why == "" {
 		m.Why = "no parameter " + m.Selector.String() + " (ParameterNotFound)"

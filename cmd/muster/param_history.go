@@ -201,22 +201,11 @@ readers since does not come back, and who came to them since does not learn the 
 }
 
 func (a *app) rollbackParam(ctx context.Context, nameText, version string) error {
-	name, err := params.CanonicalName(nameText)
+	c, old, err := a.openVersion(ctx, nameText, version, true)
 	if err != nil {
 		return err
 	}
-	s, err := selectorFor(name, version)
-	if err != nil {
-		return err
-	}
-	c, err := a.openDesk(ctx)
-	if err != nil {
-		return err
-	}
-	old, err := c.one(ctx, s, true)
-	if err != nil {
-		return err
-	}
+	name := old.put.Name
 	if old.newest() {
 		return fleet.Errorf(fleet.Conflict, "version %d is the newest of %s: there is nothing to roll back", old.put.Version, name).
 			Hinted("muster param history %s", name)

@@ -60,22 +60,11 @@ type relabelled struct {
 }
 
 func (a *app) labelParam(ctx context.Context, nameText, version string, labels []string, remove bool) error {
-	name, err := params.CanonicalName(nameText)
+	c, v, err := a.openVersion(ctx, nameText, version, false)
 	if err != nil {
 		return err
 	}
-	s, err := selectorFor(name, version)
-	if err != nil {
-		return err
-	}
-	c, err := a.openDesk(ctx)
-	if err != nil {
-		return err
-	}
-	v, err := c.one(ctx, s, false)
-	if err != nil {
-		return err
-	}
+	name := v.put.Name
 	out := relabelled{Format: shape.Format, Name: name, Version: v.put.Version, Invalid: []string{}}
 	var why error
 	for _, l := range labels {

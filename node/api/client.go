@@ -122,7 +122,21 @@ func (c *Client) Leave(ctx context.Context) error {
 // Watch calls each with every update of a command until ctx ends, each fails or the agent hangs up, which is an
 // Unavailable error unless the agent gives another.
 func (c *Client) Watch(ctx context.Context, signed auth.Envelope, each func(node.Update) error) error {
-	resp, err := c.send(ctx, http.MethodPost, "/v1/watch", shape.Statement{Statement: wire.Marshal(signed)})
+	return c.follow(ctx, "/v1/watch", shape.Statement{Statement: wire.Marshal(signed)}, func(line []byte) error {
+		var news struct {
+			shape.Update
+			Error *shape.Error `json:"error"`
+		}
+		if err := readNews(line, &news, &news.Error); err != nil {
+			return err
+		}
+		return each(news.Update.Update())
+	})
+}
+
+// follow gives each line of a stream of news to each, until ctx ends, each fails or the agent hangs up.
+func (c *Client) follow(ctx context.Context, path string, body any, each func(line []byte) error) error {
+	resp, err := c.send(ctx, http.MethodPost, path, body)
 	if err != nil {
 		return err
 	}
@@ -130,17 +144,7 @@ func (c *Client) Watch(ctx context.Context, signed auth.Envelope, each func(node
 	lines := bufio.NewScanner(resp.Body)
 	lines.Buffer(nil, maxLine)
 	for lines.Scan() {
-		var line struct {
-			shape.Update
-			Error *shape.Error `json:"error"`
-		}
-		if err := shape.Unmarshal(lines.Bytes(), &line); err != nil {
-			return fleet.Errorf(fleet.Internal, "the agent's news cannot be read: %w", err)
-		}
-		if line.Error != nil {
-			return line.Error.Err()
-		}
-		if err := each(line.Update.Update()); err != nil {
+		if err := each(lines.Bytes()); err != nil {
 			return err
 		}
 	}
@@ -151,6 +155,17 @@ func (c *Client) Watch(ctx context.Context, signed auth.Envelope, each func(node
 		return fleet.Errorf(fleet.Unavailable, "the agent's news broke off: %w", err)
 	}
 	return fleet.Errorf(fleet.Unavailable, "the agent ended its news")
+}
+
+// readNews reads one line of news into what it may be, and returns the failure that it is instead, if it is one.
+func readNews(line []byte, into any, failure **shape.Error) error {
+	if err := shape.Unmarshal(line, into); err != nil {
+		return fleet.Errorf(fleet.Internal, "the agent's news cannot be read: %w", err)
+	}
+	if *failure != nil {
+		return (*failure).Err()
+	}
+	return nil
 }
 
 func (c *Client) get(ctx context.Context, path string, out any) error {
