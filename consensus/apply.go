@@ -28,6 +28,7 @@ func (s State) apply(p *Prepared) (State, Result) {
 	}
 	next := s
 	next.Taken++
+	next.params.by = work(next.Taken)
 	if !unnumbered(e) {
 		next.Act++
 	}

@@ -39,6 +39,7 @@ type parameters struct {
 	standard int             // parameters by tier
 	advanced int
 	bytes    int
+	by       work // the running act's; a place in the order of what was taken, so that no two have one
 }
 
 // tombstone remembers a deleted parameter.
@@ -134,20 +135,20 @@ func (ps *parameters) swap(was, next *params.Param, added *references) {
 	if was != nil {
 		ps.tier(was, -1)
 		if at, ok := was.NextDue(); ok {
-			ps.due = ps.due.drop(paramMoment{at, was.Name})
+			ps.due = ps.due.drop(ps.by, paramMoment{at, was.Name})
 		}
 	}
 	ps.weighVersions(versionsOf(was), versionsOf(next), added)
 	ps.weighLabels(was, next, added)
 	if next == nil {
-		ps.byName = ps.byName.drop(paramName(was.Name))
+		ps.byName = ps.byName.drop(ps.by, paramName(was.Name))
 		return
 	}
 	ps.tier(next, 1)
 	if at, ok := next.NextDue(); ok {
-		ps.due = ps.due.put(paramMoment{at, next.Name}, struct{}{})
+		ps.due = ps.due.put(ps.by, paramMoment{at, next.Name}, struct{}{})
 	}
-	ps.byName = ps.byName.put(paramName(next.Name), next)
+	ps.byName = ps.byName.put(ps.by, paramName(next.Name), next)
 }
 
 func (ps *parameters) tier(p *params.Param, by int) {
@@ -231,7 +232,7 @@ func (ps *parameters) hold(act uint64, e *auth.Envelope, count uint32) {
 	}
 	ps.bytes += statementWeight(e)
 	if count > 1 {
-		ps.shared = ps.shared.put(actIndex(act), count)
+		ps.shared = ps.shared.put(ps.by, actIndex(act), count)
 	}
 }
 
@@ -241,19 +242,19 @@ func (ps *parameters) release(act uint64, e *auth.Envelope) {
 	case !shared:
 		ps.bytes -= statementWeight(e)
 	case count == 2:
-		ps.shared = ps.shared.drop(actIndex(act))
+		ps.shared = ps.shared.drop(ps.by, actIndex(act))
 	default:
-		ps.shared = ps.shared.put(actIndex(act), count-1)
+		ps.shared = ps.shared.put(ps.by, actIndex(act), count-1)
 	}
 }
 
 // bury remembers a deleted parameter, and forgets those that nothing valid could bring back.
 func (ps *parameters) bury(p *params.Param, now int64) {
 	if old, ok := ps.gone.get(paramName(p.Name)); ok {
-		ps.fading = ps.fading.drop(paramMoment{old.At, p.Name})
+		ps.fading = ps.fading.drop(ps.by, paramMoment{old.At, p.Name})
 	}
-	ps.gone = ps.gone.put(paramName(p.Name), tombstone{p.Born, now})
-	ps.fading = ps.fading.put(paramMoment{now, p.Name}, struct{}{})
+	ps.gone = ps.gone.put(ps.by, paramName(p.Name), tombstone{p.Born, now})
+	ps.fading = ps.fading.put(ps.by, paramMoment{now, p.Name}, struct{}{})
 	ps.fade(now)
 }
 
@@ -268,7 +269,7 @@ func (ps *parameters) fade(now int64) {
 			stone, _ := ps.gone.get(paramName(oldest.name))
 			ps.floor = max(ps.floor, stone.Born)
 		}
-		ps.gone, ps.fading = ps.gone.drop(paramName(oldest.name)), ps.fading.drop(oldest)
+		ps.gone, ps.fading = ps.gone.drop(ps.by, paramName(oldest.name)), ps.fading.drop(ps.by, oldest)
 	}
 }
 
@@ -277,12 +278,12 @@ func (ps *parameters) say(act uint64, now int64, part *uint32, events []params.E
 	for _, e := range events {
 		e.Act, e.Part, e.Time = act, *part, now
 		*part++
-		ps.events = ps.events.put(eventPlace{e.Act, e.Part}, &e)
+		ps.events = ps.events.put(ps.by, eventPlace{e.Act, e.Part}, &e)
 	}
 	for ps.events.length() > MaxParamEvents {
 		oldest, _, _ := ps.events.first()
 		ps.lost = params.EventPos(oldest)
-		ps.events = ps.events.drop(oldest)
+		ps.events = ps.events.drop(ps.by, oldest)
 	}
 }
 

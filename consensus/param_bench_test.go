@@ -68,12 +68,24 @@ func BenchmarkMemoryOf10000Parameters(b *testing.B) {
 	runtime.KeepAlive(q)
 }
 
+// BenchmarkApplyPut applies changes of one parameter, and of as many as one writer signs at once; a change's time is said for
+// each of its operations.
 func BenchmarkApplyPut(b *testing.B) {
+	for _, ops := range []int{1, 64} {
+		b.Run(fmt.Sprint("of-", ops), func(b *testing.B) { benchmarkPuts(b, ops) })
+	}
+}
+
+func benchmarkPuts(b *testing.B, ops int) {
 	q := founded("bench")
-	const n = 2_000
+	const n = 64
 	items := make([][]byte, n)
 	for i := range items {
-		items[i] = Encode(q.change(q.set(fmt.Sprint("/app/p-", i), benchValue, nil)), q.Now.UnixMilli())
+		edits := make([]edit, ops)
+		for j := range edits {
+			edits[j] = q.set(fmt.Sprint("/app/p-", i*ops+j), benchValue, nil)
+		}
+		items[i] = Encode(q.change(edits...), q.Now.UnixMilli())
 	}
 	var ready []Prepared
 	for _, item := range items {
@@ -92,6 +104,7 @@ func BenchmarkApplyPut(b *testing.B) {
 					b.Fatal(r.Err())
 				}
 			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*ops), "ns/put")
 		})
 	}
 	each("whole", func(s State, i int) (State, Result) {

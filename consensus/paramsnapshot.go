@@ -119,7 +119,7 @@ func (r *restoring) takeParam(body []byte) error {
 		return err
 	}
 	p := &params.Param{Name: sp.Name, Born: sp.Born, Last: sp.Last, Seq: sp.Seq, Told: sp.Told}
-	r.state.params.byName = r.state.params.byName.put(paramName(p.Name), p)
+	r.state.params.byName = r.state.params.byName.put(r.state.params.by, paramName(p.Name), p)
 	return within(r.state.params.byName.length(), MaxStandard+MaxAdvanced, "parameters")
 }
 
@@ -225,8 +225,8 @@ func (r *restoring) takeTombstone(body []byte) error {
 		return err
 	}
 	ps := &r.state.params
-	ps.gone = ps.gone.put(paramName(st.Name), st.Tombstone)
-	ps.fading = ps.fading.put(paramMoment{st.Tombstone.At, st.Name}, struct{}{})
+	ps.gone = ps.gone.put(ps.by, paramName(st.Name), st.Tombstone)
+	ps.fading = ps.fading.put(ps.by, paramMoment{st.Tombstone.At, st.Name}, struct{}{})
 	return within(ps.gone.length(), MaxTombstones, "deleted parameters")
 }
 
@@ -239,7 +239,7 @@ func (r *restoring) takeEvent(body []byte) error {
 		return err
 	}
 	ps := &r.state.params
-	ps.events = ps.events.put(eventPlace{e.Act, e.Part}, &e)
+	ps.events = ps.events.put(ps.by, eventPlace{e.Act, e.Part}, &e)
 	return within(ps.events.length(), MaxParamEvents, "events of parameters")
 }
 
@@ -269,7 +269,7 @@ func (r *restoring) finishParams() error {
 		}
 		ps.tier(p, 1)
 		if at, ok := p.NextDue(); ok {
-			ps.due = ps.due.put(paramMoment{at, string(name)}, struct{}{})
+			ps.due = ps.due.put(ps.by, paramMoment{at, string(name)}, struct{}{})
 		}
 	}
 	for act, st := range r.statements {

@@ -40,10 +40,10 @@ func (rs results) find(key fleet.UUID) (Result, bool) {
 
 // with returns what is remembered after one statement more, of which the oldest may be forgotten.
 func (rs results) with(key fleet.UUID, r Result) results {
-	rs.byKey, rs.byAct = rs.byKey.put(statementID(key), r.Act), rs.byAct.put(actIndex(r.Act), accepted{key, r.Time})
+	rs.byKey, rs.byAct = rs.byKey.put(0, statementID(key), r.Act), rs.byAct.put(0, actIndex(r.Act), accepted{key, r.Time})
 	if rs.byAct.length() > MaxResults {
 		act, oldest, _ := rs.byAct.first()
-		rs.byKey, rs.byAct = rs.byKey.drop(statementID(oldest.key)), rs.byAct.drop(act)
+		rs.byKey, rs.byAct = rs.byKey.drop(0, statementID(oldest.key)), rs.byAct.drop(0, act)
 	}
 	return rs
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"math"
 
 	"github.com/muster-fleet/muster/exec"
 	"github.com/muster-fleet/muster/node/auth"
@@ -172,6 +173,7 @@ func (c *Command) snapshot() snapshotCommand {
 // genesis on. Tokens and commands are not: whoever acts on them verifies them.
 func ReadSnapshot(r io.Reader) (State, error) {
 	restored := restoring{state: NewState(), statements: map[uint64]stated{}, names: map[string]string{}}
+	restored.state.params.by = math.MaxUint64 // no act's
 	in, sum := bufio.NewReader(r), sha256.New()
 	for {
 		var prefix [snapPrefix]byte

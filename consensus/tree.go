@@ -23,10 +23,16 @@ type tree[K key[K], V any] struct {
 // branch is a node: a leaf has values, another has children. keys are those of the values, or the least that each child
 // was made with: nothing in a child is below its key but in the first.
 type branch[K key[K], V any] struct {
+	by     work
 	keys   []K
 	values []V
 	kids   []*branch[K, V]
 }
+
+// work is a piece of work that changes trees, and which nobody sees before it is done: what it has made itself it may change
+// again in place. Of a change of sixty parameters most of the time would else go into copies that only the next one sees.
+// 0 is none, and changes nothing in place.
+type work uint64
 
 // length returns the number of items.
 func (t tree[K, V]) length() int { return t.size }
@@ -61,14 +67,14 @@ func (t tree[K, V]) get(k K) (v V, ok bool) {
 	return b.values[i], true
 }
 
-// put returns the tree with v for k.
-func (t tree[K, V]) put(k K, v V) tree[K, V] {
+// put returns the tree with v for k, as the work of by; t is of no use any more where it was by's work too.
+func (t tree[K, V]) put(by work, k K, v V) tree[K, V] {
 	if t.root == nil {
-		return tree[K, V]{&branch[K, V]{keys: []K{k}, values: []V{v}}, 1}
+		return tree[K, V]{&branch[K, V]{by: by, keys: []K{k}, values: []V{v}}, 1}
 	}
-	left, right, added := t.root.put(k, v)
+	left, right, added := t.root.put(by, k, v)
 	if right != nil {
-		left = &branch[K, V]{keys: []K{left.keys[0], right.keys[0]}, kids: []*branch[K, V]{left, right}}
+		left = &branch[K, V]{by: by, keys: []K{left.keys[0], right.keys[0]}, kids: []*branch[K, V]{left, right}}
 	}
 	if added {
 		t.size++
@@ -77,24 +83,43 @@ func (t tree[K, V]) put(k K, v V) tree[K, V] {
 }
 
 // put returns the one or two nodes that take the place of b.
-func (b *branch[K, V]) put(k K, v V) (left, right *branch[K, V], added bool) {
+func (b *branch[K, V]) put(by work, k K, v V) (left, right *branch[K, V], added bool) {
 	if b.kids == nil {
 		i, found := b.search(k)
 		if found {
-			return &branch[K, V]{keys: b.keys, values: replaced(b.values, i, v)}, nil, false
+			next := b.of(by)
+			next.values[i] = v
+			return next, nil, false
 		}
-		left, right = (&branch[K, V]{keys: inserted(b.keys, i, k), values: inserted(b.values, i, v)}).split(i)
+		next := b
+		if by == 0 || b.by != by {
+			next = &branch[K, V]{by: by}
+		}
+		next.keys, next.values = inserted(b.keys, i, k), inserted(b.values, i, v)
+		left, right = next.split(i)
 		return left, right, true
 	}
 	i := b.way(k)
-	kid, more, added := b.kids[i].put(k, v)
-	next := &branch[K, V]{keys: b.keys, kids: replaced(b.kids, i, kid)}
+	kid, more, added := b.kids[i].put(by, k, v)
+	next := b.of(by)
+	next.kids[i] = kid
 	if more == nil {
 		return next, nil, added
 	}
 	next.keys, next.kids = inserted(next.keys, i+1, more.keys[0]), inserted(next.kids, i+1, more)
+	if least := kid.keys[0]; least.compare(next.keys[i]) < 0 { // the first child has what is below its key, and may give that off
+		next.keys[i] = least
+	}
 	left, right = next.split(i + 1)
 	return left, right, added
+}
+
+// of returns b if it is by's own, else a copy that is: its values and children may be replaced. Its keys are shared.
+func (b *branch[K, V]) of(by work) *branch[K, V] {
+	if by != 0 && b.by == by {
+		return b
+	}
+	return &branch[K, V]{by: by, keys: b.keys, values: slices.Clone(b.values), kids: slices.Clone(b.kids)}
 }
 
 // split returns b, or the two that it becomes if it is too wide; the newest item is at. What only grows at its end leaves
@@ -107,7 +132,7 @@ func (b *branch[K, V]) split(at int) (left, right *branch[K, V]) {
 	if at == len(b.keys)-1 {
 		cut = at
 	}
-	left, right = &branch[K, V]{keys: slices.Clone(b.keys[:cut])}, &branch[K, V]{keys: slices.Clone(b.keys[cut:])}
+	left, right = &branch[K, V]{by: b.by, keys: slices.Clone(b.keys[:cut])}, &branch[K, V]{by: b.by, keys: slices.Clone(b.keys[cut:])}
 	if b.kids == nil {
 		left.values, right.values = slices.Clone(b.values[:cut]), slices.Clone(b.values[cut:])
 	} else {
@@ -116,13 +141,13 @@ func (b *branch[K, V]) split(at int) (left, right *branch[K, V]) {
 	return left, right
 }
 
-// drop returns the tree without k. Nodes that become empty go; others are not joined, for every node is only as large as
-// what is in it.
-func (t tree[K, V]) drop(k K) tree[K, V] {
+// drop returns the tree without k, as the work of by; t is of no use any more where it was by's work too. Nodes that become
+// empty go; others are not joined, for every node is only as large as what is in it.
+func (t tree[K, V]) drop(by work, k K) tree[K, V] {
 	if _, ok := t.get(k); !ok {
 		return t
 	}
-	root := t.root.drop(k)
+	root := t.root.drop(by, k)
 	for root != nil && len(root.kids) == 1 {
 		root = root.kids[0]
 	}
@@ -130,22 +155,24 @@ func (t tree[K, V]) drop(k K) tree[K, V] {
 }
 
 // drop returns what b is without k, which it has; nil if that is nothing.
-func (b *branch[K, V]) drop(k K) *branch[K, V] {
+func (b *branch[K, V]) drop(by work, k K) *branch[K, V] {
 	if len(b.keys) == 1 && b.kids == nil {
 		return nil
 	}
 	if b.kids == nil {
 		i, _ := b.search(k)
-		return &branch[K, V]{keys: without(b.keys, i), values: without(b.values, i)}
+		return &branch[K, V]{by: by, keys: without(b.keys, i), values: without(b.values, i)}
 	}
 	i := b.way(k)
-	switch kid := b.kids[i].drop(k); {
+	switch kid := b.kids[i].drop(by, k); {
 	case kid != nil:
-		return &branch[K, V]{keys: b.keys, kids: replaced(b.kids, i, kid)}
+		next := b.of(by)
+		next.kids[i] = kid
+		return next
 	case len(b.kids) == 1:
 		return nil
 	}
-	return &branch[K, V]{keys: without(b.keys, i), kids: without(b.kids, i)}
+	return &branch[K, V]{by: by, keys: without(b.keys, i), kids: without(b.kids, i)}
 }
 
 // first returns the least item.
@@ -215,12 +242,6 @@ func (b *branch[K, V]) each(from *K, yield func(K, V) bool) bool {
 		from = nil
 	}
 	return true
-}
-
-func replaced[T any](in []T, i int, v T) []T {
-	out := slices.Clone(in)
-	out[i] = v
-	return out
 }
 
 func inserted[T any](in []T, i int, v T) []T {

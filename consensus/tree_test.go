@@ -23,27 +23,36 @@ func TestTreeIsAMap(t *testing.T) {
 		var now tree[number, int]
 		model := map[number]int{}
 		var held []kept
+		by := work(0)
 		span := rapid.SampledFrom([]int{3, 50, 5_000}).Draw(t, "span")
-		upwards := rapid.Bool().Draw(t, "upwards")
+		way := rapid.SampledFrom([]string{"anywhere", "upwards", "downwards"}).Draw(t, "way")
 		for i := range rapid.IntRange(0, 400).Draw(t, "steps") {
 			k := number(rapid.IntRange(0, span).Draw(t, "key"))
-			if upwards {
+			switch way {
+			case "upwards":
 				k = number(i)
+			case "downwards": // with some of those above
+				k = number(400-i) + k%5*(k%40)
 			}
 			if rapid.IntRange(0, 3).Draw(t, "what") == 0 {
-				if upwards { // as a queue forgets
+				if way == "upwards" { // as a queue forgets
 					if first, _, ok := now.first(); ok {
 						k = first
 					}
 				}
-				now = now.drop(k)
+				now = now.drop(by, k)
 				delete(model, k)
 			} else {
-				now = now.put(k, i)
+				now = now.put(by, k, i)
 				model[k] = i
 			}
-			if i%50 == 0 {
+			if i%50 == 0 { // one work ends; another is begun, given up, and begun again
 				held = append(held, kept{now, maps.Clone(model)})
+				by = work(rapid.IntRange(0, 1).Draw(t, "in place") * (i + 1))
+				given := now
+				for j := range number(20) {
+					given = given.put(by, j, -1).drop(by, 3*j%60)
+				}
 			}
 		}
 		for _, h := range append(held, kept{now, model}) {
@@ -90,9 +99,9 @@ func sameAsMap(t *rapid.T, got tree[number, int], want map[number]int, from numb
 func TestTreeAsQueue(t *testing.T) {
 	var q tree[number, int]
 	for i := range 10_000 {
-		if q = q.put(number(i), i); i >= 1_000 {
+		if q = q.put(work(i/3), number(i), i); i >= 1_000 {
 			first, _, _ := q.first()
-			q = q.drop(first)
+			q = q.drop(work(i/3), first)
 		}
 	}
 	nodes := 0
@@ -106,5 +115,31 @@ func TestTreeAsQueue(t *testing.T) {
 	count(q.root)
 	if q.length() != 1_000 || nodes > 1_000/treeWidth+6 {
 		t.Errorf("%d items in %d nodes", q.length(), nodes)
+	}
+}
+
+// TestTreeDownwards puts items below all that there are, and looks for each: what its first child gives off must not come to
+// stand out of order, where an item is not found and is then put a second time.
+func TestTreeDownwards(t *testing.T) {
+	var down tree[number, int]
+	const n = 5_000
+	for i := n; i > 0; i-- {
+		down = down.put(work(i/7), number(i), i)
+		for _, again := range []int{i, min(i+treeWidth/2, n), min(i+treeWidth, n)} {
+			if v, ok := down.get(number(again)); !ok || v != again {
+				t.Fatalf("of the items from %d on, %d is not found", i, again)
+			}
+			down = down.put(work(i/7), number(again), again)
+		}
+	}
+	next := number(1)
+	for k := range down.all() {
+		if k != next {
+			t.Fatalf("%d in the place of %d", k, next)
+		}
+		next++
+	}
+	if down.length() != n || next != n+1 {
+		t.Errorf("%d items, the last %d", down.length(), next-1)
 	}
 }
