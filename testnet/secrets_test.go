@@ -1,36 +1,48 @@
 package testnet
 
 import (
-	"bytes"
-	"encoding/base64"
-	"encoding/hex"
-	"errors"
+	"flag"
 	"fmt"
-	"io"
-	"io/fs"
+	"maps"
 	"math/rand/v2"
-	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
+)
 
-	"golang.org/x/sys/unix"
+// secretActs is how many acts clerks do; those of the command line come to them.
+var secretActs = flag.Int("secrets.acts", 0, "how many acts with secrets (default: some; with MUSTER_LONG=1 10,000)")
+
+const (
+	someActs     = 120
+	manyActs     = 10_000
+	fillingActs  = 1000 // from so many on, servers are made to take snapshots
+	actsPerRound = 60   // of clerks, beside some 25 of the command line
 )
 
 // TestSecretsAreNowhereElse goes through thousands of acts with secrets that all contain one planted text, on real agents
 // of which two of five are readers, and then looks for that text, in all forms in which it might have been written: in every
 // file and log of the fleet, in every packet, on every command line, in the memory of the agents that are no readers (which is
 // what a core dump of them has). The readers hold it in memory only.
+//
+// An act is what the fleet has answered as done. The command line does some of each kind, and clerks, who sign and seal within
+// this process by the same functions, do the number: several at once, while agents die and come back, keyrings get new keys
+// and readers come and go.
 func TestSecretsAreNowhereElse(t *testing.T) {
-	rounds := 4
-	if os.Getenv("MUSTER_LONG") != "" {
-		rounds = 560 // 18 acts each: more than 10,000
+	acts := *secretActs
+	switch {
+	case acts > 0:
+	case os.Getenv("MUSTER_LONG") != "":
+		acts = manyActs
+	default:
+		acts = someActs
 	}
+	rounds := max(4, acts/actsPerRound)
 	f := New(t, 5)
 	first := f.Nodes[0]
 	for _, n := range f.Nodes[3:] {
@@ -39,254 +51,106 @@ func TestSecretsAreNowhereElse(t *testing.T) {
 	canary := newCanary()
 	wire := sniff(t, canary)
 	lines := readCommandLines(t, canary)
-	v := vault{f: f, canary: canary, random: rand.New(rand.NewPCG(1, 2))}
+	v := &vault{f: f, canary: canary, random: rand.New(rand.NewPCG(1, 2)), dir: t.TempDir(), tally: newTally()}
 	v.begin(t)
+	clerks := v.hire(t)
+	share := (acts + rounds*len(clerks) - 1) / (rounds * len(clerks))
+	began := time.Now()
 	for i := range rounds {
+		working := clerks.start(t, share)
 		v.round(t, i)
-	}
-	v.end(t)
-	t.Logf("%d acts, %d packets, %d looks at command lines", v.acts, wire.seen.Load(), lines.seen.Load())
-	for _, n := range f.Nodes[:3] {
-		if found := canary.inMemory(t, n.PID()); found != "" {
-			t.Errorf("the secret is in the memory of %s, which is no reader: %s", n.Name, found)
+		if i == rounds/2 {
+			v.guest(t)
+		}
+		for _, err := range working() {
+			t.Fatal(err)
+		}
+		if i == rounds/2 && acts >= fillingActs {
+			v.fill(t, clerks)
+		}
+		if i%20 == 19 {
+			t.Logf("round %d of %d: %d acts in %s", i+1, rounds, v.tally.acts(), time.Since(began).Round(time.Second))
 		}
 	}
-	wire.end(t)
-	lines.end(t)
+	v.end(t)
+	t.Logf("%d rounds in %s, %d packets, %d looks at command lines\n%s",
+		rounds, time.Since(began).Round(time.Second), wire.seen.Load(), lines.seen.Load(), v.tally)
+	if v.tally.acts() < acts {
+		t.Errorf("%d acts only, not %d", v.tally.acts(), acts)
+	}
+	for _, n := range f.Nodes[:3] {
+		v.lookInto(t, n)
+	}
+	for _, found := range wire.end(t) {
+		t.Errorf("the secret is in a packet: %s", found)
+	}
+	for _, found := range lines.end(t) {
+		t.Errorf("the secret is on a command line: %s", found)
+	}
 	for _, n := range f.Nodes { // what is still in a cache of the process comes to the disk
 		n.Stop()
 	}
-	canary.inFiles(t, f.Dir)
-}
-
-// canary is a text that no program makes by itself, with the forms in which it may be found.
-type canary struct {
-	text  string
-	forms map[string][]byte
-}
-
-func newCanary() canary {
-	text := fmt.Sprintf("Canary%016x%016xYranac", rand.Uint64(), rand.Uint64())
-	c := canary{text, map[string][]byte{"plain": []byte(text), "hex": []byte(hex.EncodeToString([]byte(text)))}}
-	for shift := range 3 { // base64 of a longer text has it at one of three places within a group
-		padded := append(make([]byte, shift), text...)
-		inner := base64.StdEncoding.EncodeToString(padded[:len(padded)/3*3])[4:]
-		c.forms[fmt.Sprintf("base64, shifted by %d", shift)] = []byte(inner)
-	}
-	return c
-}
-
-// find returns the form in which data has the text, or "".
-func (c canary) find(data []byte) string {
-	for name, form := range c.forms {
-		if bytes.Contains(data, form) {
-			return name
-		}
-	}
-	return ""
-}
-
-// findIn looks through a stream in pieces that overlap.
-func (c canary) findIn(r io.Reader) string {
-	const overlap = 256
-	buf := make([]byte, 1<<20)
-	kept := 0
-	for {
-		n, err := r.Read(buf[kept:])
-		if found := c.find(buf[:kept+n]); found != "" {
-			return found
-		}
-		if err != nil {
-			return ""
-		}
-		rest := min(overlap, kept+n)
-		copy(buf, buf[kept+n-rest:kept+n])
-		kept = rest
-	}
-}
-
-// inFiles looks into every file of the fleet.
-func (c canary) inFiles(t *testing.T, dir string) {
-	files := 0
-	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
-		if err != nil || !e.Type().IsRegular() {
-			return err
-		}
-		file, err := os.Open(path)
-		if err != nil {
-			return err
-		}
-		defer file.Close()
-		files++
-		if found := c.findIn(file); found != "" {
-			t.Errorf("the secret is in %s: %s", path, found)
-		}
-		return nil
-	})
+	found, files, err := canary.inFiles(f.Dir)
 	if err != nil || files < 50 {
 		t.Errorf("looked into %d files only: %v", files, err)
 	}
-}
-
-// inMemory looks through a process as a core dump of it would have it.
-func (c canary) inMemory(t *testing.T, pid int) string {
-	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	memory, err := os.Open(fmt.Sprintf("/proc/%d/mem", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer memory.Close()
-	looked := int64(0)
-	for line := range strings.Lines(string(maps)) {
-		span, rest, _ := strings.Cut(line, " ")
-		from, to, _ := strings.Cut(span, "-")
-		start, err1 := strconv.ParseInt(from, 16, 64)
-		end, err2 := strconv.ParseInt(to, 16, 64)
-		if err1 != nil || err2 != nil || !strings.HasPrefix(rest, "rw") { // kernel pages are above int64
-			continue
-		}
-		section := &countingReader{r: io.NewSectionReader(memory, start, end-start)}
-		found := c.findIn(section)
-		looked += section.n
-		if found != "" {
-			return found + " at " + span
-		}
-	}
-	if looked < 1<<20 {
-		t.Errorf("only %d bytes of the memory of process %d could be read", looked, pid)
-	}
-	return ""
-}
-
-type countingReader struct {
-	r io.Reader
-	n int64
-}
-
-func (c *countingReader) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n += int64(n)
-	return n, err
-}
-
-// watcher is something that looks for the text until it is ended.
-type watcher struct {
-	what  string
-	seen  atomic.Int64
-	mu    sync.Mutex
-	found []string
-	stop  func()
-	done  chan struct{}
-}
-
-func (w *watcher) tell(text string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if len(w.found) < 5 {
-		w.found = append(w.found, text)
+	for _, where := range found {
+		t.Errorf("the secret is in a file: %s", where)
 	}
 }
 
-func (w *watcher) end(t *testing.T) {
-	w.stop()
-	<-w.done
-	if w.seen.Load() == 0 {
-		t.Errorf("nothing was seen of %s", w.what)
-	}
-	for _, text := range w.found {
-		t.Errorf("the secret is in %s: %s", w.what, text)
-	}
+// tally counts what was done, by whom and by kind. What was refused as it should be is counted beside it, and is no act.
+type tally struct {
+	mu sync.Mutex
+	n  map[string]map[string]int
 }
 
-// sniff looks into every packet of the loopback device. It is tried once with a packet that has the text.
-func sniff(t *testing.T, c canary) *watcher {
-	const everything = 0x0300 // ETH_P_ALL in network order
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, everything)
-	if err != nil {
-		t.Fatal(err)
+// Who acts, and what is counted but no act.
+const (
+	byCommandLine = "command line"
+	byClerks      = "clerks"
+	refused       = "refused"
+	noActs        = "beside"
+)
+
+func newTally() *tally { return &tally{n: map[string]map[string]int{}} }
+
+func (y *tally) add(by, kind string) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	if y.n[by] == nil {
+		y.n[by] = map[string]int{}
 	}
-	lo, err := net.InterfaceByName("lo")
-	if err == nil {
-		err = errors.Join(
-			unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: everything, Ifindex: lo.Index}),
-			unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 100_000}),
-			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 32<<20),
-		)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &watcher{what: "a packet", done: make(chan struct{})}
-	var stopped atomic.Bool
-	w.stop = func() { stopped.Store(true) }
-	tried := make(chan struct{})
-	go func() {
-		defer close(w.done)
-		defer unix.Close(fd)
-		trial := true
-		buf := make([]byte, 1<<17)
-		for !stopped.Load() {
-			n, _, err := unix.Recvfrom(fd, buf, 0)
-			if err != nil {
-				continue
-			}
-			w.seen.Add(1)
-			switch found := c.find(buf[:n]); {
-			case found == "":
-			case bytes.Contains(buf[:n], []byte("TRIAL "+c.text)):
-				if trial {
-					trial = false
-					close(tried)
-				}
-			default:
-				w.tell(found)
-			}
-		}
-	}()
-	conn, err := net.Dial("udp", FreeAddr(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	for deadline := time.Now().Add(Patience); ; wait(10 * time.Millisecond) {
-		_, _ = conn.Write([]byte("TRIAL " + c.text)) // nobody listens there
-		select {
-		case <-tried:
-			return w
-		default:
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the trial packet was not seen")
+	y.n[by][kind]++
+}
+
+func (y *tally) acts() int {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	sum := 0
+	for _, by := range []string{byCommandLine, byClerks} {
+		for _, n := range y.n[by] {
+			sum += n
 		}
 	}
+	return sum
 }
 
-// readCommandLines looks at the command lines of all processes, again and again.
-func readCommandLines(t *testing.T, c canary) *watcher {
-	w := &watcher{what: "a command line", done: make(chan struct{})}
-	stop := make(chan struct{})
-	w.stop = func() { close(stop) }
-	go func() {
-		defer close(w.done)
-		for {
-			select {
-			case <-stop:
-				return
-			case <-time.After(5 * time.Millisecond):
-			}
-			processes, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-			for _, path := range processes {
-				if data, err := os.ReadFile(path); err == nil && c.find(data) != "" {
-					w.tell(strings.ReplaceAll(strings.ReplaceAll(string(data), "\x00", " "), c.text, "…"))
-				}
-			}
-			w.seen.Add(1)
+func (y *tally) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d acts", y.acts())
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	for _, by := range slices.Sorted(maps.Keys(y.n)) {
+		sum := 0
+		var kinds []string
+		for _, kind := range slices.Sorted(maps.Keys(y.n[by])) {
+			sum += y.n[by][kind]
+			kinds = append(kinds, fmt.Sprintf("%s %d", kind, y.n[by][kind]))
 		}
-	}()
-	return w
+		fmt.Fprintf(&b, "\n%s: %d: %s", by, sum, strings.Join(kinds, ", "))
+	}
+	return b.String()
 }
 
 // vault acts with secrets as its users would.
@@ -294,7 +158,8 @@ type vault struct {
 	f      *Fleet
 	canary canary
 	random *rand.Rand
-	acts   int
+	dir    string // of this test, where the text may be
+	tally  *tally
 }
 
 const showSecret = `schemaVersion: "2.2"
@@ -309,62 +174,120 @@ mainSteps:
     - test "{{ ssm-secure:/app/s1 }}" = "x" || exit 3
 `
 
+const setSecret = `schemaVersion: "2.2"
+mainSteps:
+- action: aws:runShellScript
+  name: set
+  inputs:
+    runCommand:
+    - test -n "{{ ssm-secure:/app/rotated:pending }}"
+    - echo "set to {{ ssm-secure:/app/rotated:pending }}"
+`
+
 func (v *vault) begin(t *testing.T) {
-	doc := filepath.Join(t.TempDir(), "show.yaml")
-	if err := os.WriteFile(doc, []byte(showSecret), 0o600); err != nil {
-		t.Fatal(err)
+	t.Helper()
+	for name, text := range map[string]string{"Show": showSecret, "Set": setSecret} {
+		v.must(t, 0, v.f.Nodes[0], "doc", "put", v.write(t, name+".yaml", text), "--name", name)
 	}
-	v.f.Must(v.f.Nodes[0], "doc", "put", doc, "--name", "Show")
-	v.put(t, 1, "--readers", "tag.role=web")
+	v.put(t, "/app/s1", "--readers", "tag.role=web")
+	v.put(t, "/app/rotated", "--readers", "tag.role=web")
 	v.f.Until("the readers can read", func() bool {
 		return v.read(v.f.Nodes[3]) && v.read(v.f.Nodes[4])
 	})
 }
 
-// put makes a version of secret k that contains the text.
-func (v *vault) put(t *testing.T, k int, more ...string) {
+// write makes a file that is none of the fleet's.
+func (v *vault) write(t *testing.T, name, text string) string {
 	t.Helper()
-	value := fmt.Sprintf("before %d %s behind", v.random.IntN(1000), v.canary.text)
-	args := append([]string{"param", "put", fmt.Sprintf("/app/s%d", k), "--type", "SecureString", "--stdin", "--overwrite"}, more...)
-	if r := v.f.MusterWith(v.f.Nodes[v.random.IntN(5)], value, args...); r.Code != 0 {
-		t.Fatalf("put: exit %d\n%s%s", r.Code, r.Stdout, r.Stderr)
+	path := filepath.Join(v.dir, name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	v.acts++
+	return path
+}
+
+// put makes a version of a secret that contains the text.
+func (v *vault) put(t *testing.T, name string, more ...string) {
+	t.Helper()
+	args := append([]string{"param", "put", name, "--type", "SecureString", "--stdin", "--overwrite"}, more...)
+	v.mustWith(t, v.canary.secret(v.random), 0, v.f.Nodes[v.random.IntN(5)], args...)
+}
+
+// secret makes a value that contains the text; one in ten is large.
+func (c canary) secret(random *rand.Rand) string {
+	value := fmt.Sprintf("before %d %s behind", random.IntN(1000), c.text)
+	if random.IntN(10) == 0 {
+		value += strings.Repeat(" "+c.text, 100)
+	}
+	return value
 }
 
 // read reads a secret as the host itself.
 func (v *vault) read(n *Node) bool {
-	v.acts++
 	r := v.f.Muster(n, "param", "get", "/app/s1", "--decrypt", "--as-host")
-	return r.Code == 0 && strings.Contains(r.Stdout, v.canary.text)
+	if r.Code != 0 || !strings.Contains(r.Stdout, v.canary.text) {
+		return false
+	}
+	v.tally.add(byCommandLine, "param get")
+	return true
 }
 
 // must is an act that has to succeed, or to end as it should.
 func (v *vault) must(t *testing.T, code int, n *Node, args ...string) string {
 	t.Helper()
-	v.acts++
-	r := v.f.Muster(n, args...)
+	return v.mustWith(t, "", code, n, args...)
+}
+
+// mustWith is must with standard input.
+func (v *vault) mustWith(t *testing.T, stdin string, code int, n *Node, args ...string) string {
+	t.Helper()
+	r := v.f.MusterWith(n, stdin, args...)
 	if r.Code != code {
+		v.f.logs()
 		t.Fatalf("muster %s: exit %d, not %d\n%s%s", strings.Join(args, " "), r.Code, code, r.Stdout, r.Stderr)
 	}
+	kind, by := args[0], byCommandLine
+	if kind != "run" {
+		kind += " " + args[1]
+	}
+	if code == 3 {
+		by = refused
+	}
+	v.tally.add(by, kind)
 	return r.Stdout
 }
 
+// mustShow is must that has to print the text.
+func (v *vault) mustShow(t *testing.T, n *Node, args ...string) {
+	t.Helper()
+	if out := v.must(t, 0, n, args...); v.canary.find([]byte(out)) == "" {
+		t.Fatalf("muster %s: not the secret: %s", strings.Join(args, " "), out)
+	}
+}
+
+// round does each kind of act on the command line.
 func (v *vault) round(t *testing.T, i int) {
+	t.Helper()
 	n := v.f.Nodes
-	k := 1 + i%8
-	v.put(t, k, "--readers", "tag.role=web")
-	v.put(t, k)
-	v.must(t, 0, n[i%5], "param", "get", fmt.Sprintf("/app/s%d", k))
-	v.must(t, 0, n[i%5], "param", "list", "/app")
-	v.must(t, 0, n[i%5], "param", "history", "/app/s1")
+	any, reader := n[i%5], n[3+i%2]
+	name := fmt.Sprintf("/app/s%d", 1+i%8)
+	v.put(t, name, "--readers", "tag.role=web", "--label", "prior")
+	v.put(t, name)
+	v.must(t, 0, any, "param", "get", name)
+	v.must(t, 0, any, "param", "list", "/app")
+	v.must(t, 0, any, "param", "history", "/app/s1")
 	v.must(t, 0, n[1], "param", "label", "/app/s1", "latest", fmt.Sprintf("l%d", i%7))
-	for _, reader := range n[3:] {
+	for _, reader := range n[3:5] {
 		if !v.read(reader) {
 			t.Fatalf("%s cannot read its secret", reader.Name)
 		}
 	}
 	v.must(t, 3, n[2], "param", "get", "/app/s1", "--decrypt", "--as-host") // no reader
+	v.mustShow(t, any, "param", "get", name, "--decrypt")
+	v.mustShow(t, any, "param", "get", name, "--decrypt", "--recovery-key", filepath.Join(v.f.Dir, "recovery.key"))
+	v.mustShow(t, any, "param", "history", name, "--decrypt", "-o", "json")
+	v.mustShow(t, any, "param", "diff", name, "prior", "latest", "--decrypt", "-o", "json")
+	v.must(t, 0, any, "param", "rollback", name, "prior")
 	out := v.must(t, 1, n[0], "run", "--doc", "Show", "--target", "tag.role=web")
 	if !strings.Contains(out, "the secret is ") || v.canary.find([]byte(out)) != "" {
 		t.Fatalf("masked: %s", out)
@@ -372,30 +295,133 @@ func (v *vault) round(t *testing.T, i int) {
 	v.must(t, 0, n[0], "run", "--target", n[3].Name, "--env", "S={{ssm-secure:/app/s1}}", "--", `test -n "$S" && echo "$S"`)
 	v.must(t, 3, n[0], "run", "--doc", "Show", "--target", n[2].Name) // refused there
 	v.must(t, 0, n[4], "param", "run", "--path", "/app", "--as-host", "--", `test -n "$S1"`)
-	v.must(t, 0, n[i%5], "param", "export", "--path", "/app", "--out", filepath.Join(v.f.Dir, fmt.Sprintf("export%d.json", i%3)))
-	v.must(t, 0, n[i%5], "keyring", "show", "role-web")
+	v.mustShow(t, reader, "param", "render", v.write(t, "template", `s={{ secret "/app/s1" }}`), "--as-host")
+	exported := filepath.Join(v.f.Dir, fmt.Sprintf("export%d.json", i%3))
+	v.must(t, 0, any, "param", "export", "--path", "/app", "--out", exported)
+	v.mustWith(t, fmt.Sprintf(`{"Parameters": [{"Name": "/in/a", "Type": "SecureString", "Value": "a%d %s"}, {"Name": "/in/b", "Type": "SecureString", "Value": %[2]q}]}`,
+		i, v.canary.text), 0, any, "param", "import", "-", "--overwrite", "--readers", "keyring:role-web")
+	v.must(t, 0, any, "keyring", "show", "role-web")
 	switch i % 5 {
+	case 0:
+		v.mustWith(t, v.canary.secret(v.random), 0, any, "param", "rotate", "/app/rotated", "--doc", "Set", "--target", "tag.role=web", "--stdin", "--yes")
+		v.must(t, 0, any, "param", "delete", "/in/a", "/in/b")
 	case 1:
 		v.must(t, 0, n[0], "keyring", "rotate", "role-web")
 	case 3: // an agent of no reader and one of a reader die and come back
-		for _, dies := range []*Node{n[i%3], n[3+i%2]} {
-			dies.Kill()
-			dies.Start()
+		v.restart(t, n[i%3], n[3+i%2])
+	case 4:
+		if i%10 == 4 && i > 4 {
+			v.leave(t, n[4])
+			v.comeBack(t, n[4])
 		}
-		v.f.Settled()
 	}
 }
 
-// end takes a reader away: what is put then is closed to it.
-func (v *vault) end(t *testing.T) {
-	left := v.f.Nodes[4]
-	v.must(t, 0, v.f.Nodes[0], "node", "tag", left.Name, "role=db")
-	v.put(t, 1)
-	if v.read(left) {
-		t.Errorf("%s, which has left the keyring, can read what was put later", left.Name)
+// restart kills agents and starts them again. What was in the memory of one that is no reader is searched before, and its
+// folder, as it is then, is kept as a backup would.
+func (v *vault) restart(t *testing.T, other, reader *Node) {
+	t.Helper()
+	v.lookInto(t, other)
+	other.Kill()
+	kept := filepath.Join(v.f.Dir, "backup-"+other.Name)
+	if err := os.RemoveAll(kept); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("cp", "-a", other.Dir, kept).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	other.Start()
+	reader.Kill()
+	reader.Start()
+	v.f.Settled()
+	v.tally.add(noActs, "backups")
+	v.tally.add(noActs, "kills")
+	v.tally.add(noActs, "kills")
+}
+
+// lookInto searches the memory of an agent that is no reader.
+func (v *vault) lookInto(t *testing.T, n *Node) {
+	t.Helper()
+	found, looked := v.canary.inMemory(t, n.PID())
+	if found != "" {
+		t.Errorf("the secret is in the memory of %s, which is no reader: %s", n.Name, found)
+	}
+	if looked < 1<<20 {
+		t.Errorf("only %d bytes of the memory of %s could be read", looked, n.Name)
+	}
+	v.tally.add(noActs, "looks into memory")
+}
+
+// leave takes a reader away: what is put then is closed to it.
+func (v *vault) leave(t *testing.T, n *Node) {
+	t.Helper()
+	v.must(t, 0, v.f.Nodes[0], "node", "tag", n.Name, "role=db")
+	v.put(t, "/app/s1")
+	if v.read(n) {
+		t.Errorf("%s, which has left the keyring, can read what was put later", n.Name)
 	}
 	v.f.Until("the one that stayed can read it", func() bool { return v.read(v.f.Nodes[3]) })
-	if out := v.must(t, 0, v.f.Nodes[0], "keyring", "show", "role-web"); !strings.Contains(out, left.Name) {
-		t.Errorf("keyring show does not say that %s had been able to read: %s", left.Name, out)
+	if out := v.must(t, 0, v.f.Nodes[0], "keyring", "show", "role-web"); !strings.Contains(out, n.Name) {
+		t.Errorf("keyring show does not say that %s had been able to read: %s", n.Name, out)
 	}
+}
+
+func (v *vault) comeBack(t *testing.T, n *Node) {
+	t.Helper()
+	v.must(t, 0, v.f.Nodes[0], "node", "tag", n.Name, "role=web")
+	v.put(t, "/app/s1")
+	v.f.Until(n.Name+" can read again", func() bool { return v.read(n) })
+}
+
+// guest is a host that joins the fleet, becomes a reader, and is removed. Its files stay.
+func (v *vault) guest(t *testing.T) {
+	t.Helper()
+	v.f.Grow(1)
+	guest := v.f.Nodes[5]
+	v.comeBack(t, guest)
+	v.must(t, 0, v.f.Nodes[0], "node", "delete", guest.Name)
+	guest.Stop()
+	v.f.Nodes = v.f.Nodes[:5]
+	v.f.Settled()
+	v.put(t, "/app/s1")
+	v.tally.add(noActs, "guests")
+}
+
+// fill puts until every voter has made a snapshot of the state, which is due after 64 MiB. The clerks' acts count as such.
+func (v *vault) fill(t *testing.T, all clerks) {
+	t.Helper()
+	for _, c := range all {
+		c.fills = true
+		defer func() { c.fills = false }()
+	}
+	const most = 60 // times 5 MB
+	for range most {
+		for _, err := range all.start(t, 5)() {
+			t.Fatal(err)
+		}
+		paths, err := filepath.Glob(filepath.Join(v.f.Dir, "n*", "raft", "replica", "snapshots", "*", "state.bin"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		made := map[string]bool{}
+		for _, path := range paths {
+			rest, _ := strings.CutPrefix(path, v.f.Dir+"/")
+			if node, _, _ := strings.Cut(rest, "/"); !strings.Contains(rest, ".tmp/") {
+				made[node] = true
+			}
+		}
+		if len(made) >= v.f.Voter {
+			for range paths {
+				v.tally.add(noActs, "snapshots")
+			}
+			return
+		}
+	}
+	t.Fatal("the servers have made no snapshots")
+}
+
+// end takes a reader away for good.
+func (v *vault) end(t *testing.T) {
+	t.Helper()
+	v.leave(t, v.f.Nodes[4])
 }
