@@ -80,7 +80,7 @@ func takeGet(asked []params.Selector, a params.Answer, puts []params.Put) error 
 			}
 			return fleet.Errorf(fleet.Unavailable, "the server does not answer for %s", s)
 		}
-		if err := a.Items[items].Answers(s); err != nil {
+		if err := a.Items[items].AnswersWith(puts[items], s); err != nil {
 			return err
 		}
 		items++
@@ -101,7 +101,7 @@ func takePath(ask params.PathAsk, a params.Answer, puts []params.Put) error {
 		if !params.Below(ask.Path, put.Name, ask.Recursive) || !chosenBy(ask.Filters, s.Label) {
 			return errOther(put.Name + a.Items[i].Selector)
 		}
-		if err := a.Items[i].Answers(s); err != nil {
+		if err := a.Items[i].AnswersWith(put, s); err != nil {
 			return err
 		}
 	}
@@ -132,7 +132,7 @@ func takeOrdered(after string, puts []params.Put) error {
 func takeHistory(ask params.HistoryAsk, a params.Answer, puts []params.Put) error {
 	after := ask.After
 	for i, put := range puts {
-		if err := a.Items[i].Answers(params.Selector{Name: ask.Name, Version: put.Version}); err != nil {
+		if err := a.Items[i].AnswersWith(put, params.Selector{Name: ask.Name, Version: put.Version}); err != nil {
 			return err
 		}
 		if put.Version <= after || put.Born != puts[0].Born {

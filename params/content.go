@@ -1,6 +1,8 @@
 package params
 
 import (
+	"slices"
+
 	"github.com/muster-fleet/muster/node/fleet"
 	"github.com/muster-fleet/muster/node/fleet/wire"
 )
@@ -36,6 +38,9 @@ func DecodeContent(raw []byte) (Content, error) {
 	if len(raw) > MaxContent {
 		return c, fleet.Errorf(fleet.Invalid, "a value of %d bytes with its seals; at most %d", len(raw), MaxContent)
 	}
+	if value, ok := plainIn(raw); ok {
+		return PlainContent(value), nil
+	}
 	if err := wire.Unmarshal(raw, &c); err != nil {
 		return Content{}, err
 	}
@@ -43,6 +48,21 @@ func DecodeContent(raw []byte) (Content, error) {
 		return Content{}, fleet.Errorf(fleet.Invalid, "a value is plain or sealed; this is %d of them", len(c.Plain)+len(c.Sealed))
 	}
 	return c, nil
+}
+
+// plainIn returns the value of a plain content: most of what a server reads is one, and it has one form alone,
+// {[value], nil}. Everything else, also what is no content at all, is left to the decoder.
+func plainIn(raw []byte) (value []byte, ok bool) {
+	const short, long = 4, 5 // bytes before the value, which has up to 255 bytes, or more
+	switch n := len(raw); {
+	case n <= short || raw[0] != 0x92 || raw[1] != 0x91 || raw[n-1] != 0xc0:
+		return nil, false
+	case raw[2] == 0xc4 && int(raw[3]) == n-short-1:
+		return slices.Clone(raw[short : n-1]), true
+	case raw[2] == 0xc5 && n > long+256 && int(raw[3])<<8|int(raw[4]) == n-long-1:
+		return slices.Clone(raw[long : n-1]), true
+	}
+	return nil, false
 }
 
 // Open returns an encoded content if it is that of p: the digest is that which was signed, a secret is sealed and nothing

@@ -1,10 +1,12 @@
 package params
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/muster-fleet/muster/node/fleet"
+	"github.com/muster-fleet/muster/node/fleet/wire"
 )
 
 func TestCheckValue(t *testing.T) {
@@ -95,5 +97,31 @@ func TestSecretContent(t *testing.T) {
 		t.Errorf("the largest secret has %d bytes, more than %d", len(raw), MaxContent)
 	} else if _, err := DecodeContent(raw); err != nil {
 		t.Error(err)
+	}
+}
+
+// The short way of reading a plain content takes the same bytes as the decoder, and makes the same of them.
+func TestPlainContentHasOneForm(t *testing.T) {
+	for size := range 70_000 {
+		if size > 600 && size%97 != 0 && size < 65_500 {
+			continue
+		}
+		raw := PlainContent(make([]byte, size)).Encode()
+		value, ok := plainIn(raw)
+		if ok != (size < 1<<16) || ok && len(value) != size {
+			t.Fatalf("%d bytes: %t, %d bytes", size, ok, len(value))
+		}
+	}
+	whole := PlainContent([]byte("value")).Encode()
+	for i := range whole {
+		for b := range 256 {
+			raw := slices.Clone(whole)
+			raw[i] = byte(b)
+			var c Content
+			_, ok := plainIn(raw)
+			if err := wire.Unmarshal(raw, &c); ok != (err == nil && len(c.Plain) == 1 && c.Sealed == nil) {
+				t.Errorf("% x: %t, %v", raw, ok, err)
+			}
+		}
 	}
 }

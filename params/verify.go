@@ -13,7 +13,15 @@ import (
 // given by such a change as well. What the item says beside that is the server's word, but it may not contradict what is
 // proved. Errors are Invalid or Denied.
 func Verify(i Item, c *auth.Charter) (Put, error) {
-	put, err := openVersion(i, c)
+	return VerifyBy(i, func(e auth.Envelope) (Change, error) { return OpenStanding(e, c) })
+}
+
+// Opener returns a change that OpenStanding has taken, or why it does not: it may remember what that said.
+type Opener func(auth.Envelope) (Change, error)
+
+// VerifyBy is Verify by what opens changes.
+func VerifyBy(i Item, open Opener) (Put, error) {
+	put, err := openVersion(i, open)
 	if err != nil {
 		return Put{}, err
 	}
@@ -28,20 +36,20 @@ func Verify(i Item, c *auth.Charter) (Put, error) {
 	if put.Version > i.Newest || put.Seq > i.Seq {
 		return Put{}, fleet.Errorf(fleet.Denied, "a server shows version %d of parameter %s, and says that the newest is %d", put.Version, put.Name, i.Newest)
 	}
-	if err := i.checkSelector(put, c); err != nil {
+	if err := i.checkSelector(put, open); err != nil {
 		return Put{}, err
 	}
 	return put, nil
 }
 
 // checkSelector reports why the version is not the one that the item's selector names, or nil.
-func (i Item) checkSelector(put Put, c *auth.Charter) error {
+func (i Item) checkSelector(put Put, open Opener) error {
 	label, ok := i.label()
 	switch {
 	case len(i.Proof) > 1 || ok != (len(i.Proof) == 1):
 		return fleet.Errorf(fleet.Denied, "parameter %s%s: a server does not prove the label", put.Name, i.Selector)
 	case ok:
-		return i.Proof[0].check(put, label, i.Seq, c)
+		return i.Proof[0].check(put, label, i.Seq, open)
 	case i.Selector == "" && put.Version != i.Newest, i.Selector != "" && i.Selector != (Selector{Version: put.Version}).Suffix():
 		return fleet.Errorf(fleet.Denied, "a server shows version %d of %d as parameter %s%s", put.Version, i.Newest, put.Name, i.Selector)
 	}
@@ -54,8 +62,8 @@ func (i Item) label() (string, bool) {
 	return label, ok && (label == "" || !isDigit(label[0]))
 }
 
-func openVersion(i Item, c *auth.Charter) (Put, error) {
-	op, err := openProof(i.Change, i.Op, i.Body, c)
+func openVersion(i Item, open Opener) (Put, error) {
+	op, err := openProof(i.Change, i.Op, i.Body, open)
 	switch {
 	case err != nil:
 		return Put{}, err
@@ -66,32 +74,39 @@ func openVersion(i Item, c *auth.Charter) (Put, error) {
 }
 
 // openProof verifies a standing change, and returns one of its operations.
-func openProof(e auth.Envelope, at uint32, body []byte, c *auth.Charter) (Op, error) {
-	if len(e.Body) > MaxSigned {
-		return Op{}, fleet.Errorf(fleet.Invalid, "a change of parameters of %d bytes; at most %d", len(e.Body), MaxSigned)
-	}
-	// Who held the key, whenever that was; whether they might sign at that time is asked once the time is known.
-	holder, err := c.Standing(e.Key, 0)
+func openProof(e auth.Envelope, at uint32, body []byte, open Opener) (Op, error) {
+	change, err := open(e)
 	if err != nil {
-		return Op{}, err
-	}
-	change, err := auth.Open[Change](e, auth.ForParams, c.Fleet(), holder.Key)
-	if err != nil {
-		return Op{}, err
-	}
-	if _, err := c.Standing(e.Key, change.Header.Issued); err != nil {
-		return Op{}, err
-	}
-	if err := change.Check(); err != nil {
 		return Op{}, err
 	}
 	return change.openOp(at, body)
 }
 
+// OpenStanding verifies a change that was taken once: somebody who is or was an operator when it was issued, and was not
+// removed as compromised, signed it. Errors are Invalid or Denied.
+func OpenStanding(e auth.Envelope, c *auth.Charter) (Change, error) {
+	if len(e.Body) > MaxSigned {
+		return Change{}, fleet.Errorf(fleet.Invalid, "a change of parameters of %d bytes; at most %d", len(e.Body), MaxSigned)
+	}
+	// Who held the key, whenever that was; whether they might sign at that time is asked once the time is known.
+	holder, err := c.Standing(e.Key, 0)
+	if err != nil {
+		return Change{}, err
+	}
+	change, err := auth.Open[Change](e, auth.ForParams, c.Fleet(), holder.Key)
+	if err != nil {
+		return Change{}, err
+	}
+	if _, err := c.Standing(e.Key, change.Header.Issued); err != nil {
+		return Change{}, err
+	}
+	return change, change.Check()
+}
+
 // check reports why a change does not prove that a version has a label, or nil. seq is how many changes of labels the server
 // says that there were.
-func (p LabelProof) check(put Put, label string, seq uint32, c *auth.Charter) error {
-	op, err := openProof(p.Change, p.Op, p.Body, c)
+func (p LabelProof) check(put Put, label string, seq uint32, open Opener) error {
+	op, err := openProof(p.Change, p.Op, p.Body, open)
 	if err != nil {
 		return err
 	}
@@ -118,7 +133,12 @@ func (i Item) Answers(s Selector) error {
 	if err != nil || len(op.Put) != 1 {
 		return fleet.Errorf(fleet.Invalid, "a server answered %s with no version of a parameter", s)
 	}
-	if put := op.Put[0]; put.Name != s.Name || i.Selector != s.Suffix() {
+	return i.AnswersWith(op.Put[0], s)
+}
+
+// AnswersWith is Answers for who has the Put that Verify returned.
+func (i Item) AnswersWith(put Put, s Selector) error {
+	if put.Name != s.Name || i.Selector != s.Suffix() {
 		return fleet.Errorf(fleet.Denied, "a server was asked for parameter %s and answered with %s%s", s, put.Name, i.Selector)
 	}
 	return nil

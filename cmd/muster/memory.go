@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"os"
+	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 	"time"
 )
 
@@ -11,16 +13,22 @@ const (
 	// collectAt is GOGC: an agent's live heap is 2 to 6 MiB, and it makes a few kB of garbage a second when idle. At Go's
 	// own 100 the heap grows to twice that, and to 4 MiB at least, before anybody looks.
 	collectAt = 50
+	// spare is how much garbage a busy agent may gather before it looks, whatever lives: at collectAt a server that orders
+	// thousands of writes a second would spend a third of its time on looking. An agent is busy while its collections
+	// follow each other within busyWithin.
+	spare      = 32 << 20
+	busyWithin = 2 * time.Second
 	// Memory of the start, and later of what was done, is given back then.
 	firstShed = 20 * time.Second // when a host that joined has been told of all the others
 	shedEvery = 10 * time.Minute
 )
 
-// keepSmall makes this process collect its garbage early, and gives back from time to time what an idle agent does not
-// need, until ctx ends. The environment's GOGC is respected.
+// keepSmall makes this process collect its garbage early, later while it is busy, and gives back from time to time what an
+// idle agent does not need, until ctx ends. The environment's GOGC is respected.
 func keepSmall(ctx context.Context) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(collectAt)
+		followLoad(ctx)
 	}
 	debug.FreeOSMemory() // start-up leaves garbage that an idle agent would carry for long
 	go func() {
@@ -36,4 +44,32 @@ func keepSmall(ctx context.Context) {
 			next.Reset(shedEvery)
 		}
 	}()
+}
+
+// followLoad sets GOGC anew after each collection, if it is far from what it was.
+func followLoad(ctx context.Context) {
+	last, now := time.Now(), collectAt
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	var collected func(*[32]byte)
+	collected = func(sentinel *[32]byte) { // which nobody holds: the next collection finds it again
+		if ctx.Err() != nil {
+			return
+		}
+		metrics.Read(live)
+		want := percent(time.Since(last), live[0].Value.Uint64())
+		if last = time.Now(); want > now*5/4 || want < now*3/4 {
+			now = want
+			debug.SetGCPercent(now)
+		}
+		runtime.SetFinalizer(sentinel, collected)
+	}
+	runtime.SetFinalizer(new([32]byte), collected)
+}
+
+// percent is GOGC after a collection that came so long after the one before, and left so many bytes alive.
+func percent(since time.Duration, live uint64) int {
+	if since > busyWithin {
+		return collectAt
+	}
+	return int(min(max(collectAt, 100*spare/max(1, live)), 1000))
 }

@@ -84,13 +84,14 @@ func (t *tape) digest() fleet.ID { return fleet.Sum(bytes.Join(t.all(), []byte{0
 
 // fabric joins quorums of one test: streams, confirmations, cuts.
 type fabric struct {
-	tb    testing.TB
-	mu    sync.Mutex
-	nodes map[fleet.ID]*node
-	cut   map[fleet.ID]bool
-	bulk  atomic.Int64 // streams opened on the bulk plane
-	asked atomic.Int64 // requests sent, or pieces of them
-	work  sync.WaitGroup
+	tb       testing.TB
+	mu       sync.Mutex
+	nodes    map[fleet.ID]*node
+	cut      map[fleet.ID]bool
+	confirms atomic.Int64 // voters asked for a term
+	bulk     atomic.Int64 // streams opened on the bulk plane
+	asked    atomic.Int64 // requests sent, or pieces of them
+	work     sync.WaitGroup
 }
 
 type node struct {
@@ -152,6 +153,7 @@ func (f *fabric) heal(n fleet.ID) {
 
 func (f *fabric) confirm(from fleet.ID) func(context.Context, fleet.ID, uint64, uint64) error {
 	return func(ctx context.Context, voter fleet.ID, incarnation, term uint64) error {
+		f.confirms.Add(1)
 		f.mu.Lock()
 		blocked := f.cut[voter] || f.cut[from]
 		var target *Quorum

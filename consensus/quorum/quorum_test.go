@@ -273,6 +273,40 @@ func TestSparesDoNotConfirmReads(t *testing.T) {
 	})
 }
 
+// A round asks as many voters as it needs. One that is silent costs a moment once; then others are asked first.
+func TestRoundsAskWhomTheyNeed(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fabric) {
+		nodes := f.grow(5, 0)
+		f.propose(nodes[0], "a")
+		read := func() (asked int64, took time.Duration) {
+			t.Helper()
+			before, began := f.confirms.Load(), time.Now()
+			if err := nodes[0].Read(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			return f.confirms.Load() - before, time.Since(began)
+		}
+		for range 10 {
+			if asked, took := read(); asked != 2 || took > 0 {
+				t.Fatalf("%d of 4 were asked, in %s", asked, took)
+			}
+		}
+		f.isolate(nodes[1].id)
+		f.isolate(nodes[2].id)
+		slow := 0
+		for range 10 {
+			if _, took := read(); took > askRest {
+				t.Fatalf("a read took %s", took)
+			} else if took > 0 {
+				slow++
+			}
+		}
+		if slow > 1 {
+			t.Errorf("%d reads waited for somebody who was silent before", slow)
+		}
+	})
+}
+
 func TestSnapshotTravelsOnBulk(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fabric) {
 		small := func(c *Config) { c.SnapshotBytes = 1 << 20 }

@@ -1,8 +1,11 @@
 package quorum
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -14,7 +17,8 @@ type reads struct {
 	mu      sync.Mutex
 	rounds  rounds
 	waiting map[uint64]*round
-	barrier uint64 // the term whose barrier has been applied here
+	barrier uint64    // the term whose barrier has been applied here
+	quick   []Replica // voters that answered the last round; of the running round alone
 }
 
 type round struct {
@@ -123,7 +127,8 @@ func (q *Quorum) failedRead(err error) error {
 	}
 }
 
-// askVoters has a majority of the newest configuration's voters confirm the term.
+// askVoters has a majority of the newest configuration's voters confirm the term. It asks as many as it needs, those first who
+// answered last time; the others when one says no, or none speaks soon.
 func (q *Quorum) askVoters(term uint64) error {
 	voters, _ := members(q.configuration())
 	ballot, others := openBallot(voters, q.self)
@@ -135,26 +140,63 @@ func (q *Quorum) askVoters(term uint64) error {
 	}
 	ctx, cancel := context.WithTimeout(q.running, q.cfg.Timeouts.Heartbeat)
 	defer cancel()
-	answers := make(chan error, len(others))
-	for _, voter := range others {
-		go func() { answers <- q.cfg.Confirm(ctx, voter.ID, voter.Incarnation, term) }()
+	q.reads.quickFirst(others)
+	answers := make(chan confirmed, len(others))
+	ask := func(some []Replica) {
+		for _, voter := range some {
+			go func() { answers <- confirmed{voter, q.cfg.Confirm(ctx, voter.ID, voter.Incarnation, term)} }()
+		}
 	}
+	enough := min(ballot.missing(), len(others))
+	ask(others[:enough])
+	rest := others[enough:]
+	late := time.NewTimer(askRest)
+	defer late.Stop()
 	var last error
 	for !ballot.won() {
 		if ballot.lost() {
 			return fleet.Errorf(fleet.Unavailable, "no majority of voters confirms that this server still leads: %w", last)
 		}
 		select {
-		case err := <-answers:
-			ballot.count(err == nil)
-			if err != nil {
-				last = err
+		case answer := <-answers:
+			ballot.count(answer.err == nil)
+			if answer.err == nil {
+				q.reads.quick = append(q.reads.quick, answer.voter)
+				continue
 			}
+			last = answer.err
+		case <-late.C:
 		case <-ctx.Done(): // a Confirm that ignores its context must not hold reads up
 			return fleet.Errorf(fleet.Unavailable, "no majority of voters confirms in time that this server still leads: %w", ctx.Err())
 		}
+		ask(rest)
+		rest = nil
 	}
 	return nil
+}
+
+// askRest is when a round asks the voters that it did not need, because those that it did have not answered.
+const askRest = 5 * time.Millisecond
+
+// confirmed is a voter's answer.
+type confirmed struct {
+	voter Replica
+	err   error
+}
+
+// quickFirst puts voters that answered the last round in front, and forgets who they were. A round alone calls it.
+func (w *reads) quickFirst(voters []Replica) {
+	slices.SortStableFunc(voters, func(a, b Replica) int {
+		return cmp.Compare(boolRank(slices.Contains(w.quick, a)), boolRank(slices.Contains(w.quick, b)))
+	})
+	w.quick = w.quick[:0]
+}
+
+func boolRank(first bool) int {
+	if first {
+		return 0
+	}
+	return 1
 }
 
 // Term returns the replica's current term. It does not wait for raft's main loop.

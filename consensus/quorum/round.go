@@ -60,3 +60,6 @@ func (b *ballot) count(confirmed bool) {
 
 func (b *ballot) won() bool  { return b.voters > 0 && b.confirmed > b.voters/2 }
 func (b *ballot) lost() bool { return b.voters-b.refused <= b.voters/2 }
+
+// missing returns how many voters must still confirm.
+func (b *ballot) missing() int { return b.voters/2 + 1 - b.confirmed }

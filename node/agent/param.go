@@ -60,10 +60,9 @@ func followed(first, rest node.ParamsRead) node.ParamsRead {
 
 func (a *Agent) readParams(ctx context.Context, ask node.ParamsAsk) (node.ParamsRead, error) {
 	seen := a.floorsSeen()
-	body := wire.Marshal(ask)
 	var last error
 	if !ask.Stale {
-		answer, err := a.askLeader(ctx, ask, body)
+		answer, err := a.askLeader(ctx, ask)
 		if err == nil {
 			return a.takeParams(ctx, ask, answer, node.FromLeader, seen)
 		}
@@ -76,9 +75,8 @@ func (a *Agent) readParams(ctx context.Context, ask node.ParamsAsk) (node.Params
 		}
 		last = err
 		ask.Stale = true
-		body = wire.Marshal(ask)
 	}
-	read, err := a.readReplica(ctx, ask, body, seen)
+	read, err := a.readReplica(ctx, ask, seen)
 	if err == nil || !retriable(err) {
 		return read, err
 	}
@@ -89,7 +87,7 @@ func (a *Agent) readParams(ctx context.Context, ask node.ParamsAsk) (node.Params
 }
 
 // askLeader asks the leader, until it answers or patience ends.
-func (a *Agent) askLeader(ctx context.Context, ask node.ParamsAsk, body []byte) (paramsBody, error) {
+func (a *Agent) askLeader(ctx context.Context, ask node.ParamsAsk) (paramsBody, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.paramPatience())
 	defer cancel()
 	if a.quorum != nil { // if it leads, without a way through bytes; else it says so at once
@@ -98,7 +96,7 @@ func (a *Agent) askLeader(ctx context.Context, ask node.ParamsAsk, body []byte) 
 		}
 	}
 	var out paramsBody
-	answer, err := a.atLeader(ctx, askParams, body)
+	answer, err := a.atLeader(ctx, askParams, wire.Marshal(ask))
 	if err == nil {
 		err = wire.Unmarshal(answer, &out)
 	}
@@ -115,14 +113,14 @@ func (a *Agent) paramPatience() time.Duration {
 }
 
 // readReplica asks this host's own replica, else servers that can be seen.
-func (a *Agent) readReplica(ctx context.Context, ask node.ParamsAsk, body []byte, seen node.Floors) (node.ParamsRead, error) {
+func (a *Agent) readReplica(ctx context.Context, ask node.ParamsAsk, seen node.Floors) (node.ParamsRead, error) {
 	servers := slices.DeleteFunc(a.servers(), func(id fleet.ID) bool { return !a.alive(id) })
 	if i := slices.Index(servers, a.self); i > 0 {
 		servers[0], servers[i] = servers[i], servers[0]
 	}
 	var last error = fleet.Errorf(fleet.Unavailable, "no server can be seen")
 	for _, id := range servers[:min(staleTries, len(servers))] {
-		answer, err := a.askReplicaOnce(ctx, id, ask, body)
+		answer, err := a.askReplicaOnce(ctx, id, ask)
 		if err == nil {
 			var read node.ParamsRead
 			if read, err = a.takeParams(ctx, ask, answer, node.FromReplica, seen); err == nil {
@@ -138,7 +136,7 @@ func (a *Agent) readReplica(ctx context.Context, ask node.ParamsAsk, body []byte
 	return node.ParamsRead{}, last
 }
 
-func (a *Agent) askReplicaOnce(ctx context.Context, id fleet.ID, ask node.ParamsAsk, body []byte) (paramsBody, error) {
+func (a *Agent) askReplicaOnce(ctx context.Context, id fleet.ID, ask node.ParamsAsk) (paramsBody, error) {
 	if id == a.self {
 		if err := a.confirm(ctx, ask); err != nil {
 			return paramsBody{}, err
@@ -148,7 +146,7 @@ func (a *Agent) askReplicaOnce(ctx context.Context, id fleet.ID, ask node.Params
 	ctx, cancel := context.WithTimeout(ctx, staleTry)
 	defer cancel()
 	var out paramsBody
-	kind, answer, err := a.askRaw(ctx, id, askParams, body)
+	kind, answer, err := a.askRaw(ctx, id, askParams, wire.Marshal(ask))
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return out, fleet.Errorf(fleet.Unavailable, "%s does not answer", a.nameOf(id))

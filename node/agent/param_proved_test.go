@@ -1,12 +1,13 @@
 package agent
 
 import (
-	"fmt"
+	"bytes"
+	"encoding/binary"
 	"testing"
 
 	"github.com/muster-fleet/muster/node"
 	"github.com/muster-fleet/muster/node/auth"
-	"github.com/muster-fleet/muster/node/fleet"
+	"github.com/muster-fleet/muster/params"
 )
 
 // TestProved: what was verified is known again, nothing else is, and not under another charter; only so many are kept.
@@ -35,6 +36,12 @@ func TestProved(t *testing.T) {
 		t.Error("another signature is taken for a known one")
 	}
 	lie = item
+	lie.Change.Body = bytes.Clone(lie.Change.Body)
+	lie.Change.Body[len(lie.Change.Body)-1] ^= 1
+	if _, err := p.by(charter)(lie); err == nil {
+		t.Error("another body is taken for a known one")
+	}
+	lie = item
 	lie.Newest++
 	if _, err := p.by(charter)(lie); err == nil {
 		t.Error("another newest is taken for a known one")
@@ -50,10 +57,20 @@ func TestProved(t *testing.T) {
 		t.Log("the act was not taken: ", err)
 		t.Fail()
 	}
-	for i := range 2 * maxProved {
-		p.put(fleet.Sum([]byte(fmt.Sprint(i))), charter.Head())
+	remembered := 0
+	for i := range 3 * maxProved / (perProved + 1<<10) {
+		e := item.Change
+		e.Body, e.Signature = make([]byte, 1<<10), bytes64(i)
+		p.put(e, params.Change{}, charter.Head())
 	}
-	if n := len(p.of) + len(p.old); n > maxProved {
-		t.Errorf("%d remembered", n)
+	for _, some := range []map[signature]provedChange{p.of, p.old} {
+		for _, known := range some {
+			remembered += perProved + len(known.statement.Body)
+		}
+	}
+	if remembered > maxProved {
+		t.Errorf("%d bytes remembered", remembered)
 	}
 }
+
+func bytes64(i int) []byte { return binary.BigEndian.AppendUint64(make([]byte, 56), uint64(i)) }

@@ -80,7 +80,10 @@ func (a *Agent) paramsBody(peer fleet.ID, ask node.ParamsAsk) ([]byte, error) {
 }
 
 func (a *Agent) paramsHere(peer fleet.ID, ask node.ParamsAsk) (paramsBody, error) {
-	age := a.replicaAge() // before the state is looked at, which may be newer then, never older
+	var age time.Duration
+	if ask.Stale {
+		age = a.replicaAge() // before the state is looked at, which may be newer then, never older
+	}
 	state := a.replica.State()
 	asker, err := a.reading.asker(state.Record, peer, ask.Signed, ask.Local, a.now())
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/muster-fleet/muster/consensus"
 	"github.com/muster-fleet/muster/node"
 	"github.com/muster-fleet/muster/node/api/shape"
+	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/fleet"
 	"github.com/muster-fleet/muster/node/fleet/wire"
 	"github.com/muster-fleet/muster/params"
@@ -211,7 +213,7 @@ func (s *desk) answerLane(ctx context.Context, ask laneAsk, local []node.LocalUs
 		}
 		var read node.ParamsRead
 		if read, err = s.backend.ReadParams(ctx, question); err == nil {
-			answer.Read = []node.ParamsRead{read}
+			answer.Read = []node.ParamsRead{unproven(read)}
 		}
 	case len(ask.Read) == 0:
 		var result consensus.Result
@@ -226,6 +228,17 @@ func (s *desk) answerLane(ctx context.Context, ask laneAsk, local []node.LocalUs
 		answer.Fail = []laneFail{{e.Kind, e.What, e.Hint}}
 	}
 	return answer
+}
+
+// unproven returns what was read without the proofs: the agent has verified them, and who asks on a lane asks for thousands.
+// Of each change only who signed it is left.
+func unproven(read node.ParamsRead) node.ParamsRead {
+	read.Answer.Items = slices.Clone(read.Answer.Items)
+	for i := range read.Answer.Items {
+		item := &read.Answer.Items[i]
+		item.Change, item.Proof = auth.Envelope{Key: item.Change.Key}, nil
+	}
+	return read
 }
 
 // encodedBackend is a Backend that takes entries as they are encoded.

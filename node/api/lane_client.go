@@ -91,7 +91,7 @@ func (l *Lane) Propose(ctx context.Context, e consensus.Entry) (consensus.Result
 	return answer.Result[0], answer.Result[0].Err()
 }
 
-// ReadParams is Client.ReadParams.
+// ReadParams is Client.ReadParams, without proofs: of the changes that made versions there is only who signed them.
 func (l *Lane) ReadParams(ctx context.Context, ask ParamsAsk) (ParamsRead, error) {
 	if err := ask.Ask.Check(); err != nil { // what is beyond all bounds would break the lane for others
 		return ParamsRead{}, err

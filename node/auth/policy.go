@@ -69,6 +69,9 @@ var Actions = []Action{
 type Policy struct {
 	text string
 	set  *cedar.PolicySet
+	// Cedar makes a record by sorting and hashing it: those that most questions have are made once.
+	none  types.Record // of tags
+	plain types.Record // the context of a question without one
 }
 
 // CompilePolicy parses Cedar text. The error names line and column.
@@ -80,7 +83,7 @@ func CompilePolicy(text string) (*Policy, error) {
 	if err != nil {
 		return nil, fleet.Errorf(fleet.Invalid, "policy: %w", err)
 	}
-	return &Policy{text: text, set: set}, nil
+	return &Policy{text: text, set: set, none: types.NewRecord(nil), plain: contextOf(Ask{})}, nil
 }
 
 // Text returns the Cedar text.
@@ -150,21 +153,18 @@ func (p *Policy) Decide(ask Ask) (rule string, err error) {
 		teams = append(teams, cedar.NewEntityUID("Team", types.String(team)))
 	}
 	entities := types.EntityMap{
-		resource: {UID: resource, Attributes: types.NewRecord(types.RecordMap{"name": types.String(ask.Resource.Name)}), Tags: cedarTags(ask.Resource.Tags)},
+		resource: {UID: resource, Attributes: types.NewRecord(types.RecordMap{"name": types.String(ask.Resource.Name)}), Tags: p.tags(ask.Resource.Tags)},
 	}
 	if principal != resource {
 		entities[principal] = types.Entity{
-			UID: principal, Parents: types.NewEntityUIDSet(teams...), Attributes: ask.Principal.attributes(), Tags: cedarTags(ask.Principal.Tags),
+			UID: principal, Parents: types.NewEntityUIDSet(teams...), Attributes: ask.Principal.attributes(), Tags: p.tags(ask.Principal.Tags),
 		}
 	}
 	decision, why := cedar.Authorize(p.set, entities, cedar.Request{
 		Principal: principal,
 		Action:    cedar.NewEntityUID("Action", types.String(ask.Action)),
 		Resource:  resource,
-		Context: types.NewRecord(types.RecordMap{
-			"user": types.String(ask.User), "shell": types.Boolean(ask.Shell), "server": types.Boolean(ask.Server),
-			"document": types.String(ask.Document), "direct": types.Boolean(ask.Direct), "output_to": types.String(ask.OutputTo),
-		}),
+		Context:   p.context(ask),
 	})
 	said := p.refusal(decision, why)
 	if said == "" {
@@ -175,7 +175,25 @@ func (p *Policy) Decide(ask Ask) (rule string, err error) {
 		Hinted("muster operator list says who is in which team; the charter's policy says what teams may do")
 }
 
-func cedarTags(tags map[string]string) types.Record {
+// context is what rules can read of a question beside who asks what about what.
+func (p *Policy) context(ask Ask) types.Record {
+	if ask.User == "" && !ask.Shell && !ask.Server && ask.Document == "" && !ask.Direct && ask.OutputTo == "" {
+		return p.plain
+	}
+	return contextOf(ask)
+}
+
+func contextOf(ask Ask) types.Record {
+	return types.NewRecord(types.RecordMap{
+		"user": types.String(ask.User), "shell": types.Boolean(ask.Shell), "server": types.Boolean(ask.Server),
+		"document": types.String(ask.Document), "direct": types.Boolean(ask.Direct), "output_to": types.String(ask.OutputTo),
+	})
+}
+
+func (p *Policy) tags(tags map[string]string) types.Record {
+	if len(tags) == 0 {
+		return p.none
+	}
 	out := types.RecordMap{}
 	for k, v := range tags {
 		out[types.String(k)] = types.String(v)

@@ -20,6 +20,7 @@ type loadOp string
 
 const (
 	loadPut   loadOp = "put"
+	loadEach  loadOp = "each"  // put, as by so many writers with keys of their own; etcd's puts beside it
 	loadGet   loadOp = "get"   // linearizable
 	loadStale loadOp = "stale" // what the asked server has
 )
@@ -29,6 +30,8 @@ func (o loadOp) words() string {
 	switch o {
 	case loadPut:
 		return "linearizable writes"
+	case loadEach:
+		return "linearizable writes, each signed by itself"
 	case loadGet:
 		return "linearizable reads"
 	case loadStale:

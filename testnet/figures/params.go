@@ -23,14 +23,16 @@ func aimOf(op loadOp, clients int) float64 {
 		return 1.2
 	case op == loadGet && clients == 1:
 		return 3
-	case op == loadStale || clients == 16:
+	case op == loadStale || op == loadEach || clients == 16:
 		return 0
 	}
 	return 4
 }
 
 // measureParams loads three agents and three etcd servers in turns, on the same machine and disk. Clients of both ask the
-// server that leads. etcd's speak in the clear and sign nothing; muster's sign every write, and every replica verifies it.
+// server that leads. etcd's speak in the clear and sign nothing; muster's sign every write, and every replica verifies it: those
+// of one program sign what waits in it together (api.Writer), and beside that is measured how many writers with keys of their
+// own would write.
 func measureParams(ctx context.Context, p place) (out []figure, err error) {
 	rival, err := startEtcd(ctx, p.folder)
 	if err != nil {
@@ -48,10 +50,12 @@ func measureParams(ctx context.Context, p place) (out []figure, err error) {
 	}
 	defer b.close()
 	for _, clients := range p.clients {
-		for _, op := range []loadOp{loadPut, loadGet, loadStale} {
-			theirs, err := rival.load(op, clients, p.over)
-			if err != nil {
-				return out, err
+		var theirs rates
+		for _, op := range []loadOp{loadPut, loadEach, loadGet, loadStale} {
+			if op != loadEach {
+				if theirs, err = rival.load(op, clients, p.over); err != nil {
+					return out, err
+				}
 			}
 			ours, cost, err := b.load(ctx, op, clients, p.over)
 			if err != nil {
@@ -65,14 +69,17 @@ func measureParams(ctx context.Context, p place) (out []figure, err error) {
 
 // compared makes figures of what both came to.
 func compared(op loadOp, clients int, ours, theirs rates, cost loadCost) []figure {
-	out := append(ours.figures("params", "muster", op, clients), theirs.figures("etcd", "etcd", op, clients)...)
+	out := ours.figures("params", "muster", op, clients)
+	if op != loadEach {
+		out = append(out, theirs.figures("etcd", "etcd", op, clients)...)
+	}
 	key, name := fmt.Sprintf("params_%s_%d", op, clients), fmt.Sprintf("muster, %s, %d at a time", op.words(), clients)
 	ratio := figure{key: key + "_ratio", name: name + ", as many as etcd", unit: times, value: ours.Rate / theirs.Rate}
 	if aim := aimOf(op, clients); aim > 0 {
 		ratio.aim, ratio.least = aim, true
 	}
 	late := figure{key: key + "_p99_ratio", name: name + ", p99 of etcd's", unit: times, value: ours.P99 / theirs.P99}
-	if op != loadStale {
+	if op != loadStale && op != loadEach {
 		late.aim = 1
 	}
 	per := func(who string, spent time.Duration) figure {
@@ -88,12 +95,14 @@ type loadCost struct{ clients, leader, followers time.Duration }
 
 // paramBench is a fleet with connections to its leader.
 type paramBench struct {
-	fleet  *plain
-	leader *plainAgent
-	rest   []*plainAgent
-	pen    paramPen
-	value  []byte
-	lanes  []*api.Lane
+	fleet   *plain
+	leader  *plainAgent
+	rest    []*plainAgent
+	pen     paramPen
+	value   []byte
+	lane    *api.Lane
+	writer  *api.Writer
+	readers map[loadOp]*api.Reader
 
 	had []*written // each is one client's under any load
 
@@ -101,9 +110,6 @@ type paramBench struct {
 	signed  auth.Envelope
 	renewed time.Time
 }
-
-// loadLanes is how many connections clients share, as many as etcd's have.
-const loadLanes = 4
 
 func newParamBench(ctx context.Context, f *plain) (*paramBench, error) {
 	b := &paramBench{fleet: f, value: make([]byte, loadValue)}
@@ -127,13 +133,11 @@ func newParamBench(ctx context.Context, f *plain) (*paramBench, error) {
 		return nil, err
 	}
 	b.pen = newParamPen(key, s)
-	for range loadLanes {
-		lane, err := b.leader.client.Lane(ctx)
-		if err != nil {
-			return nil, err
-		}
-		b.lanes = append(b.lanes, lane)
+	if b.lane, err = b.leader.client.Lane(ctx); err != nil {
+		return nil, err
 	}
+	b.readers = map[loadOp]*api.Reader{loadGet: api.NewReader(b.lane, b.read, false), loadStale: api.NewReader(b.lane, b.read, true)}
+	b.writer = api.NewWriter(b.lane, b.pen.signer, b.pen.fleet, func() auth.Header { return b.pen.header(10 * time.Minute) })
 	for n := range loadKeys {
 		b.had = append(b.had, &written{name: loadKey(n)})
 	}
@@ -141,9 +145,7 @@ func newParamBench(ctx context.Context, f *plain) (*paramBench, error) {
 }
 
 func (b *paramBench) close() {
-	for _, l := range b.lanes {
-		l.Close()
-	}
+	b.lane.Close()
 }
 
 // read returns a signed request that lives for a while yet.
@@ -163,20 +165,24 @@ func (b *paramBench) load(ctx context.Context, op loadOp, clients int, over time
 		return rates{}, loadCost{}, err
 	}
 	there := b.there()
-	if there == 0 && op != loadPut {
+	if there == 0 && (op == loadGet || op == loadStale) {
 		return rates{}, loadCost{}, errors.New("nothing was written that could be read")
 	}
 	r, err := drive(ctx, clients, over, func(ctx context.Context, client, i int) error {
-		lane := b.lanes[client%len(b.lanes)]
-		if op == loadPut {
+		if op == loadPut || op == loadEach {
 			value := b.value
 			if i%64 == 0 { // not all of them the same
 				value = fmt.Append(nil, rand.Text(), string(b.value))[:loadValue]
 			}
-			_, err := lane.Propose(ctx, b.pen.put(params.Standard, value, b.had[loadPlace(client, i, clients)]))
+			had := b.had[loadPlace(client, i, clients)]
+			if op == loadEach {
+				_, err := b.lane.Propose(ctx, b.pen.put(params.Standard, value, had))
+				return err
+			}
+			_, err := b.writer.Do(ctx, had.next(params.Standard, value))
 			return err
 		}
-		answer, err := lane.ReadParams(ctx, b.pen.read(b.read(), b.had[loadPlace(client, i, clients)%there].name, op == loadStale))
+		answer, err := b.readers[op].Get(ctx, params.Selector{Name: b.had[loadPlace(client, i, clients)%there].name})
 		switch {
 		case err != nil:
 			return err

@@ -6,6 +6,7 @@ import (
 
 	"github.com/muster-fleet/muster/consensus"
 	"github.com/muster-fleet/muster/node"
+	"github.com/muster-fleet/muster/node/api"
 	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/fleet"
 	"github.com/muster-fleet/muster/params"
@@ -40,22 +41,31 @@ type written struct {
 // put signs the versions that follow those that were written, in one act.
 func (p paramPen) put(tier params.Tier, value []byte, had ...*written) consensus.PutParams {
 	header := p.header(10 * time.Minute)
-	content := params.PlainContent(value).Encode()
 	var ops []params.Op
 	var contents [][]byte
 	for _, now := range had {
-		if now.version++; now.version == 1 {
-			now.born = header.Issued
-		}
-		o := params.Op{Put: []params.Put{{
-			Name: now.name, Born: now.born, Version: now.version, Type: params.String, DataType: params.DataText, Digest: fleet.Sum(content),
-			Size: uint32(len(value)), Tier: tier,
-		}}}
-		_, _ = rand.Read(o.Salt[:])
-		ops, contents = append(ops, o), append(contents, content)
+		op, content := now.next(tier, value)(header.Issued)
+		ops, contents = append(ops, op), append(contents, content...)
 	}
 	change, bodies := params.Commit(header, ops)
 	return consensus.PutParams{Statement: p.signer.Sign(auth.ForParams, p.fleet, change), Ops: bodies, Contents: contents}
+}
+
+// next makes the version that follows what was written.
+func (w *written) next(tier params.Tier, value []byte) api.Operation {
+	w.version++
+	return func(issued int64) (params.Op, [][]byte) {
+		if w.version == 1 {
+			w.born = issued
+		}
+		content := params.PlainContent(value).Encode()
+		o := params.Op{Put: []params.Put{{
+			Name: w.name, Born: w.born, Version: w.version, Type: params.String, DataType: params.DataText, Digest: fleet.Sum(content),
+			Size: uint32(len(value)), Tier: tier,
+		}}}
+		_, _ = rand.Read(o.Salt[:])
+		return o, [][]byte{content}
+	}
 }
 
 // read asks for a parameter under a signed request that many questions share.

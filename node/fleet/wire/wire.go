@@ -10,6 +10,7 @@ package wire
 import (
 	"bytes"
 	"encoding/binary"
+	"io"
 	"reflect"
 
 	"github.com/vmihailenco/msgpack/v5"
@@ -24,15 +25,41 @@ const MaxDepth = 12
 // encoded, which is a mistake in the type and no matter of input.
 func Marshal(v any) []byte {
 	var out bytes.Buffer
-	enc := msgpack.NewEncoder(&out)
+	if err := encode(&out, v); err != nil {
+		panic("wire: cannot encode: " + err.Error())
+	}
+	return out.Bytes()
+}
+
+// encode writes the one encoding of v.
+func encode(to io.Writer, v any) error {
+	enc := msgpack.GetEncoder()
+	defer msgpack.PutEncoder(enc)
+	enc.Reset(to)
 	enc.UseArrayEncodedStructs(true)
 	enc.UseCompactInts(true)
 	enc.UseCompactFloats(true)
 	enc.SetSortMapKeys(true)
-	if err := enc.Encode(v); err != nil {
-		panic("wire: cannot encode: " + err.Error())
+	return enc.Encode(v)
+}
+
+// expected takes the bytes that it has, in order, and no others.
+type expected struct{ rest []byte }
+
+func (e *expected) Write(p []byte) (int, error) {
+	if len(p) > len(e.rest) || !bytes.Equal(p, e.rest[:len(p)]) {
+		return 0, errForm
 	}
-	return out.Bytes()
+	e.rest = e.rest[len(p):]
+	return len(p), nil
+}
+
+func (e *expected) WriteByte(b byte) error {
+	if len(e.rest) == 0 || e.rest[0] != b {
+		return errForm
+	}
+	e.rest = e.rest[1:]
+	return nil
 }
 
 // Unmarshal decodes data into v (a pointer) and refuses whatever Marshal would not have written.
@@ -52,8 +79,9 @@ func Unmarshal(data []byte, v any) (err error) {
 	if err := msgpack.Unmarshal(data, v); err != nil {
 		return fleet.Errorf(fleet.Invalid, "malformed message: %w", err)
 	}
-	if !bytes.Equal(Marshal(v), data) {
-		return fleet.Errorf(fleet.Invalid, "message has unknown fields or is not in canonical form")
+	again := expected{data}
+	if err := encode(&again, v); err != nil || len(again.rest) > 0 {
+		return errForm
 	}
 	return nil
 }
@@ -77,6 +105,7 @@ func ends(rest []byte) error {
 
 var (
 	errDeep  = fleet.Errorf(fleet.Invalid, "malformed message: nested deeper than %d", MaxDepth)
+	errForm  = fleet.Errorf(fleet.Invalid, "message has unknown fields or is not in canonical form")
 	errShort = fleet.Errorf(fleet.Invalid, "malformed message: it claims more than it holds")
 )
 
