@@ -38,6 +38,8 @@ const (
 	ForKeyringEpoch   Purpose = "muster/keyring-epoch/1"
 	ForKeyringHolding Purpose = "muster/keyring-holding/1"
 	ForHandOver       Purpose = "muster/hand-over/1"
+
+	ForSession Purpose = "muster/session/1"
 )
 
 // Mode says which path an order may take.
