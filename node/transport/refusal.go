@@ -99,7 +99,7 @@ func ended(e *quic.StreamError, who string) error {
 	case streamNotServed:
 		return &fleet.Error{Kind: fleet.Unavailable, What: who + " does not serve that"}
 	case streamBusy:
-		return &fleet.Error{Kind: fleet.Exhausted, What: who + " has too many requests of this node open"}
+		return &fleet.Error{Kind: fleet.Unavailable, What: who + " has too many requests of this node open"} // not begun: may be asked again
 	case streamBroken:
 		return &fleet.Error{Kind: fleet.Internal, What: who + " failed at it; its log says more"}
 	}
