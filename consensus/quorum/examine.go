@@ -35,7 +35,20 @@ const (
 type findings struct {
 	tx          uint64
 	first, last uint64
-	after       uint64 // the highest index whose predecessor is missing; equals first where there is no gap
+	after       uint64  // the highest index whose predecessor is missing; equals first where there is no gap
+	sizes       []int64 // of the entries in bytes, oldest first
+}
+
+// behind returns how many bytes the entries behind a snapshot have (its index, 0 for none), which consistent has taken.
+func (f findings) behind(snapshot uint64) (size int64) {
+	if f.last <= snapshot {
+		return 0
+	}
+	count := min(f.last-snapshot, uint64(len(f.sizes)))
+	for _, n := range f.sizes[len(f.sizes)-int(count):] {
+		size += n
+	}
+	return size
 }
 
 // examineLog reads the whole log file before raft or bbolt work with it: both panic on what is damaged, bbolt even on
@@ -103,7 +116,7 @@ func examineEntries(tx *bbolt.Tx, entries *raftboltdb.BoltStore, path string, fo
 		if index != found.last+1 {
 			found.after = index
 		}
-		found.last = index
+		found.last, found.sizes = index, append(found.sizes, entrySize(&entry))
 		return nil
 	})
 }

@@ -116,7 +116,11 @@ func resumeHome(cfg Config, raftLog hclog.Logger, id identity) (*home, error) {
 		return nil, errors.Join(err, mark.close())
 	}
 	h := &home{identity: id, newest: newest}
-	return h, h.open(cfg, raftLog, mark)
+	if err := h.open(cfg, raftLog, mark); err != nil {
+		return nil, err
+	}
+	h.store.grown.Store(found.behind(base)) // or who starts often would never have grown enough for a snapshot
+	return h, nil
 }
 
 func examineSnapshots(dir string, raftLog hclog.Logger) (*raft.SnapshotMeta, error) {

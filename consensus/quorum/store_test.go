@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/hashicorp/raft"
@@ -286,4 +287,45 @@ func TestExamineSurvivesAnyDamage(t *testing.T) {
 		}
 	}
 	t.Logf("%d of 300 hits mattered", noticed)
+}
+
+// What the log has grown by since the last snapshot is known after a start, too: else a server that starts often would never
+// take one by bytes.
+func TestGrownSurvivesRestart(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fabric) {
+		const limit = 1 << 20
+		small := func(c *Config) { c.SnapshotBytes = limit }
+		x := f.grow(1, 0, small)[0]
+		text := strings.Repeat("x", 100<<10)
+		for life := range 3 {
+			before := x.store.grown.Load()
+			for i := range 4 {
+				f.propose(x, fmt.Sprint(life, i, text))
+			}
+			grown := x.store.grown.Load()
+			if grown < before+400<<10 || grown > limit {
+				if life < 2 {
+					t.Fatalf("grown from %d to %d bytes", before, grown)
+				}
+				break
+			}
+			f.stop(x)
+			x = f.start(1, small)
+			if again := x.store.grown.Load(); again < grown || again > grown+4096 {
+				t.Fatalf("after a start %d bytes behind the snapshot, before it %d", again, grown)
+			}
+			f.until("it leads", func() bool { return x.Status().Leader == x.id })
+		}
+		f.until("a snapshot is taken", func() bool {
+			found, _ := filepath.Glob(filepath.Join(snapshotDir(x.dir), "*", checkFile))
+			return len(found) > 0 && x.store.grown.Load() < limit
+		})
+		f.propose(x, "behind the snapshot")
+		grown := x.store.grown.Load()
+		f.stop(x)
+		x = f.start(1, small)
+		if again := x.store.grown.Load(); again < grown || again > grown+4096 {
+			t.Fatalf("%d bytes behind a snapshot, before the start %d", again, grown)
+		}
+	})
 }
