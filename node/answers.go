@@ -170,6 +170,10 @@ const (
 	ReadOutput ReadWhat = "output" // Arg: the command
 	ReadWhy    ReadWhat = "why"    // Arg: the command
 	ReadReport ReadWhat = "report" // Arg: the command
+
+	ReadSessions  ReadWhat = "sessions"  // the newest first
+	ReadSession   ReadWhat = "session"   // Arg: the session
+	ReadRecording ReadWhat = "recording" // Arg: the session
 )
 
 // Read is the body of a signed request to read. Whoever answers verifies it himself. Servers may read all that servers are
@@ -184,7 +188,13 @@ type Read struct {
 }
 
 // atNode reports whether a single node answers, not the servers.
-func (w ReadWhat) atNode() bool { return w == ReadOutput || w == ReadWhy || w == ReadReport }
+func (w ReadWhat) atNode() bool {
+	switch w {
+	case ReadOutput, ReadWhy, ReadReport, ReadSessions, ReadSession, ReadRecording:
+		return true
+	}
+	return false
+}
 
 // ReadLife is how long a signed read is good for.
 const ReadLife = 2 * time.Minute

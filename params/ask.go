@@ -62,7 +62,7 @@ type Filter struct {
 // Answer is what a server answers to an Ask.
 type Answer struct {
 	Items   []Item
-	Missing []Missing // of Get, in its order
+	Missing []Missing // of Get; in its order where all was judged at once, behind that what was hidden from who asked
 	More    bool      // there is another page
 	Next    string    // After of that page; a page may be empty, as in Systems Manager
 	Act     uint64    // act index of the state that answered

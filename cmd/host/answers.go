@@ -59,6 +59,16 @@ func (d desk) Nodes(ctx context.Context) []api.Node {
 	return out
 }
 
+// Node is one of them, without what it says of itself.
+func (d desk) Node(_ context.Context, text string) (api.Node, error) {
+	m, err := d.Find(text)
+	entry, _ := d.Record().Roster.Node(m.ID)
+	return api.Node{Member: m, Seq: entry.Seq}, err
+}
+
+// Sessions lists those of this host.
+func (d desk) Sessions(context.Context) []node.SessionState { return d.Agent.Sessions() }
+
 // Answer serves the local API on l until ctx ends.
 func (h *Host) Answer(ctx context.Context, l net.Listener) error {
 	return api.Serve(ctx, l, desk{h.Agent, h}, api.Options{Version: h.opts.Version, Log: h.opts.Log})

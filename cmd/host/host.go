@@ -27,6 +27,7 @@ import (
 	"github.com/muster-fleet/muster/node/folder"
 	"github.com/muster-fleet/muster/node/gossip"
 	"github.com/muster-fleet/muster/node/report"
+	"github.com/muster-fleet/muster/node/session"
 	"github.com/muster-fleet/muster/node/transport"
 	"github.com/muster-fleet/muster/params"
 )
@@ -40,12 +41,17 @@ type Options struct {
 	Supervise []string                    // argv that re-executes this binary as a supervisor of runs
 	Act       []string                    // argv that re-executes this binary as one of a document's own actions; its name follows
 	Reboot    func(context.Context) error // restarts the machine for a document; nil: documents may not
-	Clock     func() auth.Instant
-	Socket    net.PacketConn // instead of binding one: tests
-	Runner    agent.Runner   // instead of real processes: tests
-	Preset    gossip.Preset
-	Timeouts  quorum.Timeouts
-	Log       *slog.Logger
+	// SuperviseSession is argv that re-executes this binary as a supervisor of one session; empty: nothing runs in sessions.
+	SuperviseSession []string
+	Copy             []string // argv that re-executes this binary as the far end of a copy
+	Clock            func() auth.Instant
+	Socket           net.PacketConn                                         // instead of binding one: tests
+	Runner           agent.Runner                                           // instead of real processes: tests
+	Sessions         agent.Sessions                                         // the same
+	Dial             func(ctx context.Context, to string) (net.Conn, error) // instead of this host's TCP: tests
+	Preset           gossip.Preset
+	Timeouts         quorum.Timeouts
+	Log              *slog.Logger
 }
 
 // Host is a running host.
@@ -61,6 +67,7 @@ type Host struct {
 	quorum    *quorum.Quorum
 	replica   *agent.Replica
 	runner    *runner.Runner
+	sessions  *session.Sessions
 	reports   *report.Store
 	decisions *decisions.Log
 	copies    *outlet.Queue
@@ -159,7 +166,7 @@ func (h *Host) makeAgent(had had, record auth.Record, private []byte) {
 	h.Agent = agent.New(agent.Config{
 		Key: had.identity.Key(), HPKE: private, Fleet: had.identity.Fleet, Name: had.identity.Name, Version: h.opts.Version, Facts: Facts(h.opts.Version),
 		Record: record, Floor: had.floor.Time, Keys: keysOf(had.keys), Hints: hintsOf(h.folder.Peers()), Folder: disk{h.folder},
-		Clock: h.opts.Clock, Seed: binary.BigEndian.Uint64(seed[:]), Log: h.opts.Log,
+		Clock: h.opts.Clock, SessionHost: sessionHost, Seed: binary.BigEndian.Uint64(seed[:]), Log: h.opts.Log,
 	})
 }
 
@@ -202,6 +209,7 @@ func (h *Host) makeShells(identity folder.Identity, record auth.Record) (err err
 		shells.Runner = runs{h.runner, h.Name, now}
 	}
 	h.makeRecords(&shells)
+	h.makeSessions(&shells)
 	if h.serves(record) {
 		if err := h.makeReplica(&shells, now); err != nil {
 			return err
@@ -274,6 +282,7 @@ func (h *Host) trusted(identity folder.Identity) func(fleet.ID) (ed25519.PublicK
 func (h *Host) serve() {
 	h.end.Handle(transport.Peer, func(s *transport.Stream) { h.Agent.Serve(s) })
 	h.end.Handle(transport.Bulk, func(s *transport.Stream) { h.Agent.ServeBulk(s) })
+	h.end.Handle(transport.Session, func(s *transport.Stream) { h.Agent.ServeSession(s) })
 	h.end.Handle(transport.Join, func(s *transport.Stream) { h.Agent.ServeJoin(s) })
 	h.end.Handle(transport.Gossip, func(s *transport.Stream) { h.gossip.Stream(s, s.Peer()) })
 	for plane, bulk := range map[transport.Plane]bool{transport.Raft: false, transport.RaftBulk: true} {
@@ -373,6 +382,9 @@ func (h *Host) close() error {
 	}
 	if h.runner != nil {
 		h.runner.Close()
+	}
+	if h.sessions != nil {
+		h.sessions.Close()
 	}
 	if h.decisions != nil {
 		all = append(all, h.decisions.Close())

@@ -60,15 +60,21 @@ type gate struct{ agent *agent.Agent }
 func (g gate) Prove(transport.Plane) []byte { return g.agent.Prove() }
 
 func (g gate) Admit(peer fleet.ID, plane transport.Plane, proof []byte) error {
-	if plane == transport.Join {
+	switch plane {
+	case transport.Join:
 		return nil // the join secret's signature is verified behind it
+	case transport.Session:
+		return g.agent.AllowOperator(peer)
 	}
 	return g.agent.Admit(peer, proof)
 }
 
 func (g gate) Allow(peer fleet.ID, plane transport.Plane) error {
-	if plane == transport.Join {
+	switch plane {
+	case transport.Join:
 		return nil
+	case transport.Session:
+		return g.agent.AllowOperator(peer)
 	}
 	return g.agent.Allow(peer, plane == transport.Raft || plane == transport.RaftBulk)
 }

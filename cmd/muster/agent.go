@@ -147,6 +147,7 @@ func (a *app) runAgent(ctx context.Context, bind string, advertise []string, log
 	h, err := host.Start(host.Options{
 		Dir: a.dataDir(), Version: version(), Bind: bind, Advertise: advertise, Clock: a.clock(), Log: log,
 		Supervise: []string{"/proc/self/exe", superviseWord}, Act: []string{"/proc/self/exe", actWord}, Reboot: runner.RebootHost,
+		SuperviseSession: []string{"/proc/self/exe", sessionWord}, Copy: []string{"/proc/self/exe", copyWord},
 	})
 	if err != nil {
 		return errors.Join(err, l.Close())

@@ -6,16 +6,30 @@ import (
 
 	"github.com/muster-fleet/muster/exec/action"
 	"github.com/muster-fleet/muster/exec/runner"
+	"github.com/muster-fleet/muster/node/session"
+	sessioncopy "github.com/muster-fleet/muster/node/session/copy"
 )
 
-// actWord is the hidden word by which this binary becomes one of a document's own actions.
-const actWord = "act"
+// Hidden words by which this binary becomes something else than the command line; none of them can be a command.
+const (
+	sessionWord = "supervise-session" // the supervisor of one session
+	copyWord    = "copy"              // what reads and writes files for muster cp, as the account whose they are
+	actWord     = "act"               // one of a document's own actions
+)
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == superviseWord { // before anything else: every run waits for it
-		os.Exit(runner.Supervise(os.Args[2:]))
+	word := ""
+	if len(os.Args) > 1 {
+		word = os.Args[1]
 	}
-	if len(os.Args) > 1 && os.Args[1] == actWord {
+	switch word { // before anything else: runs and sessions wait for it
+	case superviseWord:
+		os.Exit(runner.Supervise(os.Args[2:]))
+	case sessionWord:
+		os.Exit(session.Supervise(os.Args[2:]))
+	case copyWord:
+		os.Exit(sessioncopy.Main(os.Args[2:], os.Stdin, os.Stdout, os.Stderr))
+	case actWord:
 		os.Exit(action.Main(os.Args[2:], os.Stdin, os.Stdout, os.Stderr))
 	}
 	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))

@@ -23,6 +23,7 @@ func TestMain(m *testing.M) {
 //	exits CODE ARGS…              muster ARGS in this process, which must exit with CODE
 //	each FROM TO ARGS…            muster ARGS for every number, which stands for N in them; each must succeed
 //	policy FILE                   the fleet's policy from now on
+//	doors                         all nodes take sessions; their programs run here
 //	nodes WHAT NAME…              WHAT becomes of nodes: lost, back, full (takes no key), room; or of web01: cut, joined
 func TestScripts(t *testing.T) {
 	t.Parallel()
@@ -49,6 +50,7 @@ func scriptParams(dir string) testscript.Params {
 			"nodes":  scriptNodes,
 			"policy": scriptPolicy,
 			"each":   scriptEach,
+			"doors":  scriptDoors,
 		},
 	}
 }
@@ -78,6 +80,10 @@ func scriptEach(ts *testscript.TestScript, _ bool, args []string) {
 		}
 		scriptExits(ts, false, one)
 	}
+}
+
+func scriptDoors(ts *testscript.TestScript, _ bool, _ []string) {
+	(*ts.Value("town").(**town)).openDoors(ts.Value("t").(testing.TB))
 }
 
 func scriptPolicy(ts *testscript.TestScript, _ bool, args []string) {

@@ -17,7 +17,15 @@ import (
 // must exit so. A block of ini is read by people alone.
 func TestPages(t *testing.T) {
 	t.Parallel()
-	for name, least := range map[string]int{"running.md": 30, "parameters.md": 30} {
+	for name, p := range map[string]struct {
+		least  int    // commands that it has
+		before string // of the script, behind its fleet
+		id     string // the line that says what the word ID stands for
+	}{
+		"running.md":    {30, "", newestCommand},
+		"parameters.md": {30, "", newestCommand},
+		"sessions.md":   {20, "doors\npolicy policy.cedar\n", newestSession},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			text, err := os.ReadFile(filepath.Join("..", "..", "docs", name))
@@ -25,23 +33,35 @@ func TestPages(t *testing.T) {
 				t.Fatal(err)
 			}
 			dir := t.TempDir()
-			script := "fleet 6\npage\n"
+			script := "fleet 6\n" + p.before + "page\n-- policy.cedar --\n" + pagePolicy
 			if err := os.WriteFile(filepath.Join(dir, "page.txt"), []byte(script), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			params := scriptParams(dir)
 			params.Cmds["page"] = func(ts *testscript.TestScript, _ bool, _ []string) {
-				page{ts, "docs/" + name}.run(string(text), least)
+				page{ts, "docs/" + name, p.id}.run(string(text), p.least)
 			}
 			testscript.Run(t, params)
 		})
 	}
 }
 
+// The newest of a fleet's commands; gates and their like are not meant. And the newest session.
+const (
+	newestCommand = `muster command list -o wide | grep -v -e 'gate of' -e 'on stop of' -e '^ID ' | head -n 1 | cut -c1-36`
+	newestSession = `muster session list -o name | head -n 1`
+)
+
+// pagePolicy lets operators do all but be root in sessions.
+const pagePolicy = `permit (principal, action, resource) unless { action == Action::"session" };
+permit (principal, action == Action::"session", resource) unless { context has user && context.user == "root" };
+`
+
 // page is a page that is run.
 type page struct {
 	ts   *testscript.TestScript
 	name string
+	id   string // the line that says what the word ID stands for
 }
 
 // block is a fenced block of a page: what stands behind the fence, its first line in the page, and its text.
@@ -102,7 +122,7 @@ func (p page) console(b block) (commands int) {
 			end++
 		}
 		want, code := exitWanted(line)
-		got, exit := shell(p.ts, withID(p.ts, want))
+		got, exit := shell(p.ts, p.withID(want))
 		if exit != code {
 			p.ts.Fatalf("%s:%d: %s exits %d, want %d; it says\n%s", p.name, b.line+i, line, exit, code, got)
 		}
@@ -122,12 +142,12 @@ func exitWanted(line string) (command string, code int) {
 	return strings.TrimSpace(command), code
 }
 
-// withID puts the newest command's ID in the place of the word ID; gates and their like are not meant.
-func withID(ts *testscript.TestScript, line string) string {
+// withID puts the newest one's ID in the place of the word ID.
+func (p page) withID(line string) string {
 	if !regexp.MustCompile(`\bID\b`).MatchString(line) {
 		return line
 	}
-	id, _ := shell(ts, `muster command list -o wide | grep -v -e 'gate of' -e 'on stop of' -e '^ID ' | head -n 1 | cut -c1-36`)
+	id, _ := shell(p.ts, p.id)
 	return regexp.MustCompile(`\bID\b`).ReplaceAllString(line, strings.TrimSpace(id))
 }
 

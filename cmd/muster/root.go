@@ -51,7 +51,7 @@ func runApp(ctx context.Context, a *app, args []string) int {
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exec.ExitOK
 	}
@@ -62,6 +62,9 @@ func runApp(ctx context.Context, a *app, args []string) int {
 		err = fleet.Errorf(fleet.Invalid, "%w", err).Hinted("muster --help")
 	}
 	a.printError(err)
+	if _, passes := cmd.Annotations[passesExit]; passes {
+		return exitOurs
+	}
 	return exitOf(err)
 }
 
@@ -118,7 +121,7 @@ func newRootCommand(a *app) *cobra.Command {
 		Long: `muster runs commands on any host of a fleet from any other, without a server in between.
 
 Exit codes: 0 all succeeded, 1 some failed, 2 usage, 3 refused, 4 stopped by the error budget, 5 some unknown or not
-reached.`,
+reached. shell and exec exit as their program does; there, and of forward and ssh-proxy, 255 is muster's own.`,
 		Example: `  muster init --fleet lab                          found a fleet on this host
   muster token create --uses 10                    make a join string for more hosts
   muster node list                                 see who is there
@@ -146,6 +149,7 @@ reached.`,
 	root.AddCommand(
 		newInitCommand(a), newJoinCommand(a), newAgentCommand(a), newDemoCommand(a),
 		newRunCommand(a), newDocCommand(a), newCommandCommand(a), newWhyCommand(a), newGroupCommand(a), newSettingCommand(a),
+		newShellCommand(a), newExecCommand(a), newForwardCommand(a), newSSHProxyCommand(a), newCpCommand(a), newSessionCommand(a),
 		newParamCommand(a), newKeyringCommand(a),
 		newNodeCommand(a), newTokenCommand(a), newOperatorCommand(a), newQuorumCommand(a), newStatusCommand(a), newDoctorCommand(a),
 		newVersionCommand(a),

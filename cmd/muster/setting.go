@@ -25,6 +25,12 @@ func settingMeaning(name string) (meaning, byDefault string) {
 		return "bytes of output that a node keeps of all runs", "4GiB"
 	case auth.SettingRecordsKeep:
 		return "how long servers keep commands and results", lifespan(auth.DefaultRecordsKeep).String()
+	case auth.SettingSessionIdle:
+		return "how long a session on a terminal may idle", lifespan(auth.DefaultSessionIdle).String()
+	case auth.SettingSessionMost:
+		return "how long a session lasts at most", lifespan(auth.DefaultSessionMost).String()
+	case auth.SettingSessionRecord:
+		return "how nodes record sessions: best-effort, durable (it ends where it cannot be recorded), off; with ,input what is typed, too", auth.SessionRecordBestEffort
 	}
 	return "", ""
 }
@@ -86,6 +92,7 @@ func newSettingPutCommand(a *app) *cobra.Command {
 		Example: `  muster setting put output.to s3://logs/muster
   muster setting put output.keep 8GiB
   muster setting put records.keep 90d
+  muster setting put session.record durable
   muster setting put output.to ''`,
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			if len(args) > 0 {

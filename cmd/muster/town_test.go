@@ -35,6 +35,8 @@ type town struct {
 	watches int
 	left    bool
 	vault   vault
+	seeds   map[fleet.ID][]byte // of the nodes' keys
+	doors   map[fleet.ID]*door  // of the nodes that take sessions
 }
 
 // newTown founds a fleet of n nodes web01, web02, …; the first is its only server.
@@ -42,7 +44,7 @@ func newTown(n int) (*town, error) {
 	w := &town{
 		state: consensus.NewState(), status: map[fleet.ID]fleet.Status{}, reports: map[fleet.UUID][]exec.Report{},
 		outputs: map[string][]byte{}, direct: map[fleet.UUID]bool{}, changed: make(chan struct{}), root: rootKey{FleetName: "lab", Seed: newSeed()},
-		vault: newVault(),
+		vault: newVault(), seeds: map[fleet.ID][]byte{}, doors: map[fleet.ID]*door{},
 	}
 	recovery, err := recoveryRecipient(w.vault.recovery)
 	if err != nil {
@@ -79,7 +81,9 @@ func (w *town) settle(n int) error {
 	}
 	var first auth.Signer
 	for i := range n {
-		key := rootKey{Seed: newSeed()}.signer()
+		seed := newSeed()
+		key := rootKey{Seed: seed}.signer()
+		w.seeds[key.ID()] = seed
 		if i == 0 {
 			first = key
 		}
@@ -177,6 +181,9 @@ func (w *town) member(n *auth.Node) fleet.Member {
 	}
 	if n.Name == "web01" {
 		m.Role = fleet.Lead
+	}
+	if d := w.doors[n.ID]; d != nil {
+		m.Addrs = []netip.AddrPort{d.end.LocalAddr()}
 	}
 	return m
 }

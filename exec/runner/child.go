@@ -11,15 +11,12 @@ import (
 	"syscall"
 
 	"github.com/muster-fleet/muster/exec/steps"
+
+	"github.com/muster-fleet/muster/exec/account"
+	"github.com/muster-fleet/muster/exec/cage"
 )
 
 const shell = "/bin/sh"
-
-// Exit codes of what could not be executed, as shells have them.
-const (
-	exitNotExecutable = 126
-	exitNotFound      = 127
-)
 
 // interpreter returns the words to put before a script's path: those of its #! line (the rest of the line is one
 // argument, as the kernel has it) or the shell. The script file itself is never executed, so the data folder may be
@@ -64,52 +61,12 @@ type startError struct {
 
 func (e *startError) Error() string { return e.detail }
 
-// findProgram looks for a program as a shell does: a name with a slash is a path (relative to dir), others are searched
-// in the run's own PATH.
 func findProgram(name, dir string, env []string) (string, error) {
-	if strings.Contains(name, "/") {
-		if !filepath.IsAbs(name) {
-			name = filepath.Join(dir, name)
-		}
-		return name, executable(name)
+	path, err := account.Program(name, dir, env)
+	if no, ok := errors.AsType[*account.NoProgram](err); ok {
+		return "", &startError{detail: no.Detail, code: no.Code}
 	}
-	found := &startError{detail: "command not found: " + name, code: exitNotFound}
-	for _, d := range filepath.SplitList(lookUp(env, "PATH")) {
-		if d == "" || !filepath.IsAbs(d) { // a relative PATH entry would run what lies in the working folder
-			continue
-		}
-		path := filepath.Join(d, name)
-		err := executable(path)
-		if err == nil {
-			return path, nil
-		}
-		if se := err.(*startError); se.code == exitNotExecutable {
-			found = se
-		}
-	}
-	return "", found
-}
-
-func executable(path string) error {
-	info, err := os.Stat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return &startError{detail: "command not found: " + path, code: exitNotFound}
-	case err != nil:
-		return &startError{detail: "cannot run " + path + ": " + err.Error(), code: exitNotExecutable}
-	case info.IsDir() || info.Mode()&0o111 == 0:
-		return &startError{detail: "cannot run " + path + ": it is not executable", code: exitNotExecutable}
-	}
-	return nil
-}
-
-func lookUp(env []string, name string) string {
-	for _, e := range env {
-		if v, ok := strings.CutPrefix(e, name+"="); ok {
-			return v
-		}
-	}
-	return ""
+	return path, err
 }
 
 // workingFolder returns the folder to start a step in, or why it cannot be. A relative one lies below the downloads,
@@ -164,7 +121,7 @@ func makeChild(o order, i int, stdout, stderr *os.File) (*child, error) {
 	if err != nil {
 		return nil, err
 	}
-	stdin, err := memoryFile("stdin", input(o, i))
+	stdin, err := cage.MemoryFile("stdin", input(o, i))
 	if err != nil {
 		return nil, err
 	}
@@ -173,7 +130,7 @@ func makeChild(o order, i int, stdout, stderr *os.File) (*child, error) {
 	c.attr = syscall.ProcAttr{Dir: dir, Env: env, Files: []uintptr{stdin.Fd(), stdout.Fd(), stderr.Fd()},
 		Sys: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}}
 	if o.Drop {
-		c.attr.Sys.Credential = &syscall.Credential{Uid: uint32(o.UID), Gid: uint32(o.GID), Groups: unsigned(o.Groups)}
+		c.attr.Sys.Credential = account.Account{UID: o.UID, GID: o.GID, Groups: o.Groups}.Credential()
 	}
 	script, err := c.writeScript(o, i)
 	if err == nil {
@@ -202,61 +159,12 @@ func input(o order, i int) []byte {
 	return nil
 }
 
-func unsigned(ids []int) []uint32 {
-	out := make([]uint32, len(ids))
-	for i, id := range ids {
-		out[i] = uint32(id)
-	}
-	return out
-}
-
 // start forks the child into its cgroup and returns its PID. The calling thread must live as long as the supervisor: the
 // child dies with it (Pdeathsig).
-func (c *child) start(cage container) (int, error) {
-	restore := plainOOMScore()
-	defer restore()
-	pid, err := c.fork(cage)
-	if errors.Is(err, syscall.ENOEXEC) { // a script without a #! line, which shells run by themselves
-		c.argv = append([]string{shell, c.path}, c.argv[1:]...)
-		c.path = shell
-		pid, err = c.fork(cage)
-	}
+func (c *child) start(in cage.Cage) (int, error) {
+	pid, err := in.Start(c.path, c.argv, &c.attr)
 	if err != nil {
-		return 0, &startError{detail: "cannot run " + c.path + " in " + c.attr.Dir + ": " + err.Error(), code: exitNotExecutable}
+		return 0, &startError{detail: "cannot run " + c.path + " in " + c.attr.Dir + ": " + err.Error(), code: account.ExitNotExecutable}
 	}
 	return pid, nil
-}
-
-func (c *child) fork(cage container) (int, error) {
-	if !cage.exists() {
-		return syscall.ForkExec(c.path, c.argv, &c.attr)
-	}
-	if cage.v2 && !cage.worn {
-		if dir, err := os.Open(cage.path); err == nil {
-			defer dir.Close()
-			c.attr.Sys.UseCgroupFD, c.attr.Sys.CgroupFD = true, int(dir.Fd())
-			pid, err := syscall.ForkExec(c.path, c.argv, &c.attr)
-			c.attr.Sys.UseCgroupFD = false
-			if err == nil || errors.Is(err, syscall.ENOEXEC) {
-				return pid, err
-			}
-		}
-	}
-	// Before Linux 5.7, on v1, and where others were killed before: be in the cgroup while forking, so that the child is never outside it.
-	if err := joinCgroup(cage.path); err != nil {
-		return syscall.ForkExec(c.path, c.argv, &c.attr)
-	}
-	defer joinCgroup(cage.outside())
-	return syscall.ForkExec(c.path, c.argv, &c.attr)
-}
-
-// plainOOMScore gives the next child the score of an ordinary process; the supervisor keeps the agent's.
-func plainOOMScore() (restore func()) {
-	const name = "/proc/self/oom_score_adj"
-	was, err := os.ReadFile(name)
-	if err != nil || string(bytes.TrimSpace(was)) == "0" {
-		return func() {}
-	}
-	os.WriteFile(name, []byte("0"), 0)
-	return func() { os.WriteFile(name, was, 0) }
 }

@@ -9,6 +9,8 @@ import (
 
 	"github.com/muster-fleet/muster/exec"
 	"github.com/muster-fleet/muster/node/fleet"
+
+	"github.com/muster-fleet/muster/exec/cage"
 )
 
 // compact rewrites what is still needed into the spare and exchanges the two files. The old one becomes the spare. When
@@ -36,7 +38,7 @@ func (j *journal) compact() error {
 	}
 	j.f.Close()
 	j.f, j.header, j.mark = j.wrap(osFile{raw}), h, next
-	if j.failed = syncDir(j.dir); j.failed != nil { // after a power cut the old file could be back, without what comes now
+	if j.failed = cage.SyncDir(j.dir); j.failed != nil { // after a power cut the old file could be back, without what comes now
 		return j.failed
 	}
 	j.spareTrouble = ensureSpare(j.dir, h.Capacity)
@@ -65,7 +67,7 @@ func createLedger(dir string, h header) error {
 	if err := os.Rename(tmp, filepath.Join(dir, ledgerName)); err != nil {
 		return err
 	}
-	return syncDir(dir)
+	return cage.SyncDir(dir)
 }
 
 // writeLedger makes a whole, synced ledger file: every block is written once, so that later writes need no new ones.
@@ -122,13 +124,4 @@ func ensureSpare(dir string, size int64) error {
 	}
 	defer f.Close()
 	return f.Sync()
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }

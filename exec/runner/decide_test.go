@@ -10,6 +10,8 @@ import (
 	"github.com/muster-fleet/muster/exec"
 	"github.com/muster-fleet/muster/exec/steps"
 	"github.com/muster-fleet/muster/node/fleet"
+
+	"github.com/muster-fleet/muster/exec/account"
 )
 
 func TestNextStepOfATrace(t *testing.T) {
@@ -60,38 +62,6 @@ func TestInterpreter(t *testing.T) {
 	}
 }
 
-func TestFindAccount(t *testing.T) {
-	const passwd = "root:x:0:0:root:/root:/bin/bash\n# comment\nbad:x:y:1::/:/bin/sh\nweb:x:33:34:,,,:/var/www:/usr/sbin/nologin"
-	const group = "root:x:0:\nweb:x:34:web\nadm:x:4:syslog,web\nlog:x:5:webb\n"
-	got, err := findAccount(passwd, group, "web")
-	want := account{"web", 33, 34, []int{4}, "/var/www", "/usr/sbin/nologin"}
-	if err != nil || !reflect.DeepEqual(got, want) {
-		t.Fatalf("%v %+v", err, got)
-	}
-	if byNumber, err := findAccount(passwd, group, "33"); err != nil || byNumber.Name != "web" {
-		t.Fatalf("%v %+v", err, byNumber)
-	}
-	for user, kind := range map[string]fleet.Kind{"nobody": fleet.NotFound, "": fleet.NotFound, "bad": fleet.Invalid, "we": fleet.NotFound} {
-		if _, err := findAccount(passwd, group, user); fleet.KindOf(err) != kind || err == nil {
-			t.Errorf("%q: %v", user, err)
-		}
-	}
-}
-
-func TestFindCgroups(t *testing.T) {
-	const hybrid = `26 25 0:22 / /sys/fs/cgroup ro,nosuid - tmpfs tmpfs ro,mode=755
-27 26 0:23 / /sys/fs/cgroup/unified rw,nosuid shared:5 - cgroup2 cgroup2 rw
-33 26 0:29 / /sys/fs/cgroup/my\040freezer rw,nosuid shared:9 - cgroup cgroup rw,freezer
-34 26 0:30 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu
-`
-	if got := findCgroups(hybrid); got != (cgroups{"/sys/fs/cgroup/unified/muster", "/sys/fs/cgroup/my freezer/muster"}) {
-		t.Fatalf("%+v", got)
-	}
-	if got := findCgroups("29 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\nshort - x\n\n"); got != (cgroups{v2: "/sys/fs/cgroup/muster"}) {
-		t.Fatalf("%+v", got)
-	}
-}
-
 func TestOutcome(t *testing.T) {
 	status := func(w syscall.WaitStatus) *syscall.WaitStatus { return &w }
 	for _, c := range []struct {
@@ -129,7 +99,7 @@ func TestOutputNewsCoalesce(t *testing.T) {
 
 func TestEnvironmentOfAnOrder(t *testing.T) {
 	s := Spec{Command: fleet.UUID{1}, Env: []string{"PATH=/mine", "A=1", "A=2", "MUSTER_COMMAND_ID=x"}}
-	o := makeOrder(s, account{Name: "web", Home: "/h", Shell: "/s"}, false, "boot")
+	o := makeOrder(s, account.Account{Name: "web", Home: "/h", Shell: "/s"}, false, "boot")
 	step := steps.Step{Argv: []string{"true"}, Env: []string{"USER=me", "B=3", "SSM_COMMAND_ID=y", "MUSTER_DOWNLOADS=/z"}}
 	ids := " MUSTER_COMMAND_ID=" + s.Command.String() + " SSM_COMMAND_ID=" + s.Command.String()
 	for _, c := range []struct {
@@ -142,18 +112,6 @@ func TestEnvironmentOfAnOrder(t *testing.T) {
 		o.Plan, o.Downloads = c.plan, "/d"
 		if got := strings.Join(o.stepEnvironment(step), " "); got != c.want {
 			t.Errorf("%s\nwant %s", got, c.want)
-		}
-	}
-}
-
-func TestParseStat(t *testing.T) {
-	const text = "42 (a) (b c)) S 7 42 42 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 98765 2560000 200"
-	if got, err := parseStat(text); err != nil || got != (procStat{7, 98765}) {
-		t.Fatalf("%v %+v", err, got)
-	}
-	for _, bad := range []string{"", "42 (x", "42 (x) S 1"} {
-		if _, err := parseStat(bad); err == nil {
-			t.Errorf("%q was read", bad)
 		}
 	}
 }

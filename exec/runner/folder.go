@@ -2,10 +2,7 @@ package runner
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net"
 	"os"
@@ -13,11 +10,10 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/muster-fleet/muster/exec"
 	"github.com/muster-fleet/muster/node/fleet"
-	"github.com/muster-fleet/muster/node/fleet/wire"
+
+	"github.com/muster-fleet/muster/exec/cage"
 )
 
 // The files of a run folder, runs/<command UUID>, 0700. This and the socket are all that agent and supervisor share.
@@ -31,9 +27,6 @@ const (
 
 	// noteFormat is the version of the start mark, the end record, the order and the socket's frames.
 	noteFormat = 1
-	// noteSize is the size of the end file: one block, written before the run, so that a full disk cannot lose the end,
-	// and so that one sync makes it last. A block that was torn does not match its checksum and counts as no end.
-	noteSize = 4096
 )
 
 // startMark is the content of the start file.
@@ -74,29 +67,6 @@ func (o outputNote) sum() exec.OutputSum {
 	return exec.OutputSum{Size: o.Size, Kept: o.Kept, Digest: o.Digest, Cut: o.Cut}
 }
 
-// sealNote encodes a note as {u32 length, body, SHA-256}; zeros may follow.
-func sealNote(v any) []byte {
-	body := wire.Marshal(v)
-	out := binary.BigEndian.AppendUint32(nil, uint32(len(body)))
-	out = append(out, body...)
-	sum := sha256.Sum256(out)
-	return append(out, sum[:]...)
-}
-
-func openNote(data []byte, v any) error {
-	if len(data) < 4 {
-		return fleet.Errorf(fleet.Invalid, "the note is cut short")
-	}
-	end := 4 + uint64(binary.BigEndian.Uint32(data))
-	if end+sha256.Size > uint64(len(data)) {
-		return fleet.Errorf(fleet.Invalid, "the note is cut short")
-	}
-	if sha256.Sum256(data[:end]) != [32]byte(data[end:end+sha256.Size]) {
-		return fleet.Errorf(fleet.Invalid, "the note does not match its checksum")
-	}
-	return wire.Unmarshal(data[4:end], v)
-}
-
 // folder is the path of one run's folder.
 type folder string
 
@@ -118,7 +88,7 @@ func (f folder) start() (startMark, error) {
 	if err != nil {
 		return m, err
 	}
-	return m, openNote(data, &m)
+	return m, cage.OpenNote(data, &m)
 }
 
 // end returns how the run ended. The error is fs.ErrNotExist when there is no end.
@@ -131,18 +101,11 @@ func (f folder) end() (endNote, error) {
 	if indexNonZero(data) < 0 {
 		return n, fs.ErrNotExist
 	}
-	return n, openNote(data, &n)
+	return n, cage.OpenNote(data, &n)
 }
 
-// alive reports whether the run's supervisor lives: it holds the lock on the end file from before it is started.
-func (f folder) alive() bool {
-	fd, err := os.OpenFile(f.path(endName), os.O_RDWR, 0)
-	if err != nil {
-		return false
-	}
-	defer fd.Close()
-	return errors.Is(unix.Flock(int(fd.Fd()), unix.LOCK_EX|unix.LOCK_NB), unix.EWOULDBLOCK)
-}
+// alive reports whether the run's supervisor lives.
+func (f folder) alive() bool { return cage.Alive(f.path(endName)) }
 
 // prepared is a run folder ready for a supervisor.
 type prepared struct {
@@ -174,10 +137,10 @@ func (f folder) prepare() (_ *prepared, err error) {
 	if p.end, err = os.OpenFile(f.path(endName), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
 		return nil, err
 	}
-	if err = unix.Flock(int(p.end.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil, err
+	if !cage.Lock(p.end) {
+		return nil, errAlive
 	}
-	if _, err = p.end.Write(make([]byte, noteSize)); err != nil {
+	if _, err = p.end.Write(make([]byte, cage.NoteSize)); err != nil {
 		return nil, err
 	}
 	return p, f.equip(p)
@@ -203,7 +166,7 @@ func (f folder) prepareAgain() (_ *prepared, err error) {
 	if p.end, err = os.OpenFile(f.path(endName), os.O_RDWR, 0); err != nil {
 		return nil, err
 	}
-	if unix.Flock(int(p.end.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+	if !cage.Lock(p.end) {
 		return nil, errAlive
 	}
 	if err := os.Remove(f.path(socketName)); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -214,38 +177,9 @@ func (f folder) prepareAgain() (_ *prepared, err error) {
 
 var errAlive = errors.New("a supervisor lives")
 
-// socketPath gives the socket a path that fits into a socket address (108 bytes) however long the data folder's path is.
-func (f folder) socketPath() (string, *os.File, error) {
-	dir, err := os.OpenFile(string(f), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return "", nil, err
-	}
-	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), socketName), dir, nil
-}
+func (f folder) listen() (*os.File, error) { return cage.Listen(string(f), socketName) }
 
-func (f folder) listen() (*os.File, error) {
-	path, dir, err := f.socketPath()
-	if err != nil {
-		return nil, err
-	}
-	defer dir.Close()
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	if err != nil {
-		return nil, err
-	}
-	defer l.Close()
-	l.SetUnlinkOnClose(false)
-	return l.File()
-}
-
-func (f folder) dial() (net.Conn, error) {
-	path, dir, err := f.socketPath()
-	if err != nil {
-		return nil, err
-	}
-	defer dir.Close()
-	return net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
-}
+func (f folder) dial() (net.Conn, error) { return cage.Dial(string(f), socketName) }
 
 // kept returns what is on disk of a stream whose supervisor left no account of it.
 func (f folder) kept(s Stream) exec.OutputSum {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/muster-fleet/muster/exec"
 	"github.com/muster-fleet/muster/node/fleet"
+
+	"github.com/muster-fleet/muster/exec/cage"
 )
 
 // Frames on a run's socket: from the supervisor {u8 kind, u64, u64} big endian, from the agent single bytes. The first
@@ -130,7 +132,7 @@ func (r *Runner) stepsOf(run *run) []exec.StepReport {
 // lost ends a run whose supervisor is gone without a word: whatever it did, nobody knows. What is left of it is killed,
 // because nobody would watch over it any more.
 func (r *Runner) lost(run *run, dir folder, why error) {
-	killLeftovers(run.command, cgroupName(dir), r.cfg.Log)
+	cage.KillLeftovers(cage.Name(string(dir)), commandIDVar+"="+run.command.String(), r.cfg.Log)
 	r.end(run, r.unknown(run.command, dir, why))
 }
 

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +16,9 @@ import (
 	"github.com/muster-fleet/muster/node/fleet"
 	"github.com/muster-fleet/muster/node/fleet/wire"
 	"github.com/muster-fleet/muster/testnet/hostile"
+
+	"github.com/muster-fleet/muster/exec/account"
+	"github.com/muster-fleet/muster/exec/cage"
 )
 
 // What of a ledger file is made good again after the fuzzer's changes, so that they reach what lies behind a checksum.
@@ -191,8 +193,8 @@ func FuzzNotes(f *testing.F) {
 		Stdout: outputNote{Size: 9, Kept: 5, Digest: fleet.Sum(nil), Cut: true}, Detail: "why", Started: now, Ended: now}
 	f.Add(wire.Marshal(start), false)
 	f.Add(wire.Marshal(end), false)
-	f.Add(sealNote(start), true)
-	f.Add(append(sealNote(end), make([]byte, 64)...), true)
+	f.Add(cage.SealNote(start), true)
+	f.Add(append(cage.SealNote(end), make([]byte, 64)...), true)
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff}, true)
 	f.Fuzz(func(t *testing.T, data []byte, whole bool) {
 		if !whole { // behind its sum
@@ -208,14 +210,14 @@ func checkNotes(t *testing.T, data []byte) {
 	t.Helper()
 	var m startMark
 	var n endNote
-	if openNote(data, &m) == nil {
-		if !bytes.HasPrefix(data, sealNote(m)) {
+	if cage.OpenNote(data, &m) == nil {
+		if !bytes.HasPrefix(data, cage.SealNote(m)) {
 			t.Fatalf("%+v is sealed otherwise", m)
 		}
 		mustFit(t, m.record(time.Unix(1, 0)))
 	}
-	if openNote(data, &n) == nil {
-		if !bytes.HasPrefix(data, sealNote(n)) {
+	if cage.OpenNote(data, &n) == nil {
+		if !bytes.HasPrefix(data, cage.SealNote(n)) {
 			t.Fatalf("%+v is sealed otherwise", n)
 		}
 		mustFit(t, n.record())
@@ -238,49 +240,13 @@ func mustFit(t *testing.T, r exec.Record) {
 func FuzzOrder(f *testing.F) {
 	s := Spec{Command: fleet.UUID{1}, Digest: fleet.Sum(nil), Issued: time.Unix(1, 0), Expires: time.Unix(2, 0), Plan: steps.Plan{Steps: []steps.Step{{Argv: []string{"a", "b"}, Script: []byte("#!/bin/sh\n"), Env: []string{"C=d"}}, {Act: "x", Inputs: []byte("{}")}}, Codes: true},
 		Env: []string{"A=b"}, User: "deploy", Stdin: []byte("in"), Timeout: time.Minute, MaxOutput: 5}
-	f.Add(wire.Marshal(makeOrder(s, account{Name: "deploy", UID: 1000, GID: 1000, Groups: []int{4, 27}, Home: "/srv/x", Shell: "/bin/sh"}, true, "boot")))
-	f.Add(wire.Marshal(makeOrder(Spec{Plan: plain("true")}, account{}, false, "")))
-	f.Add(wire.Marshal(makeOrder(withSecrets(document(sh("true"), steps.Step{Act: "x", Fill: []steps.Part{{Text: "{}"}, {Secret: 1}}})), account{}, true, "boot")))
+	f.Add(wire.Marshal(makeOrder(s, account.Account{Name: "deploy", UID: 1000, GID: 1000, Groups: []int{4, 27}, Home: "/srv/x", Shell: "/bin/sh"}, true, "boot")))
+	f.Add(wire.Marshal(makeOrder(Spec{Plan: plain("true")}, account.Account{}, false, "")))
+	f.Add(wire.Marshal(makeOrder(withSecrets(document(sh("true"), steps.Step{Act: "x", Fill: []steps.Part{{Text: "{}"}, {Secret: 1}}})), account.Account{}, true, "boot")))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var o order
 		if wire.Unmarshal(data, &o) == nil && !bytes.Equal(wire.Marshal(o), data) {
 			t.Fatalf("%+v is written otherwise", o)
-		}
-	})
-}
-
-// Whatever a program calls itself, its line in /proc is read right.
-func FuzzStat(f *testing.F) {
-	f.Add("7 (sh) S 1 7 7 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 12345 0 0", "sh")
-	f.Add("7 (a) b) R 1", "a) S 99 (")
-	f.Add("", "\n")
-	f.Fuzz(func(t *testing.T, text, name string) {
-		_, _ = parseStat(text)
-		line := fmt.Sprintf("7 (%s) S 4711 7 7 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 12345 0 0", name)
-		if got, err := parseStat(line); err != nil || got != (procStat{4711, 12345}) {
-			t.Fatalf("%q: %+v, %v", line, got, err)
-		}
-	})
-}
-
-// An account is what its own line says.
-func FuzzAccount(f *testing.F) {
-	passwd, group := "root:x:0:0:root:/root:/bin/bash\ndeploy:x:1000:1000::/srv/x:/bin/sh\n", "root:x:0:\nsudo:x:27:deploy,ada\ndeploy:x:1000:deploy\n"
-	f.Add(passwd, group, "deploy")
-	f.Add(passwd, group, "1000")
-	f.Add("a:b:4294967296:1::/:/bin/sh", "", "a")
-	f.Fuzz(func(t *testing.T, passwd, group, user string) {
-		a, err := findAccount(passwd, group, user)
-		if err != nil {
-			return
-		}
-		if a.UID < 0 || a.GID < 0 || !strings.Contains(passwd, a.Name+":") || (a.Name != user && !strings.Contains(passwd, ":"+user+":")) {
-			t.Fatalf("%q is %+v", user, a)
-		}
-		for _, g := range a.Groups {
-			if g < 0 || g == a.GID {
-				t.Fatalf("groups %v", a.Groups)
-			}
 		}
 	})
 }
@@ -308,9 +274,9 @@ func TestMemory(t *testing.T) {
 	for _, some := range inputs[:2] {
 		hostile.Check(t, hostile.Bound{Base: 64 << 10, PerByte: 32}, func(in []byte) { _, _ = scanBytes(in) }, some)
 	}
-	sample := sealNote(endNote{Format: noteFormat, Status: string(exec.Success), Detail: "why"})
+	sample := cage.SealNote(endNote{Format: noteFormat, Status: string(exec.Success), Detail: "why"})
 	sealed := func(yield func(string, []byte) bool) {
-		for name, in := range hostile.Inputs(noteSize, sample[4:len(sample)-sha256.Size]) {
+		for name, in := range hostile.Inputs(cage.NoteSize, sample[4:len(sample)-sha256.Size]) {
 			out := append(binary.BigEndian.AppendUint32(nil, uint32(len(in))), in...)
 			sum := sha256.Sum256(out)
 			if !yield(name, append(out, sum[:]...)) {
@@ -321,10 +287,10 @@ func TestMemory(t *testing.T) {
 	hostile.Check(t, hostile.Bound{Base: 16 << 10, PerByte: 16}, func(in []byte) {
 		var m startMark
 		var n endNote
-		_, _ = openNote(in, &m), openNote(in, &n)
-	}, hostile.Join(hostile.Inputs(noteSize, sample), sealed, hostile.Corpus(t, "FuzzNotes")))
+		_, _ = cage.OpenNote(in, &m), cage.OpenNote(in, &n)
+	}, hostile.Join(hostile.Inputs(cage.NoteSize, sample), sealed, hostile.Corpus(t, "FuzzNotes")))
 	hostile.Check(t, hostile.Bound{Base: 64 << 10, PerByte: 64}, func(in []byte) {
 		var o order
 		_ = wire.Unmarshal(in, &o)
-	}, hostile.Join(hostile.Inputs(1<<18, wire.Marshal(makeOrder(Spec{Plan: plain("true")}, account{}, false, ""))), hostile.Corpus(t, "FuzzOrder")))
+	}, hostile.Join(hostile.Inputs(1<<18, wire.Marshal(makeOrder(Spec{Plan: plain("true")}, account.Account{}, false, ""))), hostile.Corpus(t, "FuzzOrder")))
 }

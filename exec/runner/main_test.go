@@ -19,6 +19,8 @@ import (
 	"github.com/muster-fleet/muster/exec"
 	"github.com/muster-fleet/muster/exec/steps"
 	"github.com/muster-fleet/muster/node/fleet"
+
+	"github.com/muster-fleet/muster/exec/cage"
 )
 
 // The test binary also plays the supervisor, an agent that can be killed, and a program that hides its processes.
@@ -123,7 +125,7 @@ func hiddenMain(what string) {
 func withMarker(t testing.TB, marker string) []string {
 	t.Helper()
 	var out []string
-	for _, pid := range processes() {
+	for _, pid := range cage.Processes() {
 		line, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
 		if err == nil && bytes.Contains(line, []byte(marker)) && pid != os.Getpid() {
 			out = append(out, strconv.Itoa(pid)+" "+string(bytes.ReplaceAll(line, []byte{0}, []byte(" "))))
@@ -173,7 +175,7 @@ func open(t testing.TB, cfg Config) *harness {
 	t.Cleanup(func() {
 		for _, s := range h.Ledger().Since(time.Time{}) {
 			if t.Failed() && s.Started != nil {
-				killLeftovers(s.Command, cgroupName(h.folder(s.Command)), cfg.Log)
+				cage.KillLeftovers(cage.Name(string(h.folder(s.Command))), commandIDVar+"="+s.Command.String(), cfg.Log)
 			}
 		}
 		h.Close()

@@ -11,6 +11,8 @@ import (
 
 	"github.com/muster-fleet/muster/exec/steps"
 	"github.com/muster-fleet/muster/node/fleet"
+
+	"github.com/muster-fleet/muster/exec/cage"
 )
 
 // runPlan executes the steps of a plan from where its journal ends.
@@ -80,7 +82,7 @@ func writeOrder(o order) error {
 		return err
 	}
 	defer f.Close()
-	if _, err := f.Write(sealNote(o)); err != nil {
+	if _, err := f.Write(cage.SealNote(o)); err != nil {
 		return err
 	}
 	return f.Sync()
@@ -98,7 +100,7 @@ func (f folder) order() (order, error) {
 	}
 	data, err := os.ReadFile(f.path(orderName))
 	if err == nil {
-		err = openNote(data, &o)
+		err = cage.OpenNote(data, &o)
 	}
 	if err == nil && o.Format != orderFormat {
 		err = fleet.Errorf(fleet.Invalid, "the order has format %d, this version knows %d", o.Format, orderFormat)

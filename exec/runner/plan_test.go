@@ -17,6 +17,8 @@ import (
 	"github.com/muster-fleet/muster/exec"
 	"github.com/muster-fleet/muster/exec/steps"
 	"github.com/muster-fleet/muster/node/fleet"
+
+	"github.com/muster-fleet/muster/exec/cage"
 )
 
 func TestDocuments(t *testing.T) {
@@ -263,8 +265,8 @@ func crashed(t *testing.T, h *harness, s Spec, stdout string, entries ...steps.E
 		data, chain = steps.Append(data, chain, e)
 	}
 	for name, content := range map[string][]byte{
-		journalName: append(data, make([]byte, s.Plan.Room())...), orderName: sealNote(o), string(Stdout): []byte(stdout),
-		startName: sealNote(startMark{Format: noteFormat, Command: s.Command, BootID: h.boot}),
+		journalName: append(data, make([]byte, s.Plan.Room())...), orderName: cage.SealNote(o), string(Stdout): []byte(stdout),
+		startName: cage.SealNote(startMark{Format: noteFormat, Command: s.Command, BootID: h.boot}),
 	} {
 		if err := os.WriteFile(dir.path(name), content, 0o600); err != nil {
 			t.Fatal(err)
@@ -536,14 +538,14 @@ func TestTooLate(t *testing.T) {
 	t.Parallel()
 	h := open(t, Config{})
 	s := spec("true")
-	s.By = bootNow() - 1
+	s.By = cage.BootNow() - 1
 	if err := h.Start(t.Context(), s); !Late(err) || Crossed(err) {
 		t.Fatalf("%v", err)
 	}
 	if _, known := h.Ledger().Get(s.Command); known {
 		t.Fatal("it was recorded")
 	}
-	s.By = bootNow() + time.Hour
+	s.By = cage.BootNow() + time.Hour
 	wantStatus(t, h.run(s), exec.Success)
 }
 
@@ -557,7 +559,7 @@ func TestLateBehindTheBarrier(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		o.By = int64(bootNow() - lateStart - time.Second) // s.By is not set: the ledger took it
+		o.By = int64(cage.BootNow() - lateStart - time.Second) // s.By is not set: the ledger took it
 		r := newRun(s.Command)
 		h.slots <- struct{}{}
 		r.slot = true
@@ -570,7 +572,7 @@ func TestLateBehindTheBarrier(t *testing.T) {
 		}
 	}
 	s := document(sh("touch " + witness))
-	s.By = bootNow() + time.Hour
+	s.By = cage.BootNow() + time.Hour
 	crashed(t, h, s, "") // nothing had begun
 	h = h.reopen()
 	wantStatus(t, h.ended(s.Command), exec.Terminated)
@@ -578,7 +580,7 @@ func TestLateBehindTheBarrier(t *testing.T) {
 		t.Fatal("it was started")
 	}
 	s = document(sh("true"), sh("true"))
-	s.By = bootNow() + time.Hour
+	s.By = cage.BootNow() + time.Hour
 	crashed(t, h, s, "", steps.Began{Step: 0, Attempt: 1, Boot: h.boot}, steps.Ended{Step: 0, Attempt: 1, Status: steps.Success})
 	h = h.reopen()
 	wantStatus(t, h.ended(s.Command), exec.Success) // it had begun in time

@@ -9,6 +9,8 @@ import (
 
 	"github.com/muster-fleet/muster/exec"
 	"github.com/muster-fleet/muster/node/fleet"
+
+	"github.com/muster-fleet/muster/exec/cage"
 )
 
 // retention says which ended runs keep their folders.
@@ -119,7 +121,7 @@ func (r *Runner) prune() {
 			continue
 		}
 		dir := r.folder(command)
-		removeCgroup(cgroupName(dir))
+		cage.Remove(cage.Name(string(dir)))
 		if err := dir.remove(); err != nil {
 			r.cfg.Log.Warn("cannot remove a run folder", "command", command.String(), "err", err)
 		}

@@ -17,6 +17,8 @@ import (
 
 	"github.com/muster-fleet/muster/exec"
 	"github.com/muster-fleet/muster/node/fleet"
+
+	"github.com/muster-fleet/muster/exec/cage"
 )
 
 // Defaults of Config.
@@ -286,7 +288,7 @@ func (b *ledgerBook) check(record exec.Record) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if _, start := record.(exec.StartedRecord); start {
-		if run := b.running[record.CommandID()]; run != nil && run.by != 0 && bootNow() > run.by {
+		if run := b.running[record.CommandID()]; run != nil && run.by != 0 && cage.BootNow() > run.by {
 			return errLate
 		}
 	}

@@ -22,6 +22,9 @@ import (
 
 	"github.com/muster-fleet/muster/exec"
 	"github.com/muster-fleet/muster/node/fleet"
+
+	"github.com/muster-fleet/muster/exec/account"
+	"github.com/muster-fleet/muster/exec/cage"
 )
 
 func signalIgnoreAll() {
@@ -85,7 +88,7 @@ func TestEnvironmentBeginsEmpty(t *testing.T) {
 	s := spec("env", "--null")
 	s.Env = []string{"MINE=a b", "MUSTER_COMMAND_ID=forged"}
 	wantStatus(t, h.run(s), exec.Success)
-	who, _, err := resolve("")
+	who, _, err := account.Resolve("")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +97,7 @@ func TestEnvironmentBeginsEmpty(t *testing.T) {
 		k, v, _ := strings.Cut(e, "=")
 		got[k] = v
 	}
-	want := map[string]string{"PATH": childPath, "HOME": who.Home, "USER": who.Name, "LOGNAME": who.Name, "SHELL": who.Shell, "MINE": "a b",
+	want := map[string]string{"PATH": account.Path, "HOME": who.Home, "USER": who.Name, "LOGNAME": who.Name, "SHELL": who.Shell, "MINE": "a b",
 		"MUSTER_COMMAND_ID": s.Command.String(), "SSM_COMMAND_ID": s.Command.String()}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Fatalf("got %v\nwant %v", got, want)
@@ -110,7 +113,7 @@ func TestRunAsAnotherUser(t *testing.T) {
 	s := spec("a")
 	s.User, s.Plan.Steps[0].Script = "nobody", []byte("#!/bin/sh\nid -un; id -G; echo $HOME $1; pwd\n")
 	wantStatus(t, h.run(s), exec.Success)
-	who, _, _ := resolve("nobody")
+	who, _, _ := account.Resolve("nobody")
 	want := fmt.Sprintf("nobody\n%d\n%s a\n/\n", who.GID, who.Home)
 	if got := h.text(s.Command, Stdout); got != want {
 		t.Fatalf("got %q, want %q; %s", got, want, h.text(s.Command, Stderr))
@@ -327,13 +330,13 @@ func TestSupervisorKilled(t *testing.T) {
 }
 
 func containments() []string {
-	out := []string{containNone}
-	at := hostCgroups()
-	if at.v2 != "" && os.MkdirAll(at.v2, 0o755) == nil {
-		out = append(out, containV2)
+	out := []string{cage.None}
+	at := cage.Host()
+	if at.V2() != "" && os.MkdirAll(at.V2(), 0o755) == nil {
+		out = append(out, cage.V2)
 	}
-	if at.v1 != "" && os.MkdirAll(at.v1, 0o755) == nil {
-		out = append(out, containV1)
+	if at.V1() != "" && os.MkdirAll(at.V1(), 0o755) == nil {
+		out = append(out, cage.V1)
 	}
 	return out
 }
@@ -363,7 +366,7 @@ func TestNothingSurvivesTimeoutAndCancel(t *testing.T) {
 				if left := withMarker(t, marker); len(left) > 0 {
 					t.Fatalf("still alive:\n%s", strings.Join(left, "\n"))
 				}
-				removed := filepath.Join(hostCgroups().v2, cgroupName(h.folder(s.Command)))
+				removed := filepath.Join(cage.Host().V2(), cage.Name(string(h.folder(s.Command))))
 				until(t, "its cgroup is gone", func() bool { _, err := os.Stat(removed); return err != nil })
 			})
 		}
@@ -400,9 +403,9 @@ func TestDaemonsStayAfterANormalEnd(t *testing.T) {
 		if len(withMarker(t, marker)) == 0 {
 			t.Fatalf("%s: the daemon was killed", contain)
 		}
-		killMarked(commandIDVar + "=" + s.Command.String())
+		cage.KillMarked(commandIDVar + "=" + s.Command.String())
 		until(t, "the daemon is gone", func() bool { return len(withMarker(t, marker)) == 0 })
-		removeCgroup(cgroupName(h.folder(s.Command)))
+		cage.Remove(cage.Name(string(h.folder(s.Command))))
 	}
 }
 
@@ -611,11 +614,11 @@ func TestChildDiesWithItsSupervisor(t *testing.T) {
 func TestCgroupsKillByThemselves(t *testing.T) {
 	t.Parallel()
 	for _, contain := range containments() {
-		c := makeContainer(hostCgroups(), contain, newMarker())
-		if !c.exists() {
+		c := cage.Make(cage.Host(), contain, newMarker())
+		if !c.Exists() {
 			continue
 		}
-		cmd := osexec.Command("/bin/sh", "-c", `read go && exec "$0" hide "$1"`, self(t), filepath.Base(c.path))
+		cmd := osexec.Command("/bin/sh", "-c", `read go && exec "$0" hide "$1"`, self(t), filepath.Base(c.Path()))
 		gate, err := cmd.StdinPipe()
 		if err != nil {
 			t.Fatal(err)
@@ -628,20 +631,20 @@ func TestCgroupsKillByThemselves(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(c.path, "cgroup.procs"), fmt.Append(nil, cmd.Process.Pid), 0); err != nil {
+		if err := os.WriteFile(filepath.Join(c.Path(), "cgroup.procs"), fmt.Append(nil, cmd.Process.Pid), 0); err != nil {
 			t.Fatal(err)
 		}
 		gate.Write([]byte("\n"))
 		bufio.NewReader(out).ReadString('\n')
-		if !c.killAll() {
-			t.Fatalf("%s: some are left: %v", contain, c.pids())
+		if !c.Empty() {
+			t.Fatalf("%s: some are left: %v", contain, c.PIDs())
 		}
 		cmd.Wait()
-		c.remove()
-		if _, err := os.Stat(c.path); err == nil {
+		c.Remove()
+		if _, err := os.Stat(c.Path()); err == nil {
 			t.Fatalf("%s: the cgroup is not empty", contain)
 		}
-		if left := withMarker(t, filepath.Base(c.path)); len(left) > 0 {
+		if left := withMarker(t, filepath.Base(c.Path())); len(left) > 0 {
 			t.Fatalf("%s: still alive: %v", contain, left)
 		}
 	}

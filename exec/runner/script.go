@@ -4,6 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+
+	"github.com/muster-fleet/muster/exec/cage"
 )
 
 // scriptFD is where a script is open in a process of another user: it can read the file through the descriptor, but not
@@ -73,7 +75,7 @@ const downloadsHome = "/var/tmp"
 // downloadsOf returns the folder of a run's downloads.
 func downloadsOf(dir folder, drop bool) string {
 	if drop {
-		return filepath.Join(downloadsHome, "muster-"+cgroupName(dir))
+		return filepath.Join(downloadsHome, "muster-"+cage.Name(string(dir)))
 	}
 	return dir.path(downloadsName)
 }

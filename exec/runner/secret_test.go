@@ -18,6 +18,9 @@ import (
 	"github.com/muster-fleet/muster/exec"
 	"github.com/muster-fleet/muster/exec/steps"
 	"github.com/muster-fleet/muster/node/fleet"
+
+	"github.com/muster-fleet/muster/exec/account"
+	"github.com/muster-fleet/muster/exec/cage"
 )
 
 // planted are secrets as tests plant them; the second shares its beginning with the first.
@@ -357,12 +360,12 @@ func statusesDetail(r Result) string {
 
 // An order that is opened for one step's process leaves the order itself as it was: that may be written down.
 func TestAnOrderIsOpenedForOneProcess(t *testing.T) {
-	o := makeOrder(withSecrets(document(sh("a"), sh("b"))), account{}, false, "")
+	o := makeOrder(withSecrets(document(sh("a"), sh("b"))), account.Account{}, false, "")
 	opened, err := o.opened(1, planted)
 	if err != nil || !strings.Contains(strings.Join(opened.stepEnvironment(opened.Plan.Steps[1]), " "), "C=u:"+string(planted[0])+"@h") {
 		t.Fatalf("%q, %v", opened.Plan.Steps[1].Env, err)
 	}
-	shows(t, "the order", sealNote(o))
+	shows(t, "the order", cage.SealNote(o))
 	if len(opened.Plan.Steps[0].Env) > 0 {
 		t.Error("another step was opened, too")
 	}

@@ -1,14 +1,14 @@
 package runner
 
 import (
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/muster-fleet/muster/exec/steps"
 	"github.com/muster-fleet/muster/node/fleet"
+
+	"github.com/muster-fleet/muster/exec/account"
 )
 
 // Limits of a run.
@@ -141,9 +141,9 @@ type order struct {
 const orderFormat = 3
 
 // makeOrder resolves a checked spec for the host it runs on.
-func makeOrder(s Spec, who account, drop bool, boot string) order {
+func makeOrder(s Spec, who account.Account, drop bool, boot string) order {
 	o := order{Format: orderFormat, Command: s.Command, Digest: s.Digest, Issued: unixNano(s.Issued), Expires: unixNano(s.Expires),
-		By: int64(s.By), BootID: boot, Plan: s.Plan, Env: environment(s, who), Dir: s.Dir, Stdin: s.Stdin,
+		By: int64(s.By), BootID: boot, Plan: s.Plan, Env: who.Environment(s.Env...), Dir: s.Dir, Stdin: s.Stdin,
 		Timeout: int64(s.Timeout), Grace: int64(Grace), MaxOutput: s.MaxOutput, Filled: s.EnvSecrets, Secrets: s.Secrets}
 	if o.Dir == "" {
 		o.Dir, o.DirIsHome = who.Home, true
@@ -160,9 +160,6 @@ func makeOrder(s Spec, who account, drop bool, boot string) order {
 	return o
 }
 
-// childPath is the PATH of runs: the host's own, whatever the agent was started with.
-const childPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
 // Variables that no order and no step can set otherwise.
 const (
 	// commandIDVar tells a run, and whoever looks for its processes, which command it is.
@@ -173,13 +170,6 @@ const (
 	downloadsVar = "MUSTER_DOWNLOADS"
 )
 
-// environment starts from nothing: neither the agent's variables nor LD_*, BASH_ENV, ENV or IFS reach a run unless its
-// order gives them. A later entry wins over an earlier one of the same name.
-func environment(s Spec, who account) []string {
-	base := []string{"PATH=" + childPath, "HOME=" + who.Home, "USER=" + who.Name, "LOGNAME=" + who.Name, "SHELL=" + who.Shell}
-	return lastOfEach(append(base, s.Env...))
-}
-
 // stepEnvironment is the environment of one step's process.
 func (o order) stepEnvironment(step steps.Step) []string {
 	command := fleet.UUID(o.Command).String()
@@ -187,47 +177,5 @@ func (o order) stepEnvironment(step steps.Step) []string {
 	if !o.Plan.Plain() {
 		all = append(all, downloadsVar+"="+o.Downloads)
 	}
-	return lastOfEach(all)
-}
-
-// lastOfEach drops the entries whose name comes again.
-func lastOfEach(all []string) []string {
-	last := map[string]int{}
-	for i, e := range all {
-		name, _, _ := strings.Cut(e, "=")
-		last[name] = i
-	}
-	var out []string
-	for i, e := range all {
-		if name, _, _ := strings.Cut(e, "="); last[name] == i {
-			out = append(out, e)
-		}
-	}
-	return out
-}
-
-// resolve finds the account to run as, and whether that means dropping to it.
-func resolve(user string) (who account, drop bool, err error) {
-	self := os.Geteuid()
-	passwd, err := os.ReadFile("/etc/passwd")
-	if err != nil && user != "" {
-		return who, false, fleet.Errorf(fleet.Unavailable, "cannot look up user %q: %w", user, err)
-	}
-	group, _ := os.ReadFile("/etc/group") // without it a user has no supplementary groups
-	if user == "" {
-		if who, err = findAccount(string(passwd), string(group), strconv.Itoa(self)); err != nil { // a container may have no such line
-			who = account{Name: strconv.Itoa(self), UID: self, GID: os.Getegid(), Home: "/", Shell: "/bin/sh"}
-		}
-		return who, false, nil
-	}
-	if who, err = findAccount(string(passwd), string(group), user); err != nil {
-		return who, false, err
-	}
-	if who.UID == self {
-		return who, false, nil
-	}
-	if self != 0 {
-		return who, false, fleet.Errorf(fleet.Denied, "this agent does not run as root and cannot run commands as %q", user)
-	}
-	return who, true, nil
+	return account.LastOfEach(all)
 }

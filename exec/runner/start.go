@@ -13,6 +13,9 @@ import (
 	"github.com/muster-fleet/muster/exec"
 	"github.com/muster-fleet/muster/node/fleet"
 	"github.com/muster-fleet/muster/node/fleet/wire"
+
+	"github.com/muster-fleet/muster/exec/account"
+	"github.com/muster-fleet/muster/exec/cage"
 )
 
 // crossedError marks errors of Start behind the barrier.
@@ -119,7 +122,7 @@ func (r *Runner) order(spec Spec) (order, error) {
 	if err := r.mayStart(spec); err != nil {
 		return order{}, err
 	}
-	who, drop, err := resolve(spec.User)
+	who, drop, err := account.Resolve(spec.User)
 	if err != nil {
 		return order{}, err
 	}
@@ -128,7 +131,7 @@ func (r *Runner) order(spec Spec) (order, error) {
 		return order{}, err
 	}
 	dir := r.folder(spec.Command)
-	o.Grace, o.Contain, o.Cgroup, o.Act = int64(r.cfg.grace), r.cfg.contain, cgroupName(dir), r.cfg.Act
+	o.Grace, o.Contain, o.Cgroup, o.Act = int64(r.cfg.grace), r.cfg.contain, cage.Name(string(dir)), r.cfg.Act
 	if !spec.Plan.Plain() {
 		o.Downloads = downloadsOf(dir, drop)
 	}
@@ -282,7 +285,7 @@ const (
 
 // launch starts the supervisor: a session of its own, an empty environment, and no secret in its arguments.
 func (r *Runner) launch(dir folder, p *prepared, o order, secrets [][]byte) error {
-	memory, err := memoryFile("order", wire.Marshal(o))
+	memory, err := cage.MemoryFile("order", wire.Marshal(o))
 	if err != nil {
 		return err
 	}
@@ -294,7 +297,7 @@ func (r *Runner) launch(dir folder, p *prepared, o order, secrets [][]byte) erro
 	defer null.Close()
 	files := []*os.File{null, null, p.errors, memory, p.end, p.listener}
 	if o.Opened {
-		values, err := memoryFile("secrets", wire.Marshal(secrets))
+		values, err := cage.MemoryFile("secrets", wire.Marshal(secrets))
 		if err != nil {
 			return err
 		}
@@ -313,23 +316,6 @@ func (r *Runner) launch(dir folder, p *prepared, o order, secrets [][]byte) erro
 	}
 	go process.Wait() // it may outlive the Runner, so nobody waits for this goroutine
 	return nil
-}
-
-// memoryFile returns a file without a disk, read from its start.
-func memoryFile(name string, data []byte) (*os.File, error) {
-	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
-	if err != nil {
-		return nil, os.NewSyscallError("memfd_create", err)
-	}
-	f := os.NewFile(uintptr(fd), name)
-	if _, err = f.Write(data); err == nil {
-		_, err = f.Seek(0, 0)
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
 }
 
 // Refuse records that this node will not run a command, and as what that is told, so that no later delivery of it is
@@ -396,7 +382,7 @@ func (r *Runner) end(run *run, record exec.EndedRecord) {
 	}
 	r.unregister(run)
 	r.freeSlot(run)
-	r.roomNeeded(record.Stdout.Kept + record.Stderr.Kept + 2*noteSize)
+	r.roomNeeded(record.Stdout.Kept + record.Stderr.Kept + 2*cage.NoteSize)
 	r.events.put(Ended{record.Command, Result{Status: record.Status, ExitCode: record.ExitCode, Signal: record.Signal,
 		Started: began, Ended: record.Time, Stdout: record.Stdout, Stderr: record.Stderr, Detail: record.Detail, Steps: r.Steps(record.Command)}})
 }

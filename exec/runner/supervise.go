@@ -9,7 +9,6 @@ import (
 	"os/signal"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -20,6 +19,8 @@ import (
 	"github.com/muster-fleet/muster/exec"
 	"github.com/muster-fleet/muster/exec/steps"
 	"github.com/muster-fleet/muster/node/fleet/wire"
+
+	"github.com/muster-fleet/muster/exec/cage"
 )
 
 // outputPace is how often at most the agent hears of new output.
@@ -38,7 +39,7 @@ func Supervise([]string) int {
 }
 
 func supervise() (err error) {
-	keepDescriptors()
+	cage.KeepDescriptors(orderFD)
 	s := &supervision{exited: make(chan os.Signal, 1), asked: make(chan struct{}), running: make(chan struct{}), over: make(chan struct{}),
 		leave: make(chan os.Signal, 1), end: os.NewFile(endFD, endName)}
 	signal.Notify(s.exited, unix.SIGCHLD)
@@ -76,7 +77,7 @@ func supervise() (err error) {
 		}
 	}
 	s.hangUp(listener)
-	s.cage.remove()
+	s.cage.Remove()
 	if ended {
 		s.clearAway()
 	}
@@ -84,24 +85,11 @@ func supervise() (err error) {
 	return nil
 }
 
-// keepDescriptors keeps the run from inheriting ours, and whatever the agent's own launcher left open.
-func keepDescriptors() {
-	if unix.CloseRange(orderFD, 1<<31-1, unix.CLOSE_RANGE_CLOEXEC) == nil {
-		return
-	}
-	entries, _ := os.ReadDir("/proc/self/fd") // before Linux 5.11
-	for _, e := range entries {
-		if fd, err := strconv.Atoi(e.Name()); err == nil && fd >= orderFD {
-			unix.CloseOnExec(fd)
-		}
-	}
-}
-
 // supervision is the one run of this process.
 type supervision struct {
 	o       order
 	end     *os.File
-	cage    container
+	cage    cage.Cage
 	began   time.Time
 	pid     int // of the child
 	status  *syscall.WaitStatus
@@ -144,12 +132,12 @@ func (s *supervision) readOrder() error {
 // An error means that nobody can say more than "unknown".
 func (s *supervision) run() (note endNote, ended bool, err error) {
 	s.began = time.Now()
-	at := hostCgroups()
-	if s.o.Contain == containAny {
-		joinSupervisors(at)
+	at := cage.Host()
+	if s.o.Contain == cage.Any {
+		cage.JoinSupervisors(at)
 	}
-	s.cage = makeContainer(at, s.o.Contain, s.o.Cgroup)
-	s.cage.worn = s.o.Resume
+	s.cage = cage.Make(at, s.o.Contain, s.o.Cgroup)
+	s.cage.Worn = s.o.Resume
 	if s.o.Plan.Plain() {
 		note, err = s.runPlain()
 		return note, true, err
@@ -201,7 +189,7 @@ func (s *supervision) isLate() bool {
 	if s.o.Resume {
 		return s.fresh
 	}
-	return bootNow() > time.Duration(s.o.By)+lateStart
+	return cage.BootNow() > time.Duration(s.o.By)+lateStart
 }
 
 // note closes the outputs and describes the end of the run.
@@ -221,7 +209,7 @@ func (s *supervision) note(o steps.Outcome) endNote {
 // attempt runs a step's process to its end, and no longer than limit.
 func (s *supervision) attempt(step int, limit time.Duration) steps.Ended {
 	e := steps.Ended{Step: step, Status: steps.Failed, ExitCode: -1}
-	from := bootNow()
+	from := cage.BootNow()
 	s.pid, s.status = 0, nil
 	if err := s.startChild(step); err != nil {
 		if se, ok := errors.AsType[*startError](err); ok {
@@ -244,7 +232,7 @@ func (s *supervision) attempt(step int, limit time.Duration) steps.Ended {
 		e.Stdout, e.Stderr = s.stdout.written(), s.stderr.written()
 	}
 	e.Detail = s.mask.text(e.Detail)
-	e.At, e.Ran = time.Now().UnixMilli(), milliseconds(bootNow()-from)
+	e.At, e.Ran = time.Now().UnixMilli(), milliseconds(cage.BootNow()-from)
 	return e
 }
 
@@ -275,7 +263,7 @@ func (s *supervision) seal(n endNote) endNote {
 
 // writeStart puts the start mark on the disk for good. Nothing of the run may exist before it.
 func (s *supervision) writeStart() error {
-	stat, err := readStat(os.Getpid())
+	stat, err := cage.ReadStat(os.Getpid())
 	if err != nil {
 		return err
 	}
@@ -284,8 +272,8 @@ func (s *supervision) writeStart() error {
 		return err
 	}
 	defer f.Close()
-	if _, err := f.Write(sealNote(startMark{Format: noteFormat, Command: s.o.Command, Digest: s.o.Digest, Issued: s.o.Issued, Expires: s.o.Expires,
-		BootID: s.o.BootID, PID: os.Getpid(), StartTick: stat.start, Time: unixNano(s.began)})); err != nil {
+	if _, err := f.Write(cage.SealNote(startMark{Format: noteFormat, Command: s.o.Command, Digest: s.o.Digest, Issued: s.o.Issued, Expires: s.o.Expires,
+		BootID: s.o.BootID, PID: os.Getpid(), StartTick: stat.Start, Time: unixNano(s.began)})); err != nil {
 		return err
 	}
 	return syncAll(f, ".", "..")
@@ -293,7 +281,7 @@ func (s *supervision) writeStart() error {
 
 // writeEnd records how the run ended. Its block was written before the run, so a full disk does not matter.
 func (s *supervision) writeEnd(n endNote) error {
-	if _, err := s.end.WriteAt(sealNote(n), 0); err != nil {
+	if _, err := s.end.WriteAt(cage.SealNote(n), 0); err != nil {
 		return err
 	}
 	return unix.Fdatasync(int(s.end.Fd()))
@@ -304,7 +292,7 @@ func syncAll(f *os.File, dirs ...string) error {
 		return err
 	}
 	for _, dir := range dirs {
-		if err := syncDir(dir); err != nil {
+		if err := cage.SyncDir(dir); err != nil {
 			return err
 		}
 	}
@@ -349,7 +337,7 @@ func (s *supervision) startChild(step int) error {
 
 // watch waits until the child has ended, or was stopped and had its grace; it returns what stopped it, or "".
 func (s *supervision) watch(limit time.Duration) (stopped steps.Status) {
-	due, asked := bootTimer(limit), s.asked
+	due, asked := cage.BootTimer(limit), s.asked
 	var mercy <-chan struct{}
 	stop := func(why steps.Status) {
 		if s.reap(); s.status != nil {
@@ -358,7 +346,7 @@ func (s *supervision) watch(limit time.Duration) (stopped steps.Status) {
 		stopped, due, asked = why, nil, nil
 		unix.Kill(-s.pid, unix.SIGTERM)
 		unix.Kill(-s.pid, unix.SIGCONT) // what is stopped cannot hear the SIGTERM
-		mercy = bootTimer(time.Duration(s.o.Grace))
+		mercy = cage.BootTimer(time.Duration(s.o.Grace))
 	}
 	for {
 		if s.reap(); s.status != nil && (stopped == "" || !s.groupAlive()) {
@@ -398,58 +386,12 @@ func (s *supervision) groupAlive() bool {
 	return !errors.Is(unix.Kill(-s.pid, 0), unix.ESRCH)
 }
 
-// killAll kills everything that the run started: the whole cgroup, and, cgroup or not, every child, where children of the
-// dead become our own children, until none is left.
-func (s *supervision) killAll() bool {
-	unix.Kill(-s.pid, unix.SIGKILL)
-	gone := s.cage.killAll()
-	s.cage.worn = true
-	for range killRounds {
-		if !s.reap() {
-			return gone
-		}
-		for _, pid := range children() {
-			unix.Kill(pid, unix.SIGKILL)
-		}
-		select {
-		case <-s.exited:
-		case <-time.After(killPause):
-		}
-	}
-	return false
-}
-
-// bootNow reads the boot clock.
-func bootNow() time.Duration {
-	var t unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
-		return 0 // before Linux 2.6.39
-	}
-	return time.Duration(t.Nano())
-}
+// killAll kills everything that the run started.
+func (s *supervision) killAll() bool { return s.cage.KillAll(s.pid, s.reap, s.exited) }
 
 // milliseconds rounds up: an attempt that was stopped for its time has used all of it.
 func milliseconds(d time.Duration) int64 {
 	return max(0, int64((d+time.Millisecond-1)/time.Millisecond))
-}
-
-// bootTimer fires after d on the boot clock, which goes on while the host sleeps and which nobody can set.
-func bootTimer(d time.Duration) <-chan struct{} {
-	fired := make(chan struct{})
-	fd, err := unix.TimerfdCreate(unix.CLOCK_BOOTTIME, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK)
-	if err == nil {
-		err = unix.TimerfdSettime(fd, 0, &unix.ItimerSpec{Value: unix.NsecToTimespec(max(1, int64(d)))}, nil)
-	}
-	if err != nil {
-		time.AfterFunc(d, func() { close(fired) })
-		return fired
-	}
-	f := os.NewFile(uintptr(fd), "timer")
-	go func() {
-		f.Read(make([]byte, 8))
-		close(fired)
-	}()
-	return fired
 }
 
 // serve tells every agent that connects how the run goes, and hears its cancel.

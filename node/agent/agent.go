@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"log/slog"
+	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -30,8 +31,11 @@ type Config struct {
 	Hints   map[fleet.ID][]netip.AddrPort // where members were last
 	Folder  Folder
 	Clock   func() auth.Instant
-	Seed    uint64
-	Log     *slog.Logger
+	// SessionHost returns what judging a session takes of this host, but its ID and whether its clock is right. It is asked
+	// anew for every session, for accounts come and go. Nil: this host says nothing of it.
+	SessionHost func() node.SessionHost
+	Seed        uint64
+	Log         *slog.Logger
 }
 
 // Agent is one host's agent.
@@ -80,6 +84,9 @@ type Agent struct {
 	kept    keptParams
 
 	holding holding // of seeds
+
+	grown    growth // of the record
+	sessions sessions
 }
 
 // picture is what everybody on this host reads without waiting.
@@ -97,7 +104,7 @@ func New(cfg Config) *Agent {
 		keys: cfg.Keys, hints: cfg.Hints, seen: map[fleet.ID]node.Sighting{}, orders: newHeld(),
 		leave: make(chan struct{}), over: make(chan struct{}), copies: copies{}, notes: newNotes(),
 		shelf: newShelf(), grants: newTickets[node.GrantAnswer](), words: newTickets[[]exec.Report](),
-		holding: newHolding(), kept: newKept(),
+		holding: newHolding(), kept: newKept(), sessions: sessions{host: cfg.SessionHost},
 	}
 	if a.keys == nil {
 		a.keys = map[uint32][32]byte{}
@@ -127,6 +134,10 @@ type Shells struct {
 	Copies ParamCopies
 	// Seeds is nil on a host that keeps no keys of keyrings.
 	Seeds Seeds
+	// Sessions is nil on a host in whose sessions nothing runs.
+	Sessions Sessions
+	// Dial connects from this host to HOST:PORT, for operators who may. Nil: nobody may.
+	Dial func(ctx context.Context, to string) (net.Conn, error)
 }
 
 // Attach gives the agent its shells. Call it before Run and before any peer is served.
@@ -134,6 +145,7 @@ func (a *Agent) Attach(s Shells) {
 	a.peers, a.gossip, a.runner, a.reports, a.quorum, a.replica = s.Peers, s.Gossip, s.Runner, s.Reports, s.Quorum, s.Replica
 	a.decisions, a.outlets, a.seeds = s.Decisions, s.Outlets, s.Seeds
 	a.kept.store = s.Copies
+	a.sessions.shell, a.sessions.dial = s.Sessions, s.Dial
 	a.useKeys()
 }
 
@@ -168,6 +180,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer stop()
 	defer close(a.over)
 	defer a.closeLane()
+	defer func() { a.sessions.tunnels.close(a.now()) }()
 
 	core := node.New(node.Config{
 		Self: a.self, Facts: a.cfg.Facts, Seed: a.cfg.Seed, Record: a.cfg.Record,
@@ -176,6 +189,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	work.Go(func() { a.watchGossip(ctx) })
 	work.Go(func() { a.tellFacts(ctx) })
 	work.Go(func() { a.tendCopies(ctx) })
+	work.Go(func() { a.watchSessions(ctx) })
 	if a.quorum != nil {
 		work.Go(func() { a.serve(ctx) })
 		work.Go(func() { a.feed(ctx) })
@@ -337,6 +351,7 @@ func (a *Agent) keepActs(e node.KeepActs) {
 	}
 	p.record = e.Record
 	a.picture.Store(&p)
+	a.grown.tell()
 	a.keepFloor(p.clock.Floor)
 	a.useKeys()
 }

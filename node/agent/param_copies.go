@@ -380,7 +380,10 @@ func (u *copiesUsed) judge(a params.Answer, why error) (params.Answer, time.Dura
 			at, ok = used.copies.Newest()
 		}
 		if !ok {
-			s := params.Selector{Name: op.Name()}
+			s, err := params.ParseSelector(op.Name() + item.Selector)
+			if err != nil {
+				s = params.Selector{Name: op.Name()}
+			}
 			out.Missing = append(out.Missing, params.Missing{Selector: s, Why: node.ErrNoCopy(s, why).Error()})
 			continue
 		}

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"io"
 	"net/netip"
 
 	"github.com/muster-fleet/muster/exec"
@@ -124,6 +125,29 @@ type Decisions interface {
 	// Put never fails and never waits.
 	Put(command fleet.UUID, d exec.Decision)
 	Of(command fleet.UUID) ([]exec.Decision, error)
+}
+
+// Sessions runs the sessions of this host in which something runs: all kinds but auth.SessionForward. They outlive the
+// agent. All methods are safe for concurrent use.
+type Sessions interface {
+	// Open starts what a session runs, and returns when it runs, or why it does not. It has nobody attached then. Conflict:
+	// a session of that ID was opened before.
+	Open(ctx context.Context, order node.SessionOrder) error
+	// Attach returns the way to what runs in a session, for the operator's end: flow both ways. have is how many frames of
+	// the node's flow that end has taken, theirs how many of the operator's flow were taken here. The newest attachment
+	// wins, an older one ends. NotFound: there is no such session, or it is over and gone.
+	Attach(ctx context.Context, id fleet.UUID, by fleet.ID, have uint64) (conn io.ReadWriteCloser, theirs uint64, err error)
+	// Known returns all sessions that Get would, from memory: what may be long (Argv, Reason) and what changes are left out.
+	Known() []node.SessionState
+	// Get returns a session as it is now: one that runs, or one that has ended as long as something of it is kept, its
+	// order's Expires at least. NotFound: there is none.
+	Get(id fleet.UUID) (node.SessionState, error)
+	// List returns all that Get would.
+	List() []node.SessionState
+	// Kill ends a session that runs; by is what its operator is told.
+	Kill(id fleet.UUID, by string) error
+	// Recording opens the recording of a session, as far as it has come. It is sealed where the session's was.
+	Recording(id fleet.UUID) (io.ReadCloser, error)
 }
 
 // Reports is the store of a server.

@@ -29,6 +29,7 @@ import (
 type stub struct {
 	keyringStub
 	paramsStub
+	sessionsStub
 
 	status    node.Status
 	nodes     []Node

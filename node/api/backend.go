@@ -14,6 +14,7 @@ import (
 type Backend interface {
 	KeyringBackend
 	ParamsBackend
+	SessionsBackend
 	// Status returns what the host says of itself and of what it sees.
 	Status(ctx context.Context) node.Status
 	// Quorum returns who keeps the replicated state, and what this host's own replica has come to.

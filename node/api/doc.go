@@ -11,6 +11,7 @@
 //	GET  /v1/version    anyone
 //	GET  /v1/status     anyone
 //	GET  /v1/nodes      root, the agent's own account, members of the group muster
+//	GET  /v1/nodes/NODE the same: one of them, by name, ID or the beginning of one, without what it says of itself
 //	GET  /v1/quorum     the same
 //	GET  /v1/operators  the same
 //	GET  /v1/policy     the same: the text that this host judges by
@@ -28,6 +29,7 @@
 //	                       which policy is asked as LocalUser; root and the agent's own account are the node itself
 //	POST /v1/params/watch  the same; what happens to parameters, as JSON lines until the caller hangs up
 //	GET  /v1/lane          the same; upgraded to frames of many entries and questions at a time, for busy programs (Client.Lane)
+//	GET  /v1/sessions   root, the agent's own account: who has a session on this host, and had lately
 //	POST /v1/leave      root, the agent's own account
 //
 // For example:

@@ -92,6 +92,8 @@ func (s *desk) routes() http.Handler {
 		write(w, http.StatusOK, shape.OfStatus(s.backend.Status(r.Context())))
 	}))
 	mux.Handle("GET /v1/nodes", s.guard(member, s.nodes))
+	mux.Handle("GET /v1/nodes/{node}", s.guard(member, s.node))
+	mux.Handle("GET /v1/sessions", s.guard(owner, s.sessions))
 	mux.Handle("GET /v1/quorum", s.guard(member, func(w http.ResponseWriter, r *http.Request) {
 		write(w, http.StatusOK, shape.OfQuorum(s.backend.Quorum(r.Context())))
 	}))

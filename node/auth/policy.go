@@ -2,7 +2,9 @@ package auth
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/cedar-policy/cedar-go"
@@ -56,6 +58,10 @@ const (
 	ActDecryptParam Action = "param.decrypt" // Parameter: a secret's value
 	ActDeleteParam  Action = "param.delete"  // Parameter
 	ActPutKeyring   Action = "keyring.put"   // Keyring: make, retarget, rotate, delete, hand over
+
+	ActSession       Action = "session"        // Node; context: kind, user, shell, terminal, to
+	ActKillSession   Action = "session.kill"   // Node: another operator's session
+	ActReplaySession Action = "session.replay" // Node: the recording of another operator's session; context: kind, user, shell, terminal
 )
 
 // Actions lists them all, for documentation and for tests that must miss none.
@@ -63,6 +69,7 @@ var Actions = []Action{
 	ActRun, ActCancel, ActReport, ActRead, ActPutToken, ActDeleteToken, ActTagNode, ActRemoveNode,
 	ActPutDocument, ActDeleteDocument, ActPutGroup, ActPutSetting,
 	ActPutParam, ActReadParam, ActDecryptParam, ActDeleteParam, ActPutKeyring,
+	ActSession, ActKillSession, ActReplaySession,
 }
 
 // Policy is a compiled Cedar policy set.
@@ -133,11 +140,14 @@ type Ask struct {
 	Principal Principal
 	Action    Action
 	Resource  Resource
-	User      string // context.user of a run: the account it runs as
-	Shell     bool   // context.shell of a run: a shell line or a script, not an argv; of a document: it takes its script as a value
+	User      string // context.user of a run or session: the account it runs as
+	Shell     bool   // context.shell of a run or session: a shell line or a script, not an argv; of a document: it takes its script as a value
 	Document  string // context.document of a run: the name of the document; empty: none
 	Direct    bool   // context.direct of a run: the quorum did not order it
 	OutputTo  string // context.output_to of a run: where the command itself sends its full output; empty: only where the fleet's setting says
+	Kind      string // context.kind of a session: SessionKind.String
+	Terminal  bool   // context.terminal of a session: what runs has a terminal
+	To        string // context.to of a session that is a tunnel: HOST:PORT, in canonical form; each place is a question of its own
 	Server    bool   // context.server: a token lets nodes hold replicated state; a node to be tagged or removed does, or will
 }
 
@@ -172,12 +182,32 @@ func (p *Policy) Decide(ask Ask) (rule string, err error) {
 	}
 	return "", fleet.Errorf(fleet.Denied, "policy: %s %s may not %s on %s: %s",
 		strings.ToLower(ask.Principal.Type), ask.Principal.Name, ask.Action, ask.Resource.Name, said).
-		Hinted("muster operator list says who is in which team; the charter's policy says what teams may do")
+		Hinted("%s", ask.mend(said))
 }
+
+// mend says what would let the asker in. Of a session it is the very rule that is missing, and no wider one: it is what
+// people ask their roots for.
+func (a Ask) mend(said string) string {
+	if a.Action != ActSession || said != noRule {
+		return "muster operator list says who is in which team; the charter's policy says what teams may do"
+	}
+	when := []string{"context.kind == " + strconv.Quote(a.Kind)}
+	if a.User != "" {
+		when = append(when, "context.user == "+strconv.Quote(a.User))
+	}
+	if a.To != "" {
+		when = append(when, "context.to == "+strconv.Quote(a.To))
+	}
+	return fmt.Sprintf("the rule that is missing: permit (principal == %s::%q, action == Action::%q, resource == %s::%q) when { %s };",
+		a.Principal.Type, a.Principal.Name, string(a.Action), a.Resource.Type, a.Resource.Name, strings.Join(when, " && "))
+}
+
+// noRule is the refusal where nothing permits and nothing is broken.
+const noRule = "no rule permits it"
 
 // context is what rules can read of a question beside who asks what about what.
 func (p *Policy) context(ask Ask) types.Record {
-	if ask.User == "" && !ask.Shell && !ask.Server && ask.Document == "" && !ask.Direct && ask.OutputTo == "" {
+	if ask.User == "" && !ask.Shell && !ask.Server && ask.Document == "" && !ask.Direct && ask.OutputTo == "" && ask.Kind == "" && !ask.Terminal && ask.To == "" {
 		return p.plain
 	}
 	return contextOf(ask)
@@ -187,6 +217,7 @@ func contextOf(ask Ask) types.Record {
 	return types.NewRecord(types.RecordMap{
 		"user": types.String(ask.User), "shell": types.Boolean(ask.Shell), "server": types.Boolean(ask.Server),
 		"document": types.String(ask.Document), "direct": types.Boolean(ask.Direct), "output_to": types.String(ask.OutputTo),
+		"kind": types.String(ask.Kind), "terminal": types.Boolean(ask.Terminal), "to": types.String(ask.To),
 	})
 }
 
@@ -221,9 +252,9 @@ func (p *Policy) refusal(decision cedar.Decision, why types.Diagnostic) string {
 	case decision == cedar.Allow:
 		return ""
 	case permits != "":
-		return "no rule permits it, and one cannot be evaluated: " + permits
+		return noRule + ", and one cannot be evaluated: " + permits
 	}
-	return "no rule permits it"
+	return noRule
 }
 
 // broken names the rules of an effect that could not be evaluated, and why.

@@ -31,10 +31,14 @@ const (
 	SettingOutputTo    = "output.to"    // where full output goes besides: syslog, a folder, s3://BUCKET/PREFIX
 	SettingOutputKeep  = "output.keep"  // bytes of output that a node keeps of all runs: 512MiB, 4GiB
 	SettingRecordsKeep = "records.keep" // how long servers keep commands and results: 12h, 30d
+
+	SettingSessionIdle   = "session.idle"   // how long a session on a terminal may idle: 20m, 12h
+	SettingSessionMost   = "session.most"   // how long a session lasts at most: 8h, 7d
+	SettingSessionRecord = "session.record" // how nodes record sessions: best-effort, durable, off
 )
 
 // SettingNames lists them all, sorted.
-var SettingNames = []string{SettingOutputKeep, SettingOutputTo, SettingRecordsKeep}
+var SettingNames = []string{SettingOutputKeep, SettingOutputTo, SettingRecordsKeep, SettingSessionIdle, SettingSessionMost, SettingSessionRecord}
 
 // Bounds of settings.
 const (
@@ -62,8 +66,13 @@ func CheckSetting(name, value string) error {
 		_, err := parseSize(value)
 		return err
 	case SettingRecordsKeep:
-		_, err := parseSpan(value)
+		_, err := parseSpan(value, MinRecordsKeep, MaxRecordsKeep)
 		return err
+	case SettingSessionIdle, SettingSessionMost:
+		_, err := parseSpan(value, MinSessionTime, MaxSessionTime)
+		return err
+	case SettingSessionRecord:
+		return checkSessionRecord(value)
 	}
 	return nil
 }
@@ -113,7 +122,7 @@ func parseSize(text string) (int64, error) {
 }
 
 // parseSpan reads 90m, 12h, 30d.
-func parseSpan(text string) (time.Duration, error) {
+func parseSpan(text string, least, most time.Duration) (time.Duration, error) {
 	var span time.Duration
 	days, isDays := strings.CutSuffix(text, "d")
 	n, err := strconv.ParseUint(days, 10, 16)
@@ -123,8 +132,8 @@ func parseSpan(text string) (time.Duration, error) {
 	case !isDays:
 		span, err = time.ParseDuration(text)
 	}
-	if err != nil || span < MinRecordsKeep || span > MaxRecordsKeep {
-		return 0, fleet.Errorf(fleet.Invalid, "%q is no time from %s to 400d", shorten(text), MinRecordsKeep).Hinted("write 12h or 30d")
+	if err != nil || span < least || span > most {
+		return 0, fleet.Errorf(fleet.Invalid, "%q is no time from %s to %dd", shorten(text), least, most/(24*time.Hour)).Hinted("write 12h or 30d")
 	}
 	return span, nil
 }
@@ -160,7 +169,7 @@ func (s Settings) OutputKeep() int64 {
 
 // RecordsKeep returns how long servers keep commands and results.
 func (s Settings) RecordsKeep() time.Duration {
-	if span, err := parseSpan(s.Get(SettingRecordsKeep)); err == nil {
+	if span, err := parseSpan(s.Get(SettingRecordsKeep), MinRecordsKeep, MaxRecordsKeep); err == nil {
 		return span
 	}
 	return DefaultRecordsKeep

@@ -39,7 +39,8 @@ const (
 	ForKeyringHolding Purpose = "muster/keyring-holding/1"
 	ForHandOver       Purpose = "muster/hand-over/1"
 
-	ForSession Purpose = "muster/session/1"
+	ForSession     Purpose = "muster/session/1"
+	ForSessionKill Purpose = "muster/session-kill/1"
 )
 
 // Mode says which path an order may take.

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"time"
@@ -58,7 +59,7 @@ type flight struct {
 func (e *Endpoint) open(ctx context.Context, to destination) (*Stream, error) {
 	var s *Stream
 	var err error
-	for range 3 { // a connection may end between choosing and using it
+	for try := 0; try < 3; try++ { // a connection may end between choosing and using it
 		var l *link
 		if l, err = e.linkTo(ctx, to); err != nil {
 			return nil, err
@@ -69,6 +70,10 @@ func (e *Endpoint) open(ctx context.Context, to destination) (*Stream, error) {
 		if s, err = l.openStream(ctx); err == nil {
 			return s, nil
 		}
+		if errors.Is(err, errFull) && ctx.Err() == nil {
+			try-- // it is not chosen again; the peer bounds its connections, and so this
+			continue
+		}
 		if ctx.Err() != nil || !l.dead() {
 			return nil, err
 		}
@@ -76,11 +81,16 @@ func (e *Endpoint) open(ctx context.Context, to destination) (*Stream, error) {
 	return nil, err
 }
 
+// standing returns the connection there is for new streams; nil if there is none, or one more would serve better.
 func (e *Endpoint) standing(to destination) *link {
+	l := e.pool.best(to.id, to.plane)
 	if to.id.IsZero() {
-		return e.pool.at(to.addr, to.plane)
+		l = e.pool.at(to.addr, to.plane)
 	}
-	return e.pool.best(to.id, to.plane)
+	if l == nil || l.full() {
+		return nil
+	}
+	return l
 }
 
 func (e *Endpoint) linkTo(ctx context.Context, to destination) (*link, error) {

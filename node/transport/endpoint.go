@@ -43,12 +43,15 @@ type Config struct {
 	Fleet fleet.ID                        // peers of other fleets are refused
 	Gate  Gate                            //
 	Addrs func(fleet.ID) []netip.AddrPort // where a peer may be, best first; at most 16 are tried
-	Log   *slog.Logger                    // nil: nothing is logged
+	// DialOnly is set for an operator's command line: nobody can open a connection to it, and packets are not read.
+	DialOnly bool
+	Log      *slog.Logger // nil: nothing is logged
 }
 
 // Endpoint is the node's end of the network. All methods are safe for concurrent use.
 type Endpoint struct {
 	conn      net.PacketConn
+	dialOnly  bool
 	id        fleet.ID
 	fleet     fleet.ID
 	gate      Gate
@@ -87,19 +90,20 @@ func New(cfg Config) (*Endpoint, error) {
 		return nil, err
 	}
 	e := &Endpoint{
-		conn:    cfg.Conn,
-		id:      fleet.Sum(cfg.Key.Public().(ed25519.PublicKey)),
-		fleet:   cfg.Fleet,
-		gate:    cfg.Gate,
-		addrs:   cfg.Addrs,
-		log:     cfg.Log,
-		leaf:    leaf,
-		began:   time.Now(),
-		door:    newDoor(),
-		opener:  newOpener(cfg.Fleet),
-		streams: map[Plane]StreamFunc{},
-		packets: map[Kind]PacketFunc{},
-		flights: map[destination]*flight{},
+		conn:     cfg.Conn,
+		dialOnly: cfg.DialOnly,
+		id:       fleet.Sum(cfg.Key.Public().(ed25519.PublicKey)),
+		fleet:    cfg.Fleet,
+		gate:     cfg.Gate,
+		addrs:    cfg.Addrs,
+		log:      cfg.Log,
+		leaf:     leaf,
+		began:    time.Now(),
+		door:     newDoor(),
+		opener:   newOpener(cfg.Fleet),
+		streams:  map[Plane]StreamFunc{},
+		packets:  map[Kind]PacketFunc{},
+		flights:  map[destination]*flight{},
 	}
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
@@ -168,6 +172,10 @@ func (e *Endpoint) Start() error {
 	if e.started || e.closing {
 		return fleet.Errorf(fleet.Internal, "transport was started or closed before")
 	}
+	if e.dialOnly {
+		e.started = true
+		return nil
+	}
 	e.openQueue()
 	listener, err := e.transport.Listen(serverTLS(e.leaf), serverQUIC())
 	if err != nil {
@@ -194,7 +202,9 @@ func (e *Endpoint) Close() error {
 	e.cancel()
 	closeAll(e.pool.shut(), closeGone, "")
 	if started {
-		_ = e.listener.Close()
+		if e.listener != nil {
+			_ = e.listener.Close()
+		}
 		e.tasks.Wait()
 		_ = e.transport.Close()
 	}

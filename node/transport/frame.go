@@ -120,7 +120,7 @@ func (s *Stream) Ask(ctx context.Context, kind byte, body []byte) (byte, []byte,
 	if err := s.link.limits.fits(body, s.link.plane); err != nil {
 		return 0, nil, err
 	}
-	defer context.AfterFunc(ctx, s.abort)()
+	defer context.AfterFunc(ctx, s.Abort)()
 	wrote := s.WriteFrame(kind, body)
 	if wrote == nil {
 		_ = s.CloseWrite() // fails only where the peer reads no more, and then its own word counts

@@ -58,6 +58,9 @@ func (e *Endpoint) welcome(conn *quic.Conn) (*link, error) {
 	if err := l.hear(); err != nil {
 		return nil, err
 	}
+	if err := e.pool.room(l); err != nil { // said before the hello, it is what the peer hears first
+		return nil, err
+	}
 	if err := l.sayHello(); err != nil {
 		return nil, err
 	}
@@ -142,9 +145,9 @@ func (l *link) hear() error {
 // enrol puts a link that has said hello to use.
 func (e *Endpoint) enrol(l *link) error {
 	l.heard()
-	lost, over, ok := e.pool.add(l)
-	if !ok {
-		return fleet.Errorf(fleet.Unavailable, "shutting down")
+	lost, over, err := e.pool.add(l)
+	if err != nil {
+		return err
 	}
 	if len(lost) > 0 {
 		e.log.Info("peer has restarted", "peer", l.peer)

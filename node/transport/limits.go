@@ -37,6 +37,9 @@ const (
 	gossipIdle = 10 * time.Second
 	// keepAlive is the silence after which a side with open streams says something.
 	keepAlive = 10 * time.Second
+	// sessionKeepAlive is the same on the Session plane: whoever only looks on has moved to another network until the
+	// node hears from there, and what a program writes meanwhile goes to where he was.
+	sessionKeepAlive = 3 * time.Second
 
 	nextAddrAfter   = 150 * time.Millisecond // before the next address of a peer is tried beside the last
 	maxDialAddrs    = 16
@@ -58,6 +61,12 @@ const (
 	maxLinksPerPeer = 4 // per plane; the oldest makes room
 	maxStreams      = 128
 
+	// maxSessionLinks bounds connections of one operator: every command line of theirs has one, and another for each
+	// maxStreams streams. One over it is refused, for each of the others is somebody's shell.
+	maxSessionLinks = 64
+	// maxSessionStreams bounds the streams of one operator over all of them.
+	maxSessionStreams = 1024
+
 	maxJoins      = 128 // connections of the Join plane at a time: anybody can open one
 	joinLifetime  = time.Minute
 	joinRate      = 10 // per second
@@ -76,6 +85,11 @@ type planeLimits struct {
 	streams   int           // open at a time per connection, of the peer's
 	idle      time.Duration // silence after which a connection is let go
 	keepAlive time.Duration // zero: only while streams are open
+	ping      time.Duration // silence after which a side with open streams says something
+	links     int           // connections of one peer
+	// crowd is set where one key speaks from many processes at a time, each with connections of its own: then another
+	// instance is no restart, a connection that is full is helped by one more, and crowd bounds all of the peer's streams.
+	crowd int
 }
 
 // limits returns a plane's limits, and whether there is such a plane.
@@ -83,19 +97,22 @@ type planeLimits struct {
 // Raft's few connections stay up, so that an election needs no handshake. All others are let go when idle: a handshake
 // costs 3 ms, a kept connection 60 KB at both ends.
 func (p Plane) limits() (planeLimits, bool) {
+	l := planeLimits{streams: maxStreams, idle: idleTimeout, ping: keepAlive, links: maxLinksPerPeer}
 	switch p {
 	case Join:
-		return planeLimits{frame: 16 << 10, streams: 4, idle: idleTimeout}, true
+		l.frame, l.streams = 16<<10, 4
 	case Gossip:
-		return planeLimits{frame: 64 << 10, streams: maxStreams, idle: gossipIdle}, true
+		l.frame, l.idle = 64<<10, gossipIdle
 	case Raft:
-		return planeLimits{frame: 1 << 20, streams: maxStreams, idle: idleTimeout, keepAlive: keepAlive}, true
+		l.frame, l.keepAlive = 1<<20, keepAlive
 	case RaftBulk:
-		return planeLimits{frame: 1 << 20, streams: maxStreams, idle: idleTimeout}, true
-	case Peer:
-		return planeLimits{frame: 512 << 10, streams: maxStreams, idle: idleTimeout}, true
-	case Bulk:
-		return planeLimits{frame: 512 << 10, streams: maxStreams, idle: idleTimeout}, true
+		l.frame = 1 << 20
+	case Peer, Bulk:
+		l.frame = 512 << 10
+	case Session:
+		l.frame, l.ping, l.links, l.crowd = 512<<10, keepAlive, maxSessionLinks, maxSessionStreams
+	default:
+		return planeLimits{}, false
 	}
-	return planeLimits{}, false
+	return l, true
 }

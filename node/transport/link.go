@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"runtime/debug"
 	"sync"
@@ -45,13 +46,16 @@ type link struct {
 
 	saying sync.Mutex // one writer at a time on control
 
-	mu     sync.Mutex
-	gone   bool
-	open   int           // streams not closed yet, of either side
-	pong   chan struct{} // closed by the next pong; nil when none is awaited
-	keeper *time.Timer   // runs while streams are open
-	retire *time.Timer   // runs while a better connection is there
-	serial uint64        // of registration: higher is newer
+	mu   sync.Mutex
+	gone bool
+	open int // streams not closed yet, of either side
+	// starved is set when QUIC has no place for a stream although open says so: the peer is not done with those that were
+	// closed here. It is tried again when another is closed.
+	starved bool
+	pong    chan struct{} // closed by the next pong; nil when none is awaited
+	keeper  *time.Timer   // runs while streams are open
+	retire  *time.Timer   // runs while a better connection is there
+	serial  uint64        // of registration: higher is newer
 }
 
 func (l *link) who() string { return "node " + l.peer.String() }
@@ -106,7 +110,7 @@ func stop(t *time.Timer) {
 
 // serve gives an incoming stream to its handler, on a goroutine of its own, if the peer may open it.
 func (l *link) serve(s *quic.Stream) {
-	if l.incoming.Add(1) > int32(l.limits.streams) {
+	if l.incoming.Add(1) > int32(l.limits.streams) || l.crowded() {
 		l.incoming.Add(-1)
 		reset(s, streamBusy)
 		return
@@ -137,8 +141,39 @@ func (l *link) serve(s *quic.Stream) {
 	}()
 }
 
-// openStream opens a stream to the peer; it waits while the peer has no room for one.
+// crowded reports whether the peer has too many streams open over all of its connections.
+func (l *link) crowded() bool {
+	return l.limits.crowd != 0 && l.e.pool.streams(l.peer, l.plane) > l.limits.crowd
+}
+
+// full reports whether another connection would carry new streams better. It is seen by whoever opens them.
+func (l *link) full() bool {
+	if l.limits.crowd == 0 {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.open >= l.limits.streams || l.starved
+}
+
+// errFull says that a connection has no room for another stream, and that another connection would.
+var errFull = errors.New("the connection is full")
+
+// openStream opens a stream to the peer; it waits while the peer has no room for one, unless another connection has.
 func (l *link) openStream(ctx context.Context) (*Stream, error) {
+	if l.limits.crowd != 0 {
+		s, err := l.conn.OpenStream()
+		switch {
+		case err == nil:
+			return l.newStream(s), nil
+		case isA[*quic.StreamLimitReachedError](err):
+			l.mu.Lock()
+			l.starved = true
+			l.mu.Unlock()
+			return nil, errFull
+		}
+		return nil, broken(err, l.who())
+	}
 	s, err := l.conn.OpenStreamSync(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -153,7 +188,7 @@ func (l *link) newStream(s *quic.Stream) *Stream {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.open++; l.open == 1 && !l.gone {
-		l.keeper = time.AfterFunc(keepAlive, l.keep)
+		l.keeper = time.AfterFunc(l.limits.ping, l.keep)
 	}
 	return &Stream{quic: s, link: l}
 }
@@ -164,6 +199,7 @@ func (l *link) streamClosed(incoming bool) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.starved = false
 	if l.open--; l.open == 0 {
 		stop(l.keeper)
 	}
@@ -172,13 +208,13 @@ func (l *link) streamClosed(incoming bool) {
 // keep says something when streams are open and nothing is to be heard: a shell may be quiet for longer than a
 // connection may be idle. The acknowledgement alone keeps both ends.
 func (l *link) keep() {
-	if l.silent() >= keepAlive {
+	if l.silent() >= l.limits.ping {
 		_ = l.say(controlPing) // a failure ends the connection, and that is noticed elsewhere
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.open > 0 && !l.gone {
-		l.keeper = time.AfterFunc(keepAlive, l.keep)
+		l.keeper = time.AfterFunc(l.limits.ping, l.keep)
 	}
 }
 
@@ -264,7 +300,7 @@ func (l *link) retireLater() {
 }
 
 func (l *link) retireIfIdle() {
-	better := l.e.pool.best(l.peer, l.plane) != l
+	better := l.e.pool.bestTwin(l) != l
 	l.mu.Lock()
 	l.retire = nil
 	idle := l.open == 0

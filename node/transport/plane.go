@@ -10,10 +10,11 @@ const (
 	Gossip   Plane = "muster-gossip/1"    // push/pull of membership
 	Raft     Plane = "muster-raft/1"      // replication, elections, forwarded writes
 	RaftBulk Plane = "muster-raft-bulk/1" // snapshots
-	Peer     Plane = "muster-peer/1"      // requests between members, sessions
-	Bulk     Plane = "muster-bulk/1"      // outputs, recordings, files
+	Peer     Plane = "muster-peer/1"      // requests between members
+	Bulk     Plane = "muster-bulk/1"      // outputs of runs
+	Session  Plane = "muster-session/1"   // an operator's own command line, and nobody else, with a node
 )
 
 func alpns() []string {
-	return []string{string(Join), string(Gossip), string(Raft), string(RaftBulk), string(Peer), string(Bulk)}
+	return []string{string(Join), string(Gossip), string(Raft), string(RaftBulk), string(Peer), string(Bulk), string(Session)}
 }

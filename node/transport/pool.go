@@ -24,6 +24,7 @@ func newPool(self fleet.ID) *pool { return &pool{self: self, links: map[fleet.ID
 // rank orders the connections of one peer and plane; the greatest carries new streams.
 type rank struct {
 	suspect bool
+	full    bool   // where one more connection would help
 	byLower bool   // dialled by the lower of the two IDs: both ends agree on that
 	serial  uint64 // newer
 }
@@ -33,6 +34,8 @@ func (r rank) before(o rank) bool {
 	switch {
 	case r.suspect != o.suspect:
 		return r.suspect
+	case r.full != o.full:
+		return r.full
 	case r.byLower != o.byLower:
 		return o.byLower
 	}
@@ -40,46 +43,92 @@ func (r rank) before(o rank) bool {
 }
 
 func (p *pool) rank(l *link) rank {
-	return rank{suspect: l.suspect.Load(), byLower: l.dialled == (p.self.Compare(l.peer) < 0), serial: l.serial}
+	return rank{suspect: l.suspect.Load(), full: l.full(), byLower: l.dialled == (p.self.Compare(l.peer) < 0), serial: l.serial}
 }
 
 // add takes a new connection in. It returns those that the peer lost with an earlier life and those over the limit,
-// for the caller to close, and false when the pool is closed.
-func (p *pool) add(l *link) (lost, over []*link, ok bool) {
+// for the caller to close, or why there is no place for it.
+func (p *pool) add(l *link) (lost, over []*link, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		return nil, nil, false
+		return nil, nil, fleet.Errorf(fleet.Unavailable, "shutting down")
 	}
 	p.serial++
 	l.serial = p.serial
+	if l.limits.crowd != 0 {
+		return nil, nil, p.addToCrowd(l)
+	}
 	for _, o := range p.links[l.peer] {
 		if o.instance != l.instance {
 			lost = append(lost, o)
 		}
 	}
 	kept := slices.DeleteFunc(p.links[l.peer], func(o *link) bool { return o.instance != l.instance })
-	for twins := twinsOf(kept, l.plane); len(twins) >= maxLinksPerPeer; twins = twins[1:] {
+	for twins := twinsOf(kept, l); len(twins) >= l.limits.links; twins = twins[1:] {
 		over = append(over, twins[0]) // the oldest: links are in order of registration
 		kept = slices.DeleteFunc(kept, func(o *link) bool { return o == twins[0] })
 	}
 	p.links[l.peer] = append(kept, l)
 	p.retireTwins(l)
-	return lost, over, true
+	return lost, over, nil
 }
 
-func twinsOf(links []*link, plane Plane) []*link {
-	var twins []*link
+// addToCrowd takes in a connection of a peer that is many processes, of which none ends another.
+func (p *pool) addToCrowd(l *link) error {
+	if err := p.crowdRoom(l); err != nil {
+		return err
+	}
+	p.links[l.peer] = append(p.links[l.peer], l)
+	p.retireTwins(l)
+	return nil
+}
+
+// room reports why add will not take a connection, as far as that can be told before.
+func (p *pool) room(l *link) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.crowdRoom(l)
+}
+
+func (p *pool) crowdRoom(l *link) error {
+	if l.limits.crowd == 0 || len(onPlane(p.links[l.peer], l.plane)) < l.limits.links {
+		return nil
+	}
+	return fleet.Errorf(fleet.Exhausted, "%d connections with one key are open already", l.limits.links).
+		Hinted("end some of them, or wait half a minute if their hosts are gone")
+}
+
+func onPlane(links []*link, plane Plane) []*link {
+	var out []*link
 	for _, l := range links {
 		if l.plane == plane {
-			twins = append(twins, l)
+			out = append(out, l)
 		}
 	}
-	return twins
+	return out
+}
+
+// twinsOf returns those of the links that serve the same as l: its plane, with the same process.
+func twinsOf(links []*link, l *link) []*link {
+	return slices.DeleteFunc(onPlane(links, l.plane), func(o *link) bool { return o.instance != l.instance })
+}
+
+// streams counts the streams that a peer has opened on a plane, over all of its connections.
+func (p *pool) streams(peer fleet.ID, plane Plane) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := 0
+	for _, l := range p.links[peer] {
+		if l.plane == plane {
+			n += int(l.incoming.Load())
+		}
+	}
+	return n
 }
 
 func (p *pool) retireTwins(l *link) {
-	twins := twinsOf(p.links[l.peer], l.plane)
+	twins := twinsOf(p.links[l.peer], l)
 	best := p.greatest(twins)
 	for _, o := range twins {
 		if o != best {
@@ -102,7 +151,14 @@ func (p *pool) greatest(links []*link) *link {
 func (p *pool) best(peer fleet.ID, plane Plane) *link {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.greatest(slices.DeleteFunc(twinsOf(p.links[peer], plane), (*link).dead))
+	return p.greatest(slices.DeleteFunc(onPlane(p.links[peer], plane), (*link).dead))
+}
+
+// bestTwin returns the connection for new streams among those that serve the same as l, nil if there is none.
+func (p *pool) bestTwin(l *link) *link {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.greatest(slices.DeleteFunc(twinsOf(p.links[l.peer], l), (*link).dead))
 }
 
 // at returns a connection with whoever is at addr, nil if there is none.
@@ -112,7 +168,7 @@ func (p *pool) at(addr netip.AddrPort, plane Plane) *link {
 	for _, links := range p.links {
 		for _, l := range links {
 			if l.plane == plane && addrPort(l.conn.RemoteAddr()) == addr && !l.dead() {
-				return p.greatest(slices.DeleteFunc(twinsOf(links, plane), (*link).dead))
+				return p.greatest(slices.DeleteFunc(onPlane(links, plane), (*link).dead))
 			}
 		}
 	}

@@ -85,8 +85,9 @@ func (s *Stream) Close() error {
 	return nil
 }
 
-// abort ends both directions at once, for whoever reads or writes now. Close is due all the same.
-func (s *Stream) abort() { reset(s.quic, streamCancelled) }
+// Abort ends both directions at once, for whoever reads or writes now, so that the peer cannot take it for an orderly end.
+// Close is due all the same.
+func (s *Stream) Abort() { reset(s.quic, streamCancelled) }
 
 // SetDeadline sets both deadlines.
 func (s *Stream) SetDeadline(t time.Time) error { return s.quic.SetDeadline(t) }

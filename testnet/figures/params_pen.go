@@ -68,11 +68,6 @@ func (w *written) next(tier params.Tier, value []byte) api.Operation {
 	}
 }
 
-// read asks for a parameter under a signed request that many questions share.
-func (p paramPen) read(signed auth.Envelope, name string, stale bool) node.ParamsAsk {
-	return node.ParamsAsk{Signed: []auth.Envelope{signed}, Ask: params.Ask{Get: []params.Selector{{Name: name}}, Values: true}, Stale: stale}
-}
-
 // mayRead signs a request to read whatever there is.
 func (p paramPen) mayRead() auth.Envelope {
 	return p.signer.Sign(auth.ForRequest, p.fleet, node.Read{Header: p.header(node.ReadLife), What: node.ReadParams, Name: node.Everything})

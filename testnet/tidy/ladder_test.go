@@ -33,7 +33,8 @@ var ladder = []rung{
 	{pure, []string{"patch"}},
 	{pure, []string{"consensus"}},
 	{pure, []string{"node"}},
-	{shell, []string{"exec/s3"}}, // what two shells ask of a store of objects
+	{pure, []string{"node/session/flow", "node/session/copy/talk"}},
+	{shell, []string{"exec/s3", "exec/account", "exec/cage"}}, // what two shells ask of a store of objects, and of the host
 	{shell, []string{
 		"consensus/quorum", "exec/action", "exec/outlet", "exec/runner", "inventory/collect", "node/agent", "node/api",
 		"node/decisions", "node/folder", "node/gossip", "node/report", "node/session", "node/transport", "patch/apt", "patch/dnf", "patch/zypper",
@@ -68,7 +69,7 @@ var libraries = []struct {
 	{"go.yaml.in/yaml/v4", []string{"cmd/muster"}, "-o yaml"},
 	{"mvdan.cc/sh/v3", []string{"exec/document"}, "where in a shell script a value stands"},
 	{"github.com/aws/aws-sdk-go-v2", []string{"exec/s3"}, "signatures of S3's requests"},
-	{"golang.org/x/sys", []string{"cmd", "exec/runner", "node/api", "node/report"}, "the kernel, in shells only"},
+	{"golang.org/x/sys", []string{"cmd", "exec/runner", "exec/cage", "node/api", "node/report", "node/session"}, "the kernel, in shells only"},
 }
 
 // place returns where a room stands: its rung, and the room of the table that it belongs to.

@@ -1,0 +1,204 @@
+package agent
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/muster-fleet/muster/node"
+	"github.com/muster-fleet/muster/node/auth"
+	"github.com/muster-fleet/muster/node/fleet"
+)
+
+// SessionStream is one stream of the plane of sessions: a frame there, one back, and then bytes.
+type SessionStream interface {
+	Stream
+	io.ReadWriter
+	// CloseWrite tells the peer that nothing more comes; reading goes on.
+	CloseWrite() error
+	// Abort ends both directions at once, so that the peer cannot take it for an orderly end. Close is due all the same.
+	Abort()
+	// Addr returns where the peer is now.
+	Addr() netip.AddrPort
+}
+
+// openWait bounds how long opening a session may take: a process is started, and an account may have to be made.
+const openWait = 20 * time.Second
+
+// sessions is what the agent keeps of them.
+type sessions struct {
+	shell Sessions // nil where none run
+	dial  func(ctx context.Context, to string) (net.Conn, error)
+	host  func() node.SessionHost
+
+	mu      sync.Mutex
+	opening map[fleet.UUID]node.SessionState // judged, and not in any list yet
+	tunnels tunnels
+}
+
+// sessionHost is what judging a session takes of this host.
+func (a *Agent) sessionHost() node.SessionHost {
+	var host node.SessionHost
+	if a.sessions.host != nil {
+		host = a.sessions.host()
+	}
+	host.Self = a.self
+	host.ClockOff = a.picture.Load().clock.Suspect(a.cfg.Clock()) != 0
+	return host
+}
+
+// ServeSession answers one stream of an operator: the transport has proved the key, and AllowOperator has said that it is a
+// current operator's.
+func (a *Agent) ServeSession(s SessionStream) {
+	defer s.Close()
+	kind, body, err := s.ReadFrame()
+	if err != nil {
+		return
+	}
+	if err := a.serveSession(s, kind, body); err != nil {
+		_ = s.WriteError(err)
+	}
+}
+
+// serveSession returns only what may still be told by a frame: behind an answer come bytes.
+func (a *Agent) serveSession(s SessionStream, kind byte, body []byte) error {
+	switch kind {
+	case node.SessionOpen:
+		return a.openSession(s, body)
+	case node.SessionAttach:
+		return a.attachSession(s, body)
+	case node.SessionDial:
+		return a.dialSession(s, body)
+	case node.SessionAsk:
+		return a.askSession(s, body)
+	case node.SessionKill:
+		return a.killSession(s, body)
+	}
+	return fleet.Errorf(fleet.Invalid, "request of kind %d is not understood by this version", kind)
+}
+
+func (a *Agent) openSession(s SessionStream, body []byte) error {
+	signed, err := node.DecodeSessionStatement(node.SessionOpen, body)
+	if err != nil {
+		return err
+	}
+	order, err := a.judgeSession(s, signed)
+	if err == nil {
+		order.From = s.Addr().String()
+		err = a.admitSession(order)
+	}
+	if err != nil {
+		a.noteRefusal(s.Peer(), signed, err)
+		return err
+	}
+	defer a.opened(order.ID)
+	a.note(order.ID, "policy", "%s may have %s here, by %s", order.Operator, a.wordOf(order), order.Rule)
+	if order.Kind == auth.SessionForward {
+		return a.openTunnel(s, order)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.Context()), openWait) // whoever hangs up leaves no half of one
+	defer cancel()
+	if err := a.sessions.shell.Open(ctx, order); err != nil {
+		a.note(order.ID, "start", "not opened: %v", err)
+		return err
+	}
+	a.opened(order.ID)
+	a.note(order.ID, "start", "opened from %s", order.From)
+	return a.goOn(s, node.SessionOpen, order.ID, 0, func(uint64) []byte { return a.openedBody(order) })
+}
+
+// judgeSession judges a statement by the newest record; where that is older than the signer's, it is fetched first.
+func (a *Agent) judgeSession(s SessionStream, signed auth.Envelope) (order node.SessionOrder, err error) {
+	err = a.caughtUp(s.Context(), func(record auth.Record) error {
+		order, err = node.JudgeSession(signed, record, s.Peer(), a.sessionHost(), a.now())
+		return err
+	})
+	return order, err
+}
+
+// admitSession takes the place of a session among those of this host; opened gives it back, once a list has it or it came
+// to nothing.
+func (a *Agent) admitSession(o node.SessionOrder) error {
+	switch {
+	case o.Kind == auth.SessionForward && a.sessions.dial == nil, o.Kind != auth.SessionForward && a.sessions.shell == nil:
+		return fleet.Errorf(fleet.Unavailable, "%s takes no sessions of that kind", a.cfg.Name)
+	}
+	a.sessions.mu.Lock()
+	defer a.sessions.mu.Unlock()
+	have := a.knownSessions()
+	for _, s := range a.sessions.opening {
+		have = append(have, s)
+	}
+	if err := node.AdmitSession(o, have, node.SessionLimitsOf(a.record().Settings, a.sessionHost().Limits)); err != nil {
+		return err
+	}
+	if a.sessions.opening == nil {
+		a.sessions.opening = map[fleet.UUID]node.SessionState{}
+	}
+	a.sessions.opening[o.ID] = o.State()
+	return nil
+}
+
+func (a *Agent) opened(id fleet.UUID) {
+	a.sessions.mu.Lock()
+	defer a.sessions.mu.Unlock()
+	delete(a.sessions.opening, id)
+}
+
+func (a *Agent) openedBody(o node.SessionOrder) []byte {
+	return node.EncodeSession(node.SessionOpened{
+		ID: o.ID, Node: a.cfg.Name, User: o.User, Idle: o.Idle, Most: o.Most, Grace: o.Grace,
+		Recorded: o.Record != node.RecordNone, Input: o.Input,
+	})
+}
+
+func (a *Agent) attachSession(s SessionStream, body []byte) error {
+	ask, err := node.DecodeSession[node.SessionAttaching](body)
+	if err != nil {
+		return err
+	}
+	state, err := a.mayAttach(s, ask.ID)
+	if err != nil {
+		return err
+	}
+	if state.Kind == auth.SessionForward {
+		return a.holdTunnel(s, ask.ID)
+	}
+	return a.goOn(s, node.SessionAttach, ask.ID, ask.Have, func(theirs uint64) []byte {
+		return node.EncodeSession(node.SessionAttached{Have: theirs})
+	})
+}
+
+// mayAttach returns the session that a peer may go on with.
+func (a *Agent) mayAttach(s SessionStream, id fleet.UUID) (node.SessionState, error) {
+	state, ok := a.session(id)
+	if !ok {
+		return state, node.NoSession(id)
+	}
+	return state, node.JudgeAttach(state, s.Peer(), a.record(), a.sessionHost(), a.now())
+}
+
+// goOn brings a stream and a session's supervisor together: the answer is written, and from then on both only see each
+// other's bytes, until either ends. The supervisor keeps what was lost on the way.
+func (a *Agent) goOn(s SessionStream, kind byte, id fleet.UUID, have uint64, answer func(theirs uint64) []byte) error {
+	conn, theirs, err := a.sessions.shell.Attach(s.Context(), id, s.Peer(), have)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := s.WriteFrame(kind, answer(theirs)); err != nil {
+		return nil // the peer is gone, and with it whom to tell
+	}
+	var in sync.WaitGroup
+	in.Go(func() {
+		_ = pour(conn, s, nil)
+		conn.Close() // whoever ends the stream is gone: the supervisor waits for the next one
+	})
+	_ = pour(s, conn, nil)
+	s.Close() // what was written before arrives
+	in.Wait()
+	return nil
+}

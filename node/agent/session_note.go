@@ -1,0 +1,54 @@
+package agent
+
+import (
+	"fmt"
+
+	"github.com/muster-fleet/muster/exec"
+	"github.com/muster-fleet/muster/node"
+	"github.com/muster-fleet/muster/node/auth"
+	"github.com/muster-fleet/muster/node/fleet"
+)
+
+// note keeps a decision about a session, which answers as a command's do: muster why NODE SESSION.
+func (a *Agent) note(id fleet.UUID, what, format string, args ...any) {
+	if a.decisions == nil {
+		return
+	}
+	d := exec.Decision{At: a.now().UnixMilli(), What: what, Detail: fmt.Sprintf(format, args...)}
+	a.decisions.Put(id, d.Bounded())
+}
+
+// noteRefusal keeps why an operator may not have a session. What another key signed says nothing of who sent it.
+func (a *Agent) noteRefusal(peer fleet.ID, signed auth.Envelope, why error) {
+	claimed, err := auth.Peek[auth.Session](signed)
+	if err != nil || signed.Key != peer {
+		return
+	}
+	a.log.Info("a session was refused", "session", claimed.Header.ID, "key", peer, "kind", claimed.Kind, "why", why)
+	a.note(claimed.Header.ID, exec.DecidedPolicy, "refused: %v", why)
+}
+
+// wordOf says in a few words what a session is.
+func (a *Agent) wordOf(o node.SessionOrder) string {
+	text := "a session of kind " + o.Kind.String()
+	if o.User != "" {
+		text += " as " + o.User
+	}
+	if what := o.State().Text(); what != o.Kind.String() {
+		text += ": " + what
+	}
+	return text
+}
+
+// SessionEnded takes from the shell that a session has ended.
+func (a *Agent) SessionEnded(s node.SessionState) {
+	end := fmt.Sprintf("exit code %d", s.Code)
+	if s.Signal != "" {
+		end = "signal " + s.Signal
+	}
+	if s.Why != "" {
+		end += ": " + s.Why
+	}
+	a.note(s.ID, exec.DecidedEnd, "%s; %d bytes in, %d out", end, s.In, s.Out)
+	a.log.Info("a session ended", "session", s.ID, "operator", s.Operator, "kind", s.Kind, "end", end)
+}

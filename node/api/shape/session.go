@@ -1,0 +1,65 @@
+package shape
+
+import (
+	"time"
+
+	"github.com/muster-fleet/muster/node"
+	"github.com/muster-fleet/muster/node/fleet"
+)
+
+// Session is a session of one node.
+type Session struct {
+	ID       fleet.UUID `json:"id"`
+	Kind     string     `json:"kind"` // shell, exec, forward, copy
+	Operator string     `json:"operator"`
+	Key      fleet.ID   `json:"key"` // the operator's
+	From     string     `json:"from"`
+	Rule     string     `json:"rule"` // the policy that permitted
+	User     string     `json:"user"` // account; empty for a forward
+	Argv     []string   `json:"argv"`
+	Terminal bool       `json:"terminal"`
+	Forward  []string   `json:"forward"`
+	Reason   string     `json:"reason"`
+	Started  time.Time  `json:"started"`
+	Active   time.Time  `json:"active"`
+	Ended    time.Time  `json:"ended,omitzero"` // missing: it runs
+	Attached bool       `json:"attached"`
+	In       int64      `json:"bytes_in"`
+	Out      int64      `json:"bytes_out"`
+	ExitCode int32      `json:"exit_code"`
+	Signal   string     `json:"signal"`
+	Why      string     `json:"why"`
+	Recorded int64      `json:"recorded_bytes"`
+	Digest   *fleet.ID  `json:"recording_digest,omitempty"` // SHA-256 of the whole of an ended one
+	Sealed   bool       `json:"recording_sealed"`           // only auditors can read it
+}
+
+// OfSession returns the shape of a session.
+func OfSession(s node.SessionState) Session {
+	out := Session{
+		ID: s.ID, Kind: s.Kind.String(), Operator: s.Operator, Key: s.By, From: s.From, Rule: s.Rule, User: s.User, Argv: filled(s.Argv),
+		Ended: At(s.Ended), Terminal: s.Terminal, Forward: filled(s.Forward), Reason: s.Reason, Started: At(s.Started), Active: At(s.Active),
+		Attached: s.Attached, In: s.In, Out: s.Out, ExitCode: s.Code, Signal: s.Signal, Why: s.Why,
+		Recorded: s.Recording.Bytes, Sealed: s.Recording.Sealed,
+	}
+	if !s.Recording.Digest.IsZero() {
+		out.Digest = &s.Recording.Digest
+	}
+	return out
+}
+
+// OfSessions returns the shapes of sessions, none as an empty list.
+func OfSessions(all []node.SessionState) []Session {
+	out := make([]Session, 0, len(all))
+	for _, s := range all {
+		out = append(out, OfSession(s))
+	}
+	return out
+}
+
+func filled(texts []string) []string {
+	if texts == nil {
+		return []string{}
+	}
+	return texts
+}

@@ -1,0 +1,229 @@
+package copy
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/muster-fleet/muster/node/fleet"
+	"github.com/muster-fleet/muster/node/session/copy/talk"
+)
+
+// source is a file that is to be sent.
+type source struct {
+	in   *opened // the folder that it is in; nil: path is the way to it
+	name string  // in that folder
+	as   string  // what the receiver is told
+	path string  // for people
+	mode uint16
+	time int64
+	size int64
+	n    uint64
+}
+
+// open opens the file, unless something else has come in its place: no link within a tree is followed, and nothing that
+// could wait for ever is read.
+func (f *source) open() (*os.File, error) {
+	const flags = unix.O_RDONLY | unix.O_NONBLOCK | unix.O_CLOEXEC
+	var fd int
+	var err error
+	if f.in == nil {
+		fd, err = again(func() (int, error) { return unix.Open(f.path, flags, 0) })
+	} else {
+		fd, err = again(func() (int, error) { return unix.Openat(f.in.fd(), f.name, flags|unix.O_NOFOLLOW, 0) })
+	}
+	if err != nil {
+		return nil, err
+	}
+	var is unix.Stat_t
+	err = unix.Fstat(fd, &is)
+	if err == nil && is.Mode&unix.S_IFMT != unix.S_IFREG {
+		err = fleet.Errorf(fleet.Conflict, "%s is no file any more", f.path)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), f.path), nil
+}
+
+// again repeats a call that a signal interrupted.
+func again[T any](call func() (T, error)) (T, error) {
+	for {
+		v, err := call()
+		if !errors.Is(err, unix.EINTR) {
+			return v, err
+		}
+	}
+}
+
+// opened is a folder that stays open while files of it wait for their turn. One goroutine uses it.
+type opened struct {
+	*os.File
+	uses int
+}
+
+func (o *opened) fd() int { return int(o.Fd()) }
+
+func (o *opened) keep() {
+	if o != nil {
+		o.uses++
+	}
+}
+
+func (o *opened) release() {
+	if o == nil {
+		return
+	}
+	if o.uses--; o.uses == 0 {
+		o.Close()
+	}
+}
+
+// source sends what a person named: the one place where links are followed, and patterns mean something.
+func (s *sending) source(named string) error {
+	way := named
+	if s.far {
+		way = tilde(named)
+	}
+	_, err := os.Lstat(way)
+	if errors.Is(err, fs.ErrNotExist) && s.far && talk.HasPattern(way) {
+		found, globErr := filepath.Glob(way)
+		if globErr == nil && len(found) > 0 {
+			slices.Sort(found)
+			for _, one := range found {
+				if err := s.top(one, talk.Base(one)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		err = fleet.Errorf(fleet.NotFound, "nothing matches %s", named)
+	}
+	if err != nil {
+		return s.skip(troubleAt(named, err))
+	}
+	return s.top(way, talk.Base(named))
+}
+
+// tilde writes out the home of the account that this runs as.
+func tilde(path string) string {
+	switch {
+	case path == "":
+		return "."
+	case path == "~", strings.HasPrefix(path, "~/"):
+		if home, err := os.UserHomeDir(); err == nil {
+			return home + path[1:]
+		}
+	}
+	return path
+}
+
+// top sends one thing under a name.
+func (s *sending) top(way, as string) error {
+	var is unix.Stat_t
+	if err := unix.Stat(way, &is); err != nil {
+		return s.skip(troubleAt(way, err))
+	}
+	switch is.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		return s.file(&source{as: as, path: way, mode: uint16(is.Mode & 0o777), time: is.Mtim.Nano(), size: is.Size})
+	case unix.S_IFDIR:
+		if !s.deep {
+			return s.skip(fleet.Errorf(fleet.Invalid, "%s is a folder", way).Hinted("-r copies folders, with what is in them"))
+		}
+		fd, err := again(func() (int, error) { return unix.Open(way, folderFlags, 0) })
+		if err != nil {
+			return s.skip(troubleAt(way, err))
+		}
+		return s.folder(fd, way, 1, talk.Folder{Name: as, Mode: uint16(is.Mode & 0o777), Time: is.Mtim.Nano()})
+	}
+	return s.skip(special(way))
+}
+
+func special(path string) *fleet.Error {
+	return fleet.Errorf(fleet.Invalid, "%s is neither a file, a folder nor a link: it is left out", path)
+}
+
+const folderFlags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC
+
+// batch is how many names of a folder are read at a time, so that a folder of millions costs no more.
+const batch = 256
+
+// folder sends an open folder, which it closes.
+func (s *sending) folder(fd int, way string, depth int, m talk.Folder) error {
+	in := &opened{os.NewFile(uintptr(fd), way), 1}
+	defer in.release()
+	if depth > talk.MaxDepth {
+		return s.skip(fleet.Errorf(fleet.Exhausted, "%s is more than %d folders deep", way, talk.MaxDepth))
+	}
+	n, err := s.named(m)
+	if err != nil {
+		return err
+	}
+	defer s.done(n)
+	for !s.hasFailed(n) {
+		names, err := in.Readdirnames(batch)
+		for _, name := range names {
+			if err := s.entry(in, name, filepath.Join(way, name), depth); err != nil {
+				return err
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			if err := s.skip(troubleAt(way, err)); err != nil {
+				return err
+			}
+			break
+		}
+	}
+	return s.line.say(talk.Leave{})
+}
+
+// entry sends one entry of a folder. What has gone since its name was read is passed over: it is as if it had gone before.
+func (s *sending) entry(in *opened, name, path string, depth int) error {
+	if err := s.stopped(); err != nil {
+		return err
+	}
+	var is unix.Stat_t
+	err := unix.Fstatat(in.fd(), name, &is, unix.AT_SYMLINK_NOFOLLOW)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	if err != nil {
+		return s.skip(troubleAt(path, err))
+	}
+	mode, time := uint16(is.Mode&0o777), is.Mtim.Nano()
+	switch is.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		return s.file(&source{in: in, name: name, as: name, path: path, mode: mode, time: time, size: is.Size})
+	case unix.S_IFLNK:
+		return s.link(in, name, path, time)
+	case unix.S_IFDIR:
+		fd, err := again(func() (int, error) { return unix.Openat(in.fd(), name, folderFlags|unix.O_NOFOLLOW, 0) })
+		if err != nil {
+			return s.skip(troubleAt(path, err))
+		}
+		return s.folder(fd, path, depth+1, talk.Folder{Name: name, Mode: mode, Time: time})
+	}
+	return s.skip(special(path))
+}
+
+func (s *sending) link(in *opened, name, path string, time int64) error {
+	to := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(in.fd(), name, to)
+	if err != nil {
+		return s.skip(troubleAt(path, err))
+	}
+	number, err := s.named(talk.Link{Name: name, To: string(to[:n]), Time: time})
+	s.done(number)
+	return err
+}

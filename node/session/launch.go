@@ -1,0 +1,121 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/muster-fleet/muster/exec/cage"
+	"github.com/muster-fleet/muster/node/fleet"
+	"github.com/muster-fleet/muster/node/fleet/wire"
+)
+
+// The descriptors that a supervisor is given, from 3 on.
+const (
+	orderFD = 3 + iota
+	endFD
+	listenerFD
+)
+
+// startPatience is how long a supervisor may take to start its program, and an agent to ask how it went: much longer than
+// either needs on a host that is overloaded.
+const startPatience = 20 * time.Second
+
+func itoa(n int32) string { return strconv.Itoa(int(n)) }
+
+// launch makes the folder and starts the supervisor. It returns a connection that follows it once the program runs. With an
+// error, nothing is left.
+func (s *Sessions) launch(ctx context.Context, o order, note about) (_ net.Conn, err error) {
+	id := o.Session.ID
+	dir := s.folder(id)
+	p, err := dir.prepare(note)
+	if err != nil {
+		return nil, s.notPrepared(id, err)
+	}
+	defer p.close()
+	defer func() {
+		if err != nil {
+			s.undo(id, p)
+		}
+	}()
+	if err := s.startSupervisor(dir, p, o); err != nil {
+		return nil, fleet.Errorf(fleet.Unavailable, "cannot launch the supervisor of session %s: %w", id, err)
+	}
+	p.close() // from now on the lock is the supervisor's alone
+	conn, _, err := s.ask(ctx, id, ask{Kind: askFollow})
+	if err == nil {
+		return conn, nil
+	}
+	if _, ok := errors.AsType[*fleet.Error](err); ok {
+		return nil, err
+	}
+	if words := dir.lastWords(); words != "" {
+		err = errors.New(words)
+	}
+	return nil, fleet.Errorf(fleet.Unavailable, "session %s could not be started: %w", id, err)
+}
+
+// undo ends whatever was begun, and forgets the session: it was not opened.
+func (s *Sessions) undo(id fleet.UUID, p *prepared) {
+	p.close()
+	dir := s.folder(id)
+	if conn, _, err := s.ask(s.ctx, id, ask{Kind: askKill, Text: "it was not wanted any more"}); err == nil {
+		conn.Close()
+	}
+	gone := time.Now().Add(startPatience)
+	for dir.alive() && time.Now().Before(gone) {
+		time.Sleep(10 * time.Millisecond)
+	}
+	s.bury(id)
+	if err := os.RemoveAll(string(dir)); err != nil {
+		s.cfg.Log.Warn("the folder of a session that was not opened cannot be removed", "session", id.String(), "err", err)
+	}
+}
+
+// bury kills what a session left whose supervisor is dead.
+func (s *Sessions) bury(id fleet.UUID) {
+	cage.KillLeftovers(cage.Name(string(s.folder(id))), MarkVar+"="+id.String(), s.cfg.Log)
+}
+
+func (s *Sessions) notPrepared(id fleet.UUID, err error) error {
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return again(id)
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return fleet.Errorf(fleet.Exhausted, "no room on the disk for a session: %w", err).Hinted("free space on the disk of %s", s.cfg.Dir)
+	}
+	return fleet.Errorf(fleet.Internal, "cannot make the folder of a session: %w", err)
+}
+
+// startSupervisor starts it in a session of its own, with an empty environment, and no secret in its arguments.
+func (s *Sessions) startSupervisor(dir folder, p *prepared, o order) error {
+	memory, err := cage.MemoryFile("order", wire.Marshal(o))
+	if err != nil {
+		return err
+	}
+	defer memory.Close()
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	process, err := os.StartProcess(s.cfg.Self[0], append(slices.Clone(s.cfg.Self), o.Session.ID.String()), &os.ProcAttr{
+		Dir:   string(dir),
+		Env:   []string{"GOTRACEBACK=single", "GOMAXPROCS=2"},
+		Files: []*os.File{null, null, p.errors, memory, p.end, p.listener},
+		Sys:   &syscall.SysProcAttr{Setsid: true},
+	})
+	if err != nil {
+		return err
+	}
+	go process.Wait() // it may outlive Sessions, so nobody waits for this goroutine
+	return nil
+}

@@ -1,0 +1,371 @@
+package transport
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/muster-fleet/muster/node/fleet"
+	"github.com/muster-fleet/muster/testnet/fabric"
+)
+
+// visitor starts a command line of operator n at an address of its own.
+func (w network) visitor(n byte, at netip.AddrPort) *Endpoint {
+	w.t.Helper()
+	return startNode(w.t, w.Conn(at), n, newBook(), func(c *Config) { c.DialOnly = true })
+}
+
+func port(n byte, port uint16) netip.AddrPort { return netip.AddrPortFrom(addrOf(n).Addr(), port) }
+
+// pass writes and reads what an echo of bytes gives back.
+func pass(t *testing.T, s *Stream, text string) {
+	t.Helper()
+	if _, err := s.Write([]byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, len(text))
+	if _, err := io.ReadFull(s, got); err != nil || string(got) != text {
+		t.Fatalf("%q, %v", got, err)
+	}
+}
+
+func echoBytes(s *Stream) { _, _ = io.Copy(s, s); _ = s.Close() }
+
+// TestOneOperatorIsManyProcesses: two shells of one person are two processes with one key, and neither ends the other.
+func TestOneOperatorIsManyProcesses(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w := newNetwork(t, fabric.Options{Latency: time.Millisecond})
+		b := w.node(2, newBook())
+		b.Handle(Session, echoBytes)
+		var open []*Stream
+		for n := range uint16(5) {
+			s, err := w.visitor(1, port(1, 4000+n)).Open(t.Context(), b.ID(), Session)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pass(t, s, "first")
+			open = append(open, s)
+		}
+		time.Sleep(10 * time.Minute) // as long as their streams are open
+		for _, s := range open {
+			pass(t, s, "still here")
+			_ = s.Close()
+		}
+		time.Sleep(2 * idleTimeout)
+		if left := b.pool.of(idOf(1)); len(left) != 0 {
+			t.Errorf("%d connections without a use are kept", len(left))
+		}
+	})
+}
+
+// TestNobodyDialsACommandLine, and a peer that it dialled opens no stream either.
+func TestNobodyDialsACommandLine(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w := newNetwork(t, fabric.Options{})
+		a := w.visitor(1, addrOf(1))
+		served := false
+		a.Handle(Session, func(s *Stream) { served = true; _ = s.Close() })
+		b := w.node(2, newBook())
+		for _, plane := range alpns() {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			if _, err := b.Open(ctx, a.ID(), Plane(plane)); fleet.KindOf(err) != fleet.Unavailable {
+				t.Errorf("%s: %v", plane, err)
+			}
+			cancel()
+		}
+		if served {
+			t.Error("it was dialled")
+		}
+		if kind, body, err := a.Request(t.Context(), b.ID(), Session, 1, []byte("x")); err != nil || kind != 2 || string(body) != "x" {
+			t.Error(kind, body, err)
+		}
+		_ = a.Close() // all of it ends, or the bubble does not
+	})
+}
+
+// TestManyStreamsOfAnOperator opens more than one connection holds, up to what one operator may have.
+func TestManyStreamsOfAnOperator(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w := newNetwork(t, fabric.Options{Latency: time.Millisecond})
+		b := w.node(2, newBook())
+		b.Handle(Session, echoBytes)
+		a := w.visitor(1, addrOf(1))
+		open := make([]*Stream, maxSessionStreams)
+		failed := make(chan error, len(open))
+		for n := range open { // all at once, as a browser does through a tunnel
+			go func() {
+				s, err := a.Open(t.Context(), b.ID(), Session)
+				if err == nil {
+					_, err = s.Write([]byte("x"))
+				}
+				if err == nil {
+					_, err = io.ReadFull(s, make([]byte, 1))
+				}
+				open[n] = s
+				failed <- err
+			}()
+		}
+		for range open {
+			if err := <-failed; err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n, want := len(a.pool.of(b.ID())), maxSessionStreams/maxStreams; n != want {
+			t.Errorf("%d connections for %d streams; %d do", n, len(open), want)
+		}
+		s, err := a.Open(t.Context(), b.ID(), Session)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = s.Write([]byte("x"))
+		_, err = s.Read(make([]byte, 1))
+		wantError(t, err, fleet.KindOf(ended(&quic.StreamError{ErrorCode: streamBusy, Remote: true}, "")), "too many")
+		_ = s.Close()
+
+		// Another operator pays nothing for it.
+		other, err := w.visitor(3, addrOf(3)).Open(t.Context(), b.ID(), Session)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pass(t, other, "me")
+		_ = other.Close()
+
+		for _, s := range open {
+			_ = s.Close()
+		}
+		time.Sleep(time.Minute) // the connections that one more stream needed are let go of, too
+		if n := len(a.pool.of(b.ID())); n != 0 {
+			t.Errorf("%d connections are kept", n)
+		}
+		if s, err = a.Open(t.Context(), b.ID(), Session); err != nil {
+			t.Fatal(err)
+		}
+		pass(t, s, "again")
+		_ = s.Close()
+	})
+}
+
+// TestAFullConnectionIsUsedAgain: streams that come and go need no connection each.
+func TestAFullConnectionIsUsedAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w := newNetwork(t, fabric.Options{Latency: time.Millisecond})
+		b := w.node(2, newBook())
+		b.Handle(Session, echoBytes)
+		a := w.visitor(1, addrOf(1))
+		for range 4 * maxStreams {
+			s, err := a.Open(t.Context(), b.ID(), Session)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pass(t, s, "x")
+			_ = s.Close()
+		}
+		if n := len(a.pool.of(b.ID())); n > 2 {
+			t.Errorf("%d connections for one stream at a time", n)
+		}
+	})
+}
+
+// TestTheConnectionsOfAnOperatorAreBounded: one more is refused, and ends none of the others.
+func TestTheConnectionsOfAnOperatorAreBounded(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w := newNetwork(t, fabric.Options{})
+		b := w.node(2, newBook())
+		b.Handle(Session, echoBytes)
+		var open []*Stream
+		for n := range uint16(maxSessionLinks) {
+			s, err := w.visitor(1, port(1, 4000+n)).Open(t.Context(), b.ID(), Session)
+			if err != nil {
+				t.Fatal(n, err)
+			}
+			pass(t, s, "x")
+			open = append(open, s)
+		}
+		_, err := w.visitor(1, port(1, 5000)).Open(t.Context(), b.ID(), Session)
+		wantError(t, err, fleet.Exhausted, "64 connections with one key")
+		for _, s := range open {
+			pass(t, s, "still here")
+		}
+		_ = open[0].Close()
+		time.Sleep(2 * idleTimeout)
+		if _, err := w.visitor(1, port(1, 5001)).Open(t.Context(), b.ID(), Session); err != nil {
+			t.Errorf("a place that was given back is lost: %v", err)
+		}
+	})
+}
+
+// roaming is a socket that can move to another address while it is used, as a laptop does between networks.
+type roaming struct {
+	net *fabric.Fabric
+	mu  sync.Mutex
+	now net.PacketConn
+	off bool
+}
+
+// move leaves the network, and comes back elsewhere after so long.
+func (r *roaming) move(to netip.AddrPort, after time.Duration) {
+	r.mu.Lock()
+	old := r.now
+	r.off = true
+	r.mu.Unlock()
+	_ = old.Close()
+	time.Sleep(after)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.now, r.off = r.net.Conn(to), false
+}
+
+func (r *roaming) here() (net.PacketConn, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.now, r.off
+}
+
+func (r *roaming) ReadFrom(p []byte) (int, net.Addr, error) {
+	for {
+		conn, off := r.here()
+		n, from, err := conn.ReadFrom(p)
+		if again, stillOff := r.here(); err == nil || again == conn && !off && !stillOff {
+			return n, from, err
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func (r *roaming) WriteTo(p []byte, to net.Addr) (int, error) {
+	conn, _ := r.here()
+	if n, err := conn.WriteTo(p, to); err == nil || !errors.Is(err, net.ErrClosed) {
+		return n, err
+	}
+	return len(p), nil // no network: it is lost, and nobody says so
+}
+
+func (r *roaming) Close() error {
+	conn, _ := r.here()
+	return conn.Close()
+}
+
+func (r *roaming) LocalAddr() net.Addr { conn, _ := r.here(); return conn.LocalAddr() }
+func (r *roaming) SetDeadline(t time.Time) error {
+	conn, _ := r.here()
+	return conn.SetDeadline(t)
+}
+func (r *roaming) SetReadDeadline(t time.Time) error {
+	conn, _ := r.here()
+	return conn.SetReadDeadline(t)
+}
+func (r *roaming) SetWriteDeadline(time.Time) error { return nil }
+func (r *roaming) SetReadBuffer(int) error          { return nil }
+func (r *roaming) SetWriteBuffer(int) error         { return nil }
+
+// TestAStreamOutlivesAMove moves the operator to another network, twice, in the middle of streams both ways.
+func TestAStreamOutlivesAMove(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w := newNetwork(t, fabric.Options{Latency: 10 * time.Millisecond})
+		b := w.node(2, newBook())
+		conn := &roaming{net: w.Fabric, now: w.Conn(port(1, 4000))}
+		a := startNode(t, conn, 1, newBook(), func(c *Config) { c.DialOnly = true })
+		const size = 4 << 20
+		there := bytes.Repeat([]byte("0123456789abcdef"), size/16)
+		sums := make(chan [32]byte, 1)
+		var far *Stream
+		b.Handle(Session, func(s *Stream) {
+			far = s
+			go func() { _, _ = s.Write(there); _ = s.CloseWrite() }()
+			sum := sha256.New()
+			_, _ = io.Copy(sum, s)
+			sums <- [32]byte(sum.Sum(nil))
+			_ = s.Close()
+		})
+		s, err := a.Open(t.Context(), b.ID(), Session)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wrote := make(chan error, 1)
+		go func() {
+			for at := 0; at < size; at += 64 << 10 { // over some seconds
+				if _, err := s.Write(there[at : at+64<<10]); err != nil {
+					wrote <- err
+					return
+				}
+				time.Sleep(100 * time.Millisecond)
+			}
+			wrote <- s.CloseWrite()
+		}()
+		go func() {
+			time.Sleep(time.Second)
+			conn.move(port(7, 5000), 0)
+			time.Sleep(2 * time.Second)
+			conn.move(port(8, 6000), 3*time.Second)
+		}()
+		back, err := io.ReadAll(s)
+		if err != nil || !bytes.Equal(back, there) {
+			t.Fatalf("%d bytes came, %v", len(back), err)
+		}
+		if err := <-wrote; err != nil {
+			t.Fatal(err)
+		}
+		if got := <-sums; got != sha256.Sum256(there) {
+			t.Error("what arrived is not what was sent")
+		}
+		if far.Addr() != port(8, 6000) {
+			t.Errorf("the node believes the operator at %s", far.Addr())
+		}
+		_ = s.Close()
+		if n := len(a.pool.of(b.ID())); n != 1 {
+			t.Errorf("%d connections: it was dialled anew", n)
+		}
+	})
+}
+
+// TestWhoOnlyListensIsFound: an operator who has moved and types nothing goes on seeing what is written.
+func TestWhoOnlyListensIsFound(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w := newNetwork(t, fabric.Options{Latency: 10 * time.Millisecond})
+		b := w.node(2, newBook())
+		conn := &roaming{net: w.Fabric, now: w.Conn(port(1, 4000))}
+		a := startNode(t, conn, 1, newBook(), func(c *Config) { c.DialOnly = true })
+		b.Handle(Session, func(s *Stream) {
+			defer s.Close()
+			for {
+				if _, err := s.Write([]byte("tick\n")); err != nil {
+					return
+				}
+				time.Sleep(100 * time.Millisecond)
+			}
+		})
+		s, err := a.Open(t.Context(), b.ID(), Session)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = s.Write([]byte("go"))
+		worst, line := time.Duration(0), make([]byte, 5)
+		began, moved := time.Now(), false
+		for time.Since(began) < 30*time.Second {
+			if !moved && time.Since(began) > 5*time.Second {
+				moved = true
+				conn.move(port(7, 5000), time.Second) // what is said meanwhile is lost
+			}
+			last := time.Now()
+			if _, err := io.ReadFull(s, line); err != nil {
+				t.Fatal(err)
+			}
+			worst = max(worst, time.Since(last))
+		}
+		t.Logf("worst %s", worst)
+		if worst > 2*sessionKeepAlive {
+			t.Errorf("the screen stood still for %s", worst)
+		}
+		_ = s.Close()
+		time.Sleep(time.Second)
+	})
+}
