@@ -115,6 +115,15 @@ func openEnds(o order) (*child, error) {
 		}
 		c.output, c.theirs = append(c.output, r), append(c.theirs, w)
 	}
+	if !o.Drop {
+		return c, nil
+	}
+	for _, f := range c.theirs { // else it could not open its own /dev/stderr
+		if err := f.Chown(o.Account.UID, o.Account.GID); err != nil {
+			c.close()
+			return nil, fleet.Errorf(fleet.Internal, "the pipes of a session cannot be given to user %q: %w", o.Account.Name, err)
+		}
+	}
 	return c, nil
 }
 

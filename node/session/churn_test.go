@@ -113,3 +113,40 @@ func (h *house) supervisor(id fleet.UUID) int {
 	}
 	return 0
 }
+
+// Ended sessions whose clients never come are bounded, however fast they are made, and hold no thread of the agent's.
+func TestLingering(t *testing.T) {
+	h := open(t, Config{})
+	threads := h.threads()
+	var ids []fleet.UUID
+	for range maxLingering + 6 {
+		ids = append(ids, h.open(program1("echo")))
+	}
+	for _, id := range ids {
+		h.ended(id)
+	}
+	alive := func() (n int) {
+		for _, id := range ids {
+			if h.folder(id).alive() {
+				n++
+			}
+		}
+		return n
+	}
+	until(t, "the oldest are gone", func() bool { return alive() <= maxLingering })
+	if n := alive(); n < maxLingering-6 {
+		t.Fatalf("only %d wait for their clients", n)
+	}
+	if more := h.threads() - threads; more > maxLingering/2 {
+		t.Fatalf("%d threads more", more)
+	}
+}
+
+func (h *house) threads() int {
+	h.t.Helper()
+	entries, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return len(entries)
+}

@@ -17,7 +17,7 @@ import (
 // The files of a session's folder, sessions/<session UUID>, 0700. These and the socket are all that agent and supervisor share.
 const (
 	homeName      = "sessions"
-	aboutName     = "about"          // node.SessionState as the session began, sealed and synced before anything of it exists
+	aboutName     = "about"          // node.SessionState as the session began, sealed; written before anything of it exists
 	endName       = "end"            // zeros until the session has ended, then how, synced; locked by the supervisor as long as it lives
 	socketName    = "ctl.sock"       // where the supervisor is asked
 	recordingName = cast.Name        // by the supervisor
@@ -84,7 +84,7 @@ func (p *prepared) close() {
 	}
 }
 
-// prepare makes the folder, which must not exist, with all that needs room on the disk, and makes it last.
+// prepare makes the folder, which must not exist, with all that needs room on the disk.
 func (f folder) prepare(a about) (_ *prepared, err error) {
 	if err = os.Mkdir(string(f), 0o700); err != nil {
 		return nil, err
@@ -124,9 +124,17 @@ func (f folder) writeAbout(a about) error {
 		return err
 	}
 	defer file.Close()
-	if _, err := file.Write(cage.SealNote(a)); err != nil {
+	_, err = file.Write(cage.SealNote(a))
+	return err
+}
+
+// settle brings what the folder was made of to the disk.
+func (f folder) settle() error {
+	file, err := os.Open(f.path(aboutName))
+	if err != nil {
 		return err
 	}
+	defer file.Close()
 	if err := file.Sync(); err != nil {
 		return err
 	}

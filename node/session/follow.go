@@ -75,4 +75,5 @@ func (s *Sessions) ended(id fleet.UUID, state node.SessionState) {
 		}
 	}
 	s.know(state)
+	s.linger(id)
 }

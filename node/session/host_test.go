@@ -70,9 +70,17 @@ func TestAnotherUser(t *testing.T) {
 		lines[3] != "home="+who.Home || lines[4] != "0022" || lines[5] != "0" || lines[6] != "5" {
 		t.Fatalf("%q", lines)
 	}
+	o = program1("cat /dev/stdin > /dev/stdout; echo apart > /dev/stderr")
+	o.User = who.Name
+	q := h.attach(h.open(o), false)
+	q.types("by name")
+	q.stdin.Close()
+	if exit := q.leaves(); exit.Code != 0 || q.out.String() != "by name" || q.errs.String() != "apart\n" {
+		t.Fatalf("%+v %q %q", exit, q.out, q.errs)
+	}
 	o = order1(4) // what copies files is this binary, as that account
 	o.User, o.Record = who.Name, node.RecordNone
-	q := h.attach(h.open(o), false)
+	q = h.attach(h.open(o), false)
 	q.types("carried")
 	q.stdin.Close()
 	if exit := q.leaves(); exit.Code != 0 || q.out.String() != "carried" {

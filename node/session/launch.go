@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/muster-fleet/muster/exec/cage"
+	"github.com/muster-fleet/muster/node"
 	"github.com/muster-fleet/muster/node/fleet"
 	"github.com/muster-fleet/muster/node/fleet/wire"
 )
@@ -50,6 +51,10 @@ func (s *Sessions) launch(ctx context.Context, o order, note about) (_ net.Conn,
 		return nil, fleet.Errorf(fleet.Unavailable, "cannot launch the supervisor of session %s: %w", id, err)
 	}
 	p.close() // from now on the lock is the supervisor's alone
+	settled := s.settle(dir, id)
+	if o.Session.Record == node.RecordDurable {
+		<-settled
+	}
 	conn, _, err := s.ask(ctx, id, ask{Kind: askFollow})
 	if err == nil {
 		return conn, nil
@@ -61,6 +66,19 @@ func (s *Sessions) launch(ctx context.Context, o order, note about) (_ net.Conn,
 		err = errors.New(words)
 	}
 	return nil, fleet.Errorf(fleet.Unavailable, "session %s could not be started: %w", id, err)
+}
+
+// settle brings the folder to the disk while the supervisor starts: a session that a power cut takes back is no loss that
+// a person should wait for, unless policy wants its record to last.
+func (s *Sessions) settle(dir folder, id fleet.UUID) <-chan struct{} {
+	done := make(chan struct{})
+	s.wg.Go(func() {
+		defer close(done)
+		if err := dir.settle(); err != nil && !errors.Is(err, fs.ErrNotExist) { // it was not opened after all
+			s.cfg.Log.Warn("the folder of a session is not on the disk yet", "session", id.String(), "err", err)
+		}
+	})
+	return done
 }
 
 // undo ends whatever was begun, and forgets the session: it was not opened.
@@ -116,6 +134,25 @@ func (s *Sessions) startSupervisor(dir folder, p *prepared, o order) error {
 	if err != nil {
 		return err
 	}
-	go process.Wait() // it may outlive Sessions, so nobody waits for this goroutine
+	go reap(process) // it may outlive Sessions, so nobody waits for this goroutine
 	return nil
+}
+
+// reap takes the exit of a supervisor. It waits for it as for a socket: Wait would hold a thread for as long as the session
+// lasts.
+func reap(process *os.Process) {
+	if fd, err := unix.PidfdOpen(process.Pid, unix.PIDFD_NONBLOCK); err == nil { // Linux 5.10
+		f := os.NewFile(uintptr(fd), "supervisor")
+		defer f.Close()
+		if raw, err := f.SyscallConn(); err == nil {
+			_ = raw.Read(hasExited) // where it fails, Wait waits
+		}
+	}
+	_, _ = process.Wait() // how it exited, its end file says better
+}
+
+// hasExited reports whether the process of a handle has.
+func hasExited(fd uintptr) bool {
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+	return n > 0 || err != nil && !errors.Is(err, unix.EINTR)
 }

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"errors"
 	"net"
 	"os"
 	"time"
@@ -11,12 +12,18 @@ import (
 // patience is how long the other end of the socket may take for one message: neither side waits for the other.
 const patience = 2 * time.Second
 
+const acceptPause = 50 * time.Millisecond
+
 // serve answers agents, one after the other or several at once.
 func (s *supervision) serve(l net.Listener) {
 	for {
 		conn, err := l.Accept()
-		if err != nil {
+		if errors.Is(err, net.ErrClosed) {
 			return
+		}
+		if err != nil { // no descriptor is free, for now
+			time.Sleep(acceptPause)
+			continue
 		}
 		s.conns.Go(func() { s.answer(conn) })
 	}

@@ -77,9 +77,10 @@ type Sessions struct {
 
 	making sync.Mutex // of the default account
 
-	mu     sync.Mutex
-	closed bool
-	known  map[fleet.UUID]node.SessionState // slim, see Known
+	mu        sync.Mutex
+	closed    bool
+	known     map[fleet.UUID]node.SessionState // slim, see Known
+	lingering []fleet.UUID                     // ended, and some of their supervisors wait for their clients; the oldest first
 }
 
 // Open takes up the sessions in cfg.Dir: those whose supervisor lives are followed, those that ended meanwhile are told of,

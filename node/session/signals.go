@@ -15,7 +15,7 @@ func signalNumber(name string) syscall.Signal { return unix.SignalNum("SIG" + na
 // signalGroup sends a signal to the processes of a group that belong to a session, one by one: the kernel names the group before
 // a terminal also when it is long gone, and what has its number then may be anybody's. A handle is taken before its process is
 // looked at, so that nobody is hit by a number that changed hands. It reports whether there were any.
-func signalGroup(session, group int, n syscall.Signal) (any bool) {
+func signalGroup(session, group int, n syscall.Signal) (hit bool) {
 	for _, pid := range cage.Processes() {
 		if stat, err := cage.ReadStat(pid); err != nil || stat.Session != session || stat.Group != group {
 			continue
@@ -25,11 +25,11 @@ func signalGroup(session, group int, n syscall.Signal) (any bool) {
 			continue
 		}
 		if stat, err := cage.ReadStat(pid); err == nil && stat.Session == session && stat.Group == group {
-			any = unix.PidfdSendSignal(handle, n, nil, 0) == nil || any
+			hit = unix.PidfdSendSignal(handle, n, nil, 0) == nil || hit
 		}
 		unix.Close(handle)
 	}
-	return any
+	return hit
 }
 
 // signalName is the name without SIG.

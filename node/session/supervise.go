@@ -93,7 +93,7 @@ func supervise() error {
 	s.left = now
 	s.active.Store(int64(now))
 	s.line = line.New(flow.ToProgram, flow.Window(s.o.terminal()), s.urgent)
-	go s.serve(listener)
+	s.conns.Go(func() { s.serve(listener) })
 	err = s.run(now)
 	s.line.Close()
 	listener.Close()
@@ -157,10 +157,18 @@ func (s *supervision) awaitHeard() error {
 	}
 }
 
-// begin starts recording and program.
+// begin starts recording and program. Where the recording may fail, the program need not wait for its disk; what it writes does.
 func (s *supervision) begin() (err error) {
-	if s.tape, err = openTape(s.o, recordingName, s.notice, s.stop); err != nil {
-		return err
+	taped := make(chan error, 1)
+	open := func() {
+		var err error
+		s.tape, err = openTape(s.o, recordingName, s.notice, s.stop)
+		taped <- err
+	}
+	if s.o.Session.Record != node.RecordDurable {
+		go open()
+	} else if open(); s.tape == nil {
+		return <-taped
 	}
 	at := cage.Host()
 	if s.o.Contain == cage.Any {
@@ -168,6 +176,7 @@ func (s *supervision) begin() (err error) {
 	}
 	s.cage = cage.Make(at, s.o.Contain, s.o.Cgroup)
 	s.child, err = startChild(s.o, s.cage)
+	<-taped // if it cannot be had and need not, the human was told
 	return err
 }
 

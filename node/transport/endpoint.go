@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -64,6 +65,7 @@ type Endpoint struct {
 	pool      *pool
 	door      *door
 	seen      sightings
+	grown     atomic.Int64 // bytes of growthBudget that are given away
 	sealer    *sealer
 	opener    *opener
 
@@ -177,7 +179,7 @@ func (e *Endpoint) Start() error {
 		return nil
 	}
 	e.openQueue()
-	listener, err := e.transport.Listen(serverTLS(e.leaf), serverQUIC())
+	listener, err := e.transport.Listen(serverTLS(e.leaf), e.serverQUIC())
 	if err != nil {
 		return &fleet.Error{Kind: fleet.Unavailable, What: "cannot serve " + e.conn.LocalAddr().String() + "/udp", Err: err}
 	}
@@ -217,29 +219,59 @@ func (e *Endpoint) Drop(id fleet.ID, why string) {
 }
 
 // serverQUIC serves every plane: QUIC does not know the plane yet when the connection begins.
-func serverQUIC() *quic.Config {
+func (e *Endpoint) serverQUIC() *quic.Config {
+	cfg := commonQUIC()
+	cfg.MaxConnectionReceiveWindow = maxSessionWindow // as far as mayGrow lets it
+	cfg.AllowConnectionWindowIncrease = e.mayGrow
+	return cfg
+}
+
+func commonQUIC() *quic.Config {
 	return &quic.Config{
 		InitialPacketSize:              MaxPacket, // passes everywhere; quic-go finds out if more does
 		HandshakeIdleTimeout:           handshakeTimeout,
 		MaxIdleTimeout:                 idleTimeout,
 		InitialStreamReceiveWindow:     firstWindow,
-		InitialConnectionReceiveWindow: firstWindow,
+		InitialConnectionReceiveWindow: connWindow,
 		MaxStreamReceiveWindow:         maxStreamWindow,
-		MaxConnectionReceiveWindow:     maxConnWindow,
 		MaxIncomingStreams:             maxStreams + 1, // and the control stream
 		MaxIncomingUniStreams:          -1,
 	}
 }
 
 func clientQUIC(limits planeLimits) *quic.Config {
-	cfg := serverQUIC()
+	cfg := commonQUIC()
+	cfg.InitialConnectionReceiveWindow, cfg.MaxConnectionReceiveWindow = limits.window, limits.window
 	cfg.MaxIdleTimeout = limits.idle
 	cfg.KeepAlivePeriod = limits.keepAlive
 	return cfg
 }
 
-// leaveKey finds, in a connection's context, the way to give back its place among strangers.
-type leaveKey struct{}
+// guest is what an incoming connection holds of what all share.
+type guest struct {
+	leave   func()       // gives back its place among strangers
+	crowd   atomic.Bool  // it is of a plane whose windows may grow
+	granted atomic.Int64 // of growthBudget
+}
+
+// guestKey finds a guest in its connection's context.
+type guestKey struct{}
+
+func guestOf(conn *quic.Conn) *guest { return conn.Context().Value(guestKey{}).(*guest) }
+
+// mayGrow decides whether the window of an incoming connection grows. QUIC forbids it to ask the connection anything.
+func (e *Endpoint) mayGrow(conn *quic.Conn, delta uint64) bool {
+	g := guestOf(conn)
+	if !g.crowd.Load() {
+		return false
+	}
+	if e.grown.Add(int64(delta)) > growthBudget {
+		e.grown.Add(-int64(delta))
+		return false
+	}
+	g.granted.Add(int64(delta))
+	return true
+}
 
 // meet is asked by quic-go before it spends anything on a stranger's connection.
 func (e *Endpoint) meet(ctx context.Context, info *quic.ClientInfo) (context.Context, error) {
@@ -247,8 +279,12 @@ func (e *Endpoint) meet(ctx context.Context, info *quic.ClientInfo) (context.Con
 	if err != nil {
 		return nil, err
 	}
-	context.AfterFunc(ctx, leave) // however the connection ends
-	return context.WithValue(ctx, leaveKey{}, leave), nil
+	g := &guest{leave: leave}
+	context.AfterFunc(ctx, func() { // however the connection ends
+		leave()
+		e.grown.Add(-g.granted.Load())
+	})
+	return context.WithValue(ctx, guestKey{}, g), nil
 }
 
 func (e *Endpoint) acceptAll(listener *quic.Listener) {

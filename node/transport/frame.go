@@ -86,7 +86,13 @@ func cutShort(err error) error {
 // ReadFrame reads a frame within the plane's limit. An error frame comes back as a *fleet.Error, what does not fit as one
 // of kind Exhausted, and the orderly end of the stream as io.EOF.
 func (s *Stream) ReadFrame() (kind byte, body []byte, err error) {
-	kind, body, err = readFrame(s, s.link.limits.frame)
+	return s.ReadFrameOf(s.link.limits.frame)
+}
+
+// ReadFrameOf is ReadFrame of a frame whose body has at most that many bytes, for a reader who expects less than the plane
+// lets through.
+func (s *Stream) ReadFrameOf(most int) (kind byte, body []byte, err error) {
+	kind, body, err = readFrame(s, min(most, s.link.limits.frame))
 	if err == nil && kind == KindError {
 		return 0, nil, decodeError(body)
 	}

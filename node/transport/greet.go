@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -36,7 +37,7 @@ func (e *Endpoint) welcome(conn *quic.Conn) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	leave := conn.Context().Value(leaveKey{}).(func())
+	guest := guestOf(conn)
 	if l.plane == Join {
 		leaveJoin, err := e.door.join(time.Now(), addrPort(conn.RemoteAddr()).Addr())
 		if err != nil {
@@ -55,9 +56,12 @@ func (e *Endpoint) welcome(conn *quic.Conn) (*link, error) {
 		return nil, broken(err, l.who())
 	}
 	defer watch(ctx, l.control)()
+	early := l.watchEarly(ctx)
+	defer early.stop()
 	if err := l.hear(); err != nil {
 		return nil, err
 	}
+	early.welcome.Store(true)
 	if err := e.pool.room(l); err != nil { // said before the hello, it is what the peer hears first
 		return nil, err
 	}
@@ -68,9 +72,38 @@ func (e *Endpoint) welcome(conn *quic.Conn) (*link, error) {
 		return nil, err
 	}
 	if l.plane != Join {
-		leave()
+		guest.leave()
 	}
+	guest.crowd.Store(l.limits.crowd != 0)
+	l.early = early.over()
 	return l, nil
+}
+
+// early takes the second stream of a peer that dialled while the hellos are said. Before it has heard ours it may open none: a
+// stranger could fill the windows of all while nobody reads them.
+type early struct {
+	welcome atomic.Bool
+	stop    context.CancelFunc
+	came    chan *quic.Stream // gets one, which may be nil
+}
+
+func (l *link) watchEarly(ctx context.Context) *early {
+	x := &early{came: make(chan *quic.Stream, 1)}
+	ctx, x.stop = context.WithCancel(ctx)
+	l.e.tasks.Go(func() { // under the task that welcomes
+		s, err := l.conn.AcceptStream(ctx)
+		if err == nil && !x.welcome.Load() {
+			l.close(closeRefused+quic.ApplicationErrorCode(fleet.Invalid), "a stream before the hello")
+		}
+		x.came <- s
+	})
+	return x
+}
+
+// over ends the watch and returns the stream that came meanwhile, if one did.
+func (x *early) over() *quic.Stream {
+	x.stop()
+	return <-x.came
 }
 
 // introduce is the hello of the side that dialled.

@@ -48,12 +48,18 @@ const (
 	supersededAfter = 5 * time.Second // before an idle twin of a better connection is closed
 
 	// maxHalfOpen bounds connections that have not said hello; with firstWindow it bounds the memory of strangers to
-	// 64 MiB.
+	// 64 MiB, for they may open one stream only: see early.
 	maxHalfOpen       = 1024
 	maxHalfOpenPerNet = 64 // per IPv4 /24 or IPv6 /56; not for loopback
 	firstWindow       = 64 << 10
 	maxStreamWindow   = 4 << 20
-	maxConnWindow     = 8 << 20
+	// connWindow is what all streams of a connection begin with: what nobody reads of some takes nothing from the others.
+	// Nothing is allocated for it.
+	connWindow = maxStreams * firstWindow
+	// maxSessionWindow is what the streams of an operator's connection may grow to here: a stream that was fast, and that
+	// nobody reads any more, holds up to maxStreamWindow of it. All such growth shares growthBudget.
+	maxSessionWindow = 64 << 20
+	growthBudget     = 256 << 20
 	// retryHalfOpen and retryRate say when strangers must prove their address first (QUIC Retry, one round trip more).
 	retryHalfOpen = 256
 	retryRate     = 100 // per second
@@ -87,6 +93,7 @@ type planeLimits struct {
 	keepAlive time.Duration // zero: only while streams are open
 	ping      time.Duration // silence after which a side with open streams says something
 	links     int           // connections of one peer
+	window    uint64        // most bytes of a connection that are unread at the side that dialled
 	// crowd is set where one key speaks from many processes at a time, each with connections of its own: then another
 	// instance is no restart, a connection that is full is helped by one more, and crowd bounds all of the peer's streams.
 	crowd int
@@ -97,7 +104,7 @@ type planeLimits struct {
 // Raft's few connections stay up, so that an election needs no handshake. All others are let go when idle: a handshake
 // costs 3 ms, a kept connection 60 KB at both ends.
 func (p Plane) limits() (planeLimits, bool) {
-	l := planeLimits{streams: maxStreams, idle: idleTimeout, ping: keepAlive, links: maxLinksPerPeer}
+	l := planeLimits{streams: maxStreams, idle: idleTimeout, ping: keepAlive, links: maxLinksPerPeer, window: connWindow}
 	switch p {
 	case Join:
 		l.frame, l.streams = 16<<10, 4
@@ -110,7 +117,8 @@ func (p Plane) limits() (planeLimits, bool) {
 	case Peer, Bulk:
 		l.frame = 512 << 10
 	case Session:
-		l.frame, l.ping, l.links, l.crowd = 512<<10, keepAlive, maxSessionLinks, maxSessionStreams
+		l.frame, l.ping, l.links, l.crowd = 512<<10, sessionKeepAlive, maxSessionLinks, maxSessionStreams
+		l.window = maxStreams * maxStreamWindow // an operator's own memory, as far as their own programs do not read
 	default:
 		return planeLimits{}, false
 	}

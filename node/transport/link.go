@@ -38,6 +38,7 @@ type link struct {
 	instance [saltSize]byte
 	dialled  bool // by us
 	leave    func()
+	early    *quic.Stream // that came while we said hello; nil: none
 
 	lastHeard atomic.Int64 // nanoseconds since Endpoint.began
 	left      atomic.Bool  // the peer sent controlLeave
@@ -79,6 +80,10 @@ func (l *link) close(code quic.ApplicationErrorCode, reason string) {
 // run serves the connection until it ends.
 func (l *link) run() {
 	l.e.tasks.Go(l.listen) // under the task that runs this
+	if l.early != nil {
+		l.heard()
+		l.serve(l.early)
+	}
 	for {
 		s, err := l.conn.AcceptStream(l.conn.Context())
 		if err != nil {

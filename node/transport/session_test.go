@@ -154,6 +154,34 @@ func TestManyStreamsOfAnOperator(t *testing.T) {
 	})
 }
 
+// TestPlacesThatAreOnTheirWayBack: streams were closed a moment ago, and the node has not said that there is room again.
+func TestPlacesThatAreOnTheirWayBack(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w := newNetwork(t, fabric.Options{Latency: 20 * time.Millisecond})
+		b := w.node(2, newBook())
+		b.Handle(Session, echoBytes)
+		a := w.visitor(1, addrOf(1))
+		var open []*Stream
+		for range maxStreams {
+			s, err := a.Open(t.Context(), b.ID(), Session)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pass(t, s, "x")
+			open = append(open, s)
+		}
+		for _, s := range open {
+			_ = s.Close()
+		}
+		s, err := a.Open(t.Context(), b.ID(), Session)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pass(t, s, "x")
+		_ = s.Close()
+	})
+}
+
 // TestAFullConnectionIsUsedAgain: streams that come and go need no connection each.
 func TestAFullConnectionIsUsedAgain(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
@@ -199,6 +227,118 @@ func TestTheConnectionsOfAnOperatorAreBounded(t *testing.T) {
 		time.Sleep(2 * idleTimeout)
 		if _, err := w.visitor(1, port(1, 5001)).Open(t.Context(), b.ID(), Session); err != nil {
 			t.Errorf("a place that was given back is lost: %v", err)
+		}
+	})
+}
+
+// TestStreamsThatNobodyReadsTakeNothingFromOthers: of one connection, a hundred streams are not read, at either end, some of
+// which were fast before. One more goes on, and another can be opened.
+func TestStreamsThatNobodyReadsTakeNothingFromOthers(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w := newNetwork(t, fabric.Options{Latency: 5 * time.Millisecond, Queue: 1 << 16})
+		b := w.node(2, newBook())
+		stop := make(chan struct{})
+		b.Handle(Session, func(s *Stream) {
+			defer s.Close()
+			what := make([]byte, 1)
+			if _, err := io.ReadFull(s, what); err != nil {
+				return
+			}
+			switch what[0] {
+			case 'e':
+				_, _ = io.Copy(s, s)
+			case 'd': // download
+				_, _ = s.Write(make([]byte, 64<<20))
+			case 'u': // upload, read for a while
+				_, _ = io.CopyN(io.Discard, s, 24<<20)
+				<-stop
+			case 'n': // never read
+				<-stop
+			}
+		})
+		a := w.visitor(1, addrOf(1))
+		open := func(what string) *Stream {
+			s, err := a.Open(t.Context(), b.ID(), Session)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Write([]byte(what)); err != nil {
+				t.Fatal(err)
+			}
+			return s
+		}
+		echo := open("e")
+		pass(t, echo, "first")
+		var stuck []*Stream
+		for range 2 {
+			s := open("d")
+			if _, err := io.CopyN(io.Discard, s, 24<<20); err != nil {
+				t.Fatal(err)
+			}
+			stuck = append(stuck, s)
+		}
+		for range 2 {
+			s := open("u")
+			go func() { _, _ = s.Write(make([]byte, 64<<20)) }()
+			stuck = append(stuck, s)
+		}
+		time.Sleep(time.Minute)
+		for range 50 {
+			d, n := open("d"), open("n")
+			go func() { _, _ = n.Write(make([]byte, 1<<20)) }()
+			stuck = append(stuck, d, n)
+		}
+		time.Sleep(time.Minute)
+		began := time.Now()
+		pass(t, echo, "still here")
+		another := open("e")
+		pass(t, another, "me too")
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("that took %s", took)
+		}
+		if n := len(a.pool.of(b.ID())); n != 1 {
+			t.Errorf("%d connections", n)
+		}
+		if grown := b.grown.Load(); grown <= 0 || grown > growthBudget {
+			t.Errorf("windows grew by %d bytes", grown)
+		}
+		close(stop)
+		for _, s := range append(stuck, echo, another) {
+			s.Abort()
+			_ = s.Close()
+		}
+		_ = a.Close()
+		time.Sleep(time.Minute)
+		if grown := b.grown.Load(); grown != 0 {
+			t.Errorf("%d bytes of the windows' budget are not given back", grown)
+		}
+	})
+}
+
+// TestStrangersHaveOneStream: whoever opens a second one before the hello is put out, whatever is in it.
+func TestStrangersHaveOneStream(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w := newNetwork(t, fabric.Options{Latency: time.Millisecond})
+		b := w.node(2, newBook())
+		a := w.node(1, newBook())
+		conn, err := a.transport.Dial(t.Context(), net.UDPAddrFromAddrPort(addrOf(2)), clientTLS(a.leaf, Session, b.ID()), commonQUIC())
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		for range 3 {
+			s, err := conn.OpenStream()
+			if err != nil {
+				t.Fatal(err)
+			}
+			go func() { _, _ = s.Write(make([]byte, 1<<20)) }()
+		}
+		<-conn.Context().Done()
+		if took := time.Since(began); took > 100*time.Millisecond {
+			t.Errorf("it was put out after %s", took)
+		}
+		if _, ok := errors.AsType[*quic.ApplicationError](context.Cause(conn.Context())); !ok {
+			t.Error(context.Cause(conn.Context()))
 		}
 	})
 }
@@ -361,7 +501,6 @@ func TestWhoOnlyListensIsFound(t *testing.T) {
 			}
 			worst = max(worst, time.Since(last))
 		}
-		t.Logf("worst %s", worst)
 		if worst > 2*sessionKeepAlive {
 			t.Errorf("the screen stood still for %s", worst)
 		}

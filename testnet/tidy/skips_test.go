@@ -27,6 +27,7 @@ var skips = map[string]string{
 	"node/transport/udp_test.go listenUDP":            "a network namespace with the address, IPv6's above all",
 	"testnet/badluck_disk_test.go mounted":            "root, to mount a small disk",
 	"testnet/chaos/chaos_test.go TestShortChaos":      "root, for hosts in namespaces",
+	"testnet/delay/box_test.go joined":                "root, for network namespaces",
 	"testnet/figures/hosts_test.go needsRoot":         "root, for hosts in namespaces",
 	"testnet/hosts/hosts_test.go TestHosts":           "root, for hosts in namespaces",
 	"testnet/lan/main_test.go needRoot":               "root, for hosts in namespaces",

@@ -61,7 +61,7 @@ func (c *commands) output(at time.Duration, p []byte) []string {
 	c.lines = nil
 	c.catchUp()
 	c.screen.write(p)
-	if false {
+	if c.screen.away {
 		c.typed = 0
 	}
 	return c.lines

@@ -85,7 +85,7 @@ func TestCommands(t *testing.T) {
 		{"an Enter that was for something else", "<--More--\n>\\r\n!3\n<x\\r\\ny\\r\\n", nil},
 		{"in an editor", "<\\x1b[?1049h\n>ihello\\r\\r\\r\n<hello\\r\\n\\x1b[?1049l$ \n>ls\\r\n<ls\\r\\nfile\\r\\n", []string{"$ ls"}},
 		{"an Enter before the editor closed", "<$ \n>vi\\r\n<vi\\r\\n\\x1b[?1049h\n>\\r\\r\n<\\x1b[?1049l\\r\\nbye\\r\\n", []string{"$ vi"}},
-		{"two Enters, and an editor took the second", "<$ vi\n>\\r\\r\n<\\r\\n\\x1b[?1049h\n<\\x1b[?1049l\\r\\nbye\\r\\n", []string{"$ vi"}},
+		{"two Enters, and an editor took the second", "<$ vi\n>\\r\\r\n<\\r\\n\\x1b[?1049h\n<\\x1b[?1049lbye\\r\\n", []string{"$ vi"}},
 		{"drawn anew", "<$ lx\\b\\x1b[Ks\n>\\r\n<\\r\\n", []string{"$ ls"}},
 		{"a new line alone", "<$ ls\n>\\n\n<\\n", []string{"$ ls"}},
 		{"nothing there", ">\\r\n<\\r\\n", nil},

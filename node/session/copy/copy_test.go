@@ -434,6 +434,12 @@ func TestResume(t *testing.T) {
 	if err != nil || total.Kept != 4 || total.Bytes != 0 {
 		t.Fatalf("%+v, %v", total, err)
 	}
+	// The time of one has changed, and comes along.
+	old(t, filepath.Join(from, "d/1"), 0o604)
+	total, _, err = put(t, far, o)
+	if err != nil || total.Kept != 3 || total.Bytes != 3 || names(listing(t, far)) != names(listing(t, from)) {
+		t.Fatalf("%+v, %v", total, err)
+	}
 }
 
 // names leaves times of folders out: a folder that a copy which broke off made keeps the time of the one that ended it.

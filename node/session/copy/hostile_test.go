@@ -85,15 +85,15 @@ func TestHostileSender(t *testing.T) {
 		"through a link to a file": join(one(dir("d"), talk.Link{Name: "l", To: "../../outside/kept"}, file("l")), evil(3), one(talk.Leave{}, talk.End{})),
 		"through links to links":   join(one(dir("d"), talk.Link{Name: "a", To: ".."}, talk.Link{Name: "b", To: "a/../outside"}, dir("b"), file("kept")), evil(5), one(talk.Leave{}, talk.Leave{}, talk.End{})),
 		"through one that is here": join(one(dir("d"), dir("out"), file("kept")), evil(3), one(talk.Leave{}, talk.Leave{}, talk.End{})),
-		"too much":                 join(one(file("d")), content(1, "more than four")),
-		"too little":               join(one(file("d")), content(1, "abc"), one(talk.End{})),
+		"too much":                 join(one(file("f")), content(1, "more than four")),
+		"too little":               join(one(file("f")), content(1, "abc"), one(talk.End{})),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			top := t.TempDir()
 			plant(t, top, map[string]string{"outside/kept": "kept", "here/d/out": "-> ../../outside"})
 			outside := listing(t, filepath.Join(top, "outside"))
-			total, h, err := takeFrom(t, Order{Sources: []string{"/srv/d"}, To: filepath.Join(top, "here"), Deep: true}, said...)
+			total, h, err := takeFrom(t, Order{Sources: []string{"/srv/d", "f"}, To: filepath.Join(top, "here"), Deep: true}, said...)
 			if err == nil && len(h.troubles) == 0 && name != "through a link to a file" {
 				t.Errorf("%+v: nothing is said", total)
 			}
@@ -134,10 +134,7 @@ func TestHostileReceiver(t *testing.T) {
 		"the first word": talk.Ask{Paths: []string{"x"}},
 	} {
 		near, far := newPair()
-		go func() {
-			_ = newLine(far, far).now(said)
-			_, _ = io.Copy(io.Discard, far)
-		}()
+		go func() { _ = newLine(far, far).now(said) }() // and reads nothing, which must not keep the sender
 		if _, err := Put(t.Context(), near, Order{Sources: []string{from + "/f"}}); fleet.KindOf(err) != fleet.Invalid {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -231,7 +228,7 @@ func TestSwapped(t *testing.T) {
 	}
 	defer d.Close()
 	for _, name := range []string{"link", "pipe", "sub", "gone"} {
-		f := source{in: &opened{d, 1}, name: name, path: name}
+		f := source{in: &opened{File: d, uses: 1}, name: name, path: name}
 		if file, err := f.open(); err == nil {
 			t.Errorf("%s is read", file.Name())
 		}
@@ -331,5 +328,49 @@ func TestFarErrorsAreHeard(t *testing.T) {
 	_, _, err := put(t, far, Order{Sources: []string{from + "/f"}, To: "no/such/folder"})
 	if fleet.KindOf(err) != fleet.NotFound || errors.Is(err, errBrokenOff) {
 		t.Error(err)
+	}
+}
+
+// TestFailsEarly: what a receiver cannot take is not sent to its end.
+func TestFailsEarly(t *testing.T) {
+	t.Parallel()
+	from, far := t.TempDir(), t.TempDir()
+	plant(t, from, map[string]string{"f": "", "d/a/": "", "d/b": "", "d/c": ""})
+	plant(t, far, map[string]string{"f/": "", "d": "a file"})
+	const size = 1 << 30
+	for _, name := range []string{"f", "d/b", "d/c"} {
+		if err := os.Truncate(filepath.Join(from, name), size); err != nil {
+			t.Fatal(err)
+		}
+	}
+	total, h, err := put(t, far, Order{Sources: []string{from + "/f", from + "/d"}, Deep: true})
+	if err != nil || total.Failed != 2 || len(h.troubles) != 2 {
+		t.Fatalf("%+v, %v, %q", total, err, h.troubles)
+	}
+	if h.moved >= size {
+		t.Errorf("%d bytes were sent of what was refused", h.moved)
+	}
+}
+
+// TestNobodysPart: a part that cannot be found again is not left behind.
+func TestNobodysPart(t *testing.T) {
+	t.Parallel()
+	from, far := t.TempDir(), t.TempDir()
+	plant(t, from, map[string]string{"f": strings.Repeat("x", 4<<20)})
+	info, err := os.Stat(from + "/f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := filepath.Join(far, partName(talk.File{Name: "f", Mode: uint16(info.Mode().Perm()), Time: info.ModTime().UnixNano(), Size: 4 << 20}))
+	if err := os.Mkdir(other, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	p := startFar(t, far)
+	if _, err := Put(t.Context(), &cutting{p, 3 << 20}, Order{Sources: []string{from + "/f"}}); err == nil {
+		t.Fatal("it did not break off")
+	}
+	p.wait(t)
+	if entries, _ := os.ReadDir(far); len(entries) != 1 {
+		t.Errorf("left behind: %v", entries)
 	}
 }

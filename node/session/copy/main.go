@@ -1,7 +1,6 @@
 package copy
 
 import (
-	"errors"
 	"io"
 	"os"
 	"os/signal"
@@ -35,11 +34,7 @@ func answer(l *line) (Total, error) {
 	if !ask.Put {
 		return send(l, true, Order{Sources: ask.Paths, Deep: ask.Deep, Resume: ask.Resume})
 	}
-	total, err := receive(l, Order{To: tilde(ask.Paths[0])}, talk.Inbox{Deep: ask.Deep, Resume: ask.Resume}, ask.Into)
-	if err != nil && !errors.Is(err, errBrokenOff) {
-		_, _ = io.Copy(io.Discard, l.from) // who still sends must not fail before it has heard why
-	}
-	return total, err
+	return receive(l, Order{To: tilde(ask.Paths[0])}, talk.Inbox{Deep: ask.Deep, Resume: ask.Resume}, ask.Into)
 }
 
 func hearAsk(l *line) (talk.Ask, error) {

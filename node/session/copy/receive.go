@@ -349,11 +349,15 @@ func (r *receiving) prepare(f *incoming, from int64) (err error) {
 	if from > 0 && (f.part == nil || from != f.have) {
 		return fleet.Errorf(fleet.Invalid, "the other end goes on with a part of %s that is not there", f.path)
 	}
-	if f.part == nil {
-		f.part, err = newPart(f.in, f.m)
-		return err
+	if f.part != nil {
+		return f.part.goOn(from)
 	}
-	return f.part.goOn(from)
+	var is unix.Stat_t
+	if unix.Fstatat(f.in.fd, f.m.Name, &is, unix.AT_SYMLINK_NOFOLLOW) == nil && is.Mode&unix.S_IFMT == unix.S_IFDIR {
+		return unix.EISDIR // said now rather than when all of it is here
+	}
+	f.part, err = newPart(f.in, f.m)
+	return err
 }
 
 // bury ends a file that failed here. What still comes of it is passed over.

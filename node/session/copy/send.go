@@ -21,8 +21,8 @@ type sending struct {
 
 	mu      sync.Mutex
 	replies talk.Replies
-	live    map[uint64]bool // entries that are open or wait for their turn: N → the receiver said that it failed
-	total   Total           // what this end counts: what it could not read
+	live    map[uint64]*branch // entries that are open or wait for their turn
+	total   Total              // what this end counts: what it could not read
 
 	waiting []*source // files that were named, in order; their content is due
 	haves   chan talk.Have
@@ -36,7 +36,7 @@ type sending struct {
 // send copies the sources of o to the receiver at the other end of l, and returns what came of it.
 func send(l *line, far bool, o Order) (Total, error) {
 	s := &sending{
-		line: l, far: far, deep: o.Deep, resume: o.Resume, watch: o.Watch, replies: talk.Replies{Resume: o.Resume}, live: map[uint64]bool{},
+		line: l, far: far, deep: o.Deep, resume: o.Resume, watch: o.Watch, replies: talk.Replies{Resume: o.Resume}, live: map[uint64]*branch{},
 		haves: make(chan talk.Have, talk.Window), over: make(chan struct{}), frame: make([]byte, frameSize),
 	}
 	go s.listen()
@@ -134,34 +134,46 @@ func (s *sending) listen() {
 
 func (s *sending) noteFailed(m talk.Failed) {
 	s.mu.Lock()
-	if _, ok := s.live[m.N]; ok {
-		s.live[m.N] = true
+	if b := s.live[m.N]; b != nil {
+		b.failed = true
 	}
 	s.mu.Unlock()
 	s.watch.trouble(true, m.Problem.Error())
 }
 
-// named says an entry, and returns its number, which is live until done is called with it.
-func (s *sending) named(m talk.Message) (uint64, error) {
+// branch is an entry that was named, and the folder that it is in.
+type branch struct {
+	n      uint64
+	up     *branch
+	failed bool // the receiver could not take it; sending.mu guards it
+}
+
+// named says an entry. The branch is live until it is done.
+func (s *sending) named(m talk.Message, up *branch) (*branch, error) {
 	_, isFile := m.(talk.File)
 	s.mu.Lock()
-	n := s.replies.Named(isFile)
-	s.live[n] = false
+	b := &branch{n: s.replies.Named(isFile), up: up}
+	s.live[b.n] = b
 	s.mu.Unlock()
-	return n, s.line.say(m)
+	return b, s.line.say(m)
 }
 
-func (s *sending) done(n uint64) {
+func (s *sending) done(b *branch) {
 	s.mu.Lock()
-	delete(s.live, n)
+	delete(s.live, b.n)
 	s.mu.Unlock()
 }
 
-// hasFailed reports whether the receiver said that it could not take an entry: the rest of it is of no use.
-func (s *sending) hasFailed(n uint64) bool {
+// isDead reports whether the receiver could not take an entry or a folder that it is in: the rest of it is of no use.
+func (s *sending) isDead(b *branch) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.live[n]
+	for ; b != nil; b = b.up {
+		if b.failed {
+			return true
+		}
+	}
+	return false
 }
 
 // stopped is the error that the walk ends with when the receiver has said its last.
@@ -205,11 +217,14 @@ func (s *sending) file(f *source) error {
 	if err := s.stopped(); err != nil {
 		return err
 	}
-	n, err := s.named(talk.File{Name: f.as, Mode: f.mode, Time: f.time, Size: f.size})
-	if err != nil {
+	var up *branch
+	if f.in != nil {
+		up = f.in.branch
+	}
+	var err error
+	if f.branch, err = s.named(talk.File{Name: f.as, Mode: f.mode, Time: f.time, Size: f.size}, up); err != nil {
 		return err
 	}
-	f.n = n
 	f.in.keep()
 	s.waiting = append(s.waiting, f)
 	if s.resume && len(s.waiting) < talk.Window {
@@ -223,7 +238,7 @@ func (s *sending) next() error {
 	f := s.waiting[0]
 	s.waiting = s.waiting[1:]
 	defer f.in.release()
-	defer s.done(f.n)
+	defer s.done(f.branch)
 	var have talk.Have
 	if s.resume {
 		if err := s.line.flush(); err != nil {
@@ -250,7 +265,7 @@ func (s *sending) body(f *source, have talk.Have) error {
 	if err != nil {
 		return s.broken(f, 0, true, troubleAt(f.path, err))
 	}
-	if err := s.line.say(talk.Body{N: f.n, From: from}); err != nil {
+	if err := s.line.say(talk.Body{N: f.branch.n, From: from}); err != nil {
 		return err
 	}
 	s.watch.moved(from)
@@ -271,7 +286,7 @@ func (s *sending) broken(f *source, from int64, begin bool, trouble *fleet.Error
 	s.total.Failed++
 	s.mu.Unlock()
 	if begin {
-		if err := s.line.say(talk.Body{N: f.n, From: from}); err != nil {
+		if err := s.line.say(talk.Body{N: f.branch.n, From: from}); err != nil {
 			return err
 		}
 	}
@@ -289,7 +304,7 @@ func (s *sending) content(file io.Reader, f *source, from int64) (*fleet.Error, 
 		if err := s.stopped(); err != nil {
 			return nil, err
 		}
-		if s.hasFailed(f.n) {
+		if s.isDead(f.branch) {
 			return nil, nil //nolint:nilnil // the receiver has said why
 		}
 		n, err := io.ReadFull(file, s.frame[talk.HeaderSize:])

@@ -24,7 +24,7 @@ type source struct {
 	mode uint16
 	time int64
 	size int64
-	n    uint64
+	*branch
 }
 
 // open opens the file, unless something else has come in its place: no link within a tree is followed, and nothing that
@@ -67,6 +67,7 @@ func again[T any](call func() (T, error)) (T, error) {
 type opened struct {
 	*os.File
 	uses int
+	*branch
 }
 
 func (o *opened) fd() int { return int(o.Fd()) }
@@ -142,7 +143,7 @@ func (s *sending) top(way, as string) error {
 		if err != nil {
 			return s.skip(troubleAt(way, err))
 		}
-		return s.folder(fd, way, 1, talk.Folder{Name: as, Mode: uint16(is.Mode & 0o777), Time: is.Mtim.Nano()})
+		return s.folder(fd, way, nil, 1, talk.Folder{Name: as, Mode: uint16(is.Mode & 0o777), Time: is.Mtim.Nano()})
 	}
 	return s.skip(special(way))
 }
@@ -157,18 +158,18 @@ const folderFlags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC
 const batch = 256
 
 // folder sends an open folder, which it closes.
-func (s *sending) folder(fd int, way string, depth int, m talk.Folder) error {
-	in := &opened{os.NewFile(uintptr(fd), way), 1}
+func (s *sending) folder(fd int, way string, up *branch, depth int, m talk.Folder) error {
+	in := &opened{File: os.NewFile(uintptr(fd), way), uses: 1}
 	defer in.release()
 	if depth > talk.MaxDepth {
 		return s.skip(fleet.Errorf(fleet.Exhausted, "%s is more than %d folders deep", way, talk.MaxDepth))
 	}
-	n, err := s.named(m)
-	if err != nil {
+	var err error
+	if in.branch, err = s.named(m, up); err != nil {
 		return err
 	}
-	defer s.done(n)
-	for !s.hasFailed(n) {
+	defer s.done(in.branch)
+	for !s.isDead(in.branch) {
 		names, err := in.Readdirnames(batch)
 		for _, name := range names {
 			if err := s.entry(in, name, filepath.Join(way, name), depth); err != nil {
@@ -190,7 +191,7 @@ func (s *sending) folder(fd int, way string, depth int, m talk.Folder) error {
 
 // entry sends one entry of a folder. What has gone since its name was read is passed over: it is as if it had gone before.
 func (s *sending) entry(in *opened, name, path string, depth int) error {
-	if err := s.stopped(); err != nil {
+	if err := s.stopped(); err != nil || s.isDead(in.branch) {
 		return err
 	}
 	var is unix.Stat_t
@@ -212,7 +213,7 @@ func (s *sending) entry(in *opened, name, path string, depth int) error {
 		if err != nil {
 			return s.skip(troubleAt(path, err))
 		}
-		return s.folder(fd, path, depth+1, talk.Folder{Name: name, Mode: mode, Time: time})
+		return s.folder(fd, path, in.branch, depth+1, talk.Folder{Name: name, Mode: mode, Time: time})
 	}
 	return s.skip(special(path))
 }
@@ -223,7 +224,7 @@ func (s *sending) link(in *opened, name, path string, time int64) error {
 	if err != nil {
 		return s.skip(troubleAt(path, err))
 	}
-	number, err := s.named(talk.Link{Name: name, To: string(to[:n]), Time: time})
-	s.done(number)
+	b, err := s.named(talk.Link{Name: name, To: string(to[:n]), Time: time}, in.branch)
+	s.done(b)
 	return err
 }

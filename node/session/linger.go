@@ -1,0 +1,52 @@
+package session
+
+import "github.com/muster-fleet/muster/node/fleet"
+
+// maxLingering is how many supervisors of ended sessions may wait for their clients. At 3 MB for each, what a client that opens
+// and leaves could pile up is bounded.
+const maxLingering = 64
+
+// linger notes a session that has ended, and sends the supervisors home that have waited longest, where too many do. Those of
+// which nobody is attached go first.
+func (s *Sessions) linger(id fleet.UUID) {
+	s.mu.Lock()
+	s.lingering = append(s.lingering, id)
+	if len(s.lingering) <= maxLingering {
+		s.mu.Unlock()
+		return
+	}
+	all := s.lingering
+	s.lingering = nil // who comes meanwhile begins another list
+	s.mu.Unlock()
+	var still []fleet.UUID
+	for _, id := range all {
+		if s.folder(id).alive() {
+			still = append(still, id)
+		}
+	}
+	for len(still) > maxLingering {
+		i := s.loneliest(still)
+		if conn, _, err := s.ask(s.ctx, still[i], ask{Kind: askKill}); err == nil { // else it is gone
+			conn.Close()
+		}
+		still = append(still[:i], still[i+1:]...)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lingering = append(still, s.lingering...)
+}
+
+// loneliest is the place of the first to which nobody is attached, or of the first.
+func (s *Sessions) loneliest(all []fleet.UUID) int {
+	for i, id := range all {
+		conn, r, err := s.ask(s.ctx, id, ask{Kind: askState})
+		if err != nil {
+			return i
+		}
+		conn.Close()
+		if !r.Attached {
+			return i
+		}
+	}
+	return 0
+}
