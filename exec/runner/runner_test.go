@@ -111,7 +111,7 @@ func TestRunAsAnotherUser(t *testing.T) {
 	}
 	h := open(t, Config{})
 	s := spec("a")
-	s.User, s.Plan.Steps[0].Script = "nobody", []byte("#!/bin/sh\nid -un; id -G; echo $HOME $1; pwd\n")
+	s.User, s.Plan.Steps[0].Script = "nobody", []byte("#!/bin/sh\nid -un; id -G; echo $HOME $1 >/dev/stdout; pwd\n")
 	wantStatus(t, h.run(s), exec.Success)
 	who, _, _ := account.Resolve("nobody")
 	want := fmt.Sprintf("nobody\n%d\n%s a\n/\n", who.GID, who.Home)

@@ -309,6 +309,9 @@ func (s *supervision) startChild(step int) error {
 		return errors.Join(err, outR.Close(), outW.Close())
 	}
 	o, err := s.o.opened(step, s.secrets)
+	if err == nil && o.Drop { // else the account could not open its own /dev/stderr
+		err = errors.Join(outW.Chown(o.UID, o.GID), errW.Chown(o.UID, o.GID))
+	}
 	if err != nil {
 		return errors.Join(err, outR.Close(), errR.Close(), outW.Close(), errW.Close())
 	}

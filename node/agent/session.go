@@ -2,9 +2,11 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"time"
 
@@ -17,6 +19,10 @@ import (
 type SessionStream interface {
 	Stream
 	io.ReadWriter
+	// ReadFrameOf is ReadFrame of a frame whose body has at most that many bytes.
+	ReadFrameOf(most int) (kind byte, body []byte, err error)
+	// SetReadDeadline ends reading at a time; zero: never.
+	SetReadDeadline(at time.Time) error
 	// CloseWrite tells the peer that nothing more comes; reading goes on.
 	CloseWrite() error
 	// Abort ends both directions at once, so that the peer cannot take it for an orderly end. Close is due all the same.
@@ -28,11 +34,20 @@ type SessionStream interface {
 // openWait bounds how long opening a session may take: a process is started, and an account may have to be made.
 const openWait = 20 * time.Second
 
+// Limits of what any operator can make this host hold before anything is judged.
+const (
+	firstFrameWait = 10 * time.Second
+	maxFirstFrame  = auth.MaxSession + 8<<10 // bytes; a statement in its envelope
+	maxBeginning   = 64                      // streams of one operator whose first frame is awaited; others wait for them
+)
+
 // sessions is what the agent keeps of them.
 type sessions struct {
 	shell Sessions // nil where none run
 	dial  func(ctx context.Context, to string) (net.Conn, error)
 	host  func() node.SessionHost
+
+	beginning turnstile
 
 	mu      sync.Mutex
 	opening map[fleet.UUID]node.SessionState // judged, and not in any list yet
@@ -54,13 +69,31 @@ func (a *Agent) sessionHost() node.SessionHost {
 // current operator's.
 func (a *Agent) ServeSession(s SessionStream) {
 	defer s.Close()
-	kind, body, err := s.ReadFrame()
+	kind, body, err := a.firstFrame(s)
 	if err != nil {
+		_ = s.WriteError(err) // who sent none is gone, or hears why
 		return
 	}
 	if err := a.serveSession(s, kind, body); err != nil {
 		_ = s.WriteError(err)
 	}
+}
+
+// firstFrame reads the frame that a stream begins with. Whoever may connect may send one, also without any right beyond that.
+func (a *Agent) firstFrame(s SessionStream) (kind byte, body []byte, err error) {
+	leave, ok := a.sessions.beginning.enter(s.Context(), s.Peer(), maxBeginning)
+	if !ok {
+		return 0, nil, fleet.Errorf(fleet.Unavailable, "gave up")
+	}
+	defer leave()
+	_ = s.SetReadDeadline(time.Now().Add(firstFrameWait))
+	if kind, body, err = s.ReadFrameOf(maxFirstFrame); err == nil {
+		err = s.SetReadDeadline(time.Time{})
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = fleet.Errorf(fleet.Expired, "a stream of the plane of sessions begins with a frame, within %s", firstFrameWait)
+	}
+	return kind, body, err
 }
 
 // serveSession returns only what may still be told by a frame: behind an answer come bytes.
@@ -91,7 +124,7 @@ func (a *Agent) openSession(s SessionStream, body []byte) error {
 		err = a.admitSession(order)
 	}
 	if err != nil {
-		a.noteRefusal(s.Peer(), signed, err)
+		a.logRefusal(s.Peer(), signed, err)
 		return err
 	}
 	defer a.opened(order.ID)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -104,9 +105,7 @@ func (l *lobby) says(by fleet.ID, kind byte, body []byte) (*wireEnd, []byte, err
 	near, far := newWire(by)
 	l.all = append(l.all, near)
 	go l.ServeSession(far)
-	if err := near.WriteFrame(kind, body); err != nil {
-		l.t.Fatal(err)
-	}
+	go func() { _ = near.WriteFrame(kind, body) }() // of what is too long, nobody reads all
 	got, answer, err := near.ReadFrame()
 	if err == nil && got != kind {
 		l.t.Fatalf("a frame of kind %d is answered by one of kind %d", kind, got)
@@ -200,6 +199,7 @@ type wireEnd struct {
 	other  *wireEnd
 	reads  sync.Mutex
 	header [5]byte
+	alarm  *time.Timer
 }
 
 var errAborted = errors.New("the peer broke the stream off")
@@ -245,13 +245,29 @@ func (e *wireEnd) WriteError(err error) error {
 	return e.WriteFrame(0xff, []byte(fleet.KindOf(err).String()+"|"+err.Error()))
 }
 
-func (e *wireEnd) ReadFrame() (byte, []byte, error) {
+func (e *wireEnd) SetReadDeadline(at time.Time) error {
+	if e.alarm != nil {
+		e.alarm.Stop()
+	}
+	if !at.IsZero() {
+		e.alarm = time.AfterFunc(time.Until(at), func() { _ = e.other.w.CloseWithError(os.ErrDeadlineExceeded) })
+	}
+	return nil
+}
+
+func (e *wireEnd) ReadFrame() (byte, []byte, error) { return e.ReadFrameOf(512 << 10) }
+
+func (e *wireEnd) ReadFrameOf(most int) (byte, []byte, error) {
 	e.reads.Lock()
 	defer e.reads.Unlock()
 	if _, err := io.ReadFull(e, e.header[:]); err != nil {
 		return 0, nil, err
 	}
-	body := make([]byte, binary.BigEndian.Uint32(e.header[1:]))
+	size := binary.BigEndian.Uint32(e.header[1:])
+	if size > uint32(most) {
+		return 0, nil, fleet.Errorf(fleet.Exhausted, "frame of %d bytes; at most %d", size, most)
+	}
+	body := make([]byte, size)
 	if _, err := io.ReadFull(e, body); err != nil {
 		return 0, nil, err
 	}
@@ -359,6 +375,13 @@ func (s *stubSessions) Kill(id fleet.UUID, by string) error {
 		conn.Close()
 	}
 	return nil
+}
+
+// why returns what a session was killed with; empty: it was not.
+func (s *stubSessions) why(id fleet.UUID) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.killed[id]
 }
 
 func (s *stubSessions) Recording(fleet.UUID) (io.ReadCloser, error) {

@@ -18,14 +18,14 @@ func (a *Agent) note(id fleet.UUID, what, format string, args ...any) {
 	a.decisions.Put(id, d.Bounded())
 }
 
-// noteRefusal keeps why an operator may not have a session. What another key signed says nothing of who sent it.
-func (a *Agent) noteRefusal(peer fleet.ID, signed auth.Envelope, why error) {
+// logRefusal says in the agent's log why an operator may not have a session. It is not noted as a decision: under an ID that
+// nobody was given, anybody could write into what was decided about something else.
+func (a *Agent) logRefusal(peer fleet.ID, signed auth.Envelope, why error) {
 	claimed, err := auth.Peek[auth.Session](signed)
 	if err != nil || signed.Key != peer {
 		return
 	}
 	a.log.Info("a session was refused", "session", claimed.Header.ID, "key", peer, "kind", claimed.Kind, "why", why)
-	a.note(claimed.Header.ID, exec.DecidedPolicy, "refused: %v", why)
 }
 
 // wordOf says in a few words what a session is.

@@ -79,6 +79,9 @@ func TestWhoMayNotOpenASession(t *testing.T) {
 		if n := len(l.shell.orders); n != 1 {
 			t.Errorf("%d sessions were opened", n)
 		}
+		if n := len(l.notes.all); n != 1 {
+			t.Errorf("decisions were noted under %d IDs: whoever is refused writes into what others see", n)
+		}
 		if _, _, err := l.says(bob.ID(), node.SessionOpen, l.signed(bob, auth.ForSession, l.asks(auth.SessionShell))); err != nil {
 			t.Errorf("a shell that a rule permits: %v", err)
 		}
@@ -169,8 +172,8 @@ func TestKill(t *testing.T) {
 		_, err := l.kills(l.bob, id, "")
 		wantKind(t, err, fleet.Denied, "bob")
 		state, err := l.kills(l.Operator, id, "enough")
-		if err != nil || state.Ended == 0 || l.shell.killed[id] != "ended by ada: enough" {
-			t.Fatal(state, l.shell.killed, err)
+		if err != nil || state.Ended == 0 || l.shell.why(id) != "ended by ada: enough" {
+			t.Fatal(state, l.shell.why(id), err)
 		}
 		if _, err := io.ReadAll(s); err != nil {
 			t.Error(err)
@@ -396,7 +399,7 @@ func TestHowATunnelEnds(t *testing.T) {
 		_, err = l.dials(id, "10.0.0.5:5432")
 		wantKind(t, err, fleet.Expired, "has ended: ended by ada: enough")
 
-		hold, id = l.open(auth.SessionForward)
+		hold, _ = l.open(auth.SessionForward)
 		time.Sleep(auth.DefaultSessionMost + time.Second)
 		_, _, err = hold.ReadFrame()
 		wantKind(t, err, fleet.Expired, "its time is over")
@@ -441,7 +444,7 @@ func TestWhoIsRemovedLosesSessions(t *testing.T) {
 		l.MustTake(l.DeleteOperator("bob", l.bob, false))
 		l.learn()
 		synctest.Wait()
-		if why := l.shell.killed[id]; !strings.Contains(why, "removed from the charter") {
+		if why := l.shell.why(id); !strings.Contains(why, "removed from the charter") {
 			t.Errorf("bob's session goes on: %q", why)
 		}
 		time.Sleep(lastWords)
@@ -449,7 +452,7 @@ func TestWhoIsRemovedLosesSessions(t *testing.T) {
 		if !l.peers.has(l.bob.ID()) || l.peers.has(l.Operator.ID()) {
 			t.Error("whose connections were ended?", l.peers.dropped)
 		}
-		if _, dead := l.shell.killed[kept]; dead {
+		if l.shell.why(kept) != "" {
 			t.Error("ada's session was ended, too")
 		}
 		wantKind(t, l.AllowOperator(l.bob.ID()), fleet.Denied, "removed")
@@ -472,11 +475,11 @@ func TestAKeyThatExpiresEndsItsSessions(t *testing.T) {
 		}
 		id := decoded[node.SessionOpened](t, answer).ID
 		time.Sleep(time.Hour - time.Minute)
-		if len(l.shell.killed) != 0 {
+		if l.shell.why(id) != "" {
 			t.Fatal("it ended early")
 		}
 		time.Sleep(2*time.Minute + time.Second)
-		if why := l.shell.killed[id]; !strings.Contains(why, "expired") {
+		if why := l.shell.why(id); !strings.Contains(why, "expired") {
 			t.Errorf("it goes on: %q", why)
 		}
 	})
@@ -530,6 +533,41 @@ func TestAHostWithoutSessionsSaysSo(t *testing.T) {
 		}
 		if _, answer, err := l.reads(l.Operator, node.ReadSessions, fleet.UUID{}); err != nil || len(answer.Sessions) != 0 {
 			t.Error(answer, err)
+		}
+	})
+}
+
+// TestWhoSaysNothingHoldsNothing: an operator without any right opens streams, and says half of something on each.
+func TestWhoSaysNothingHoldsNothing(t *testing.T) {
+	inLobby(t, func(t *testing.T, l *lobby) {
+		var open []*wireEnd
+		for range 3 * maxBeginning {
+			near, far := newWire(l.bob.ID())
+			l.all = append(l.all, near)
+			open = append(open, near)
+			go l.ServeSession(far)
+			go func() { _, _ = near.Write([]byte{node.SessionOpen, 0, 0, 0x10, 0, 1, 2, 3}) }()
+		}
+		synctest.Wait()
+		if n := len(l.Agent.sessions.beginning.gates[l.bob.ID()].places); n != maxBeginning {
+			t.Errorf("%d first frames are awaited", n)
+		}
+		if _, _, err := l.says(l.Operator.ID(), node.SessionOpen, l.signed(l.Operator, auth.ForSession, l.asks(auth.SessionExec))); err != nil {
+			t.Errorf("others wait for it: %v", err)
+		}
+		for _, s := range open {
+			_, _, err := s.ReadFrame()
+			wantKind(t, err, fleet.Expired, "begins with a frame")
+		}
+		synctest.Wait()
+		if n := len(l.Agent.sessions.beginning.gates); n != 0 {
+			t.Errorf("%d turnstiles are left", n)
+		}
+		s, id := l.open(auth.SessionShell)
+		time.Sleep(time.Hour) // what was said in time may be followed by silence
+		s.talk(t, "a", "A")
+		if _, err := l.kills(l.Operator, id, ""); err != nil {
+			t.Error(err)
 		}
 	})
 }

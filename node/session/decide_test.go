@@ -129,19 +129,20 @@ func TestOutdated(t *testing.T) {
 	at := func(hours int) time.Time { return now.Add(-time.Duration(hours) * time.Hour) }
 	all := []cast.Kept{{Session: id(1), Bytes: 10, Ended: now}, {Session: id(2), Bytes: 10, Ended: at(2)}, {Session: id(3), Bytes: 10, Ended: at(30)}, {Session: id(4), Bytes: 10, Ended: at(50)}}
 	for name, c := range map[string]struct {
-		keep cast.Keep
-		most int
-		want []fleet.UUID
+		keep  cast.Keep
+		most  int
+		want  []fleet.UUID
+		casts []fleet.UUID
 	}{
-		"all stay":        {cast.Keep{Age: 100 * time.Hour, Bytes: 100}, 10, nil},
-		"old":             {cast.Keep{Age: 40 * time.Hour}, 10, []fleet.UUID{id(4)}},
-		"large":           {cast.Keep{Bytes: 20}, 10, []fleet.UUID{id(3), id(4)}},
-		"many":            {cast.Keep{}, 1, []fleet.UUID{id(2), id(3), id(4)}},
-		"young ones stay": {cast.Keep{Bytes: 1}, 0, []fleet.UUID{id(2), id(3), id(4)}},
+		"all stay":        {cast.Keep{Age: 100 * time.Hour, Bytes: 100}, 10, nil, nil},
+		"old":             {cast.Keep{Age: 40 * time.Hour}, 10, []fleet.UUID{id(4)}, nil},
+		"large":           {cast.Keep{Bytes: 20}, 10, []fleet.UUID{id(3), id(4)}, nil},
+		"many":            {cast.Keep{}, 1, []fleet.UUID{id(2), id(3), id(4)}, nil},
+		"young ones stay": {cast.Keep{Bytes: 1}, 0, []fleet.UUID{id(2), id(3), id(4)}, []fleet.UUID{id(1)}},
 	} {
-		got := outdated(all, c.keep, c.most, now)
-		if !slices.Equal(got, c.want) {
-			t.Errorf("%s: %v", name, got)
+		got, casts := outdated(all, c.keep, c.most, now)
+		if !slices.Equal(got, c.want) || !slices.Equal(casts, c.casts) {
+			t.Errorf("%s: %v, recordings %v", name, got, casts)
 		}
 	}
 }

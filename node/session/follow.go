@@ -76,4 +76,8 @@ func (s *Sessions) ended(id fleet.UUID, state node.SessionState) {
 	}
 	s.know(state)
 	s.linger(id)
+	select {
+	case s.grown <- struct{}{}:
+	default:
+	}
 }

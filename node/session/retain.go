@@ -1,6 +1,8 @@
 package session
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"slices"
 	"time"
@@ -18,32 +20,46 @@ const (
 	pruneEvery = time.Hour
 )
 
-// outdated returns the ended sessions whose folders go: by age and bytes, and the oldest beyond a number.
-func outdated(all []cast.Kept, keep cast.Keep, most int, now time.Time) []fleet.UUID {
+// outdated returns the ended sessions whose folders go, by age and bytes and the oldest beyond a number; and those too young
+// for that, of which the recording goes at once: who may open one session could else fill the disk within the hour.
+func outdated(all []cast.Kept, keep cast.Keep, most int, now time.Time) (folders, recordings []fleet.UUID) {
 	all = slices.Clone(all)
 	slices.SortStableFunc(all, func(a, b cast.Kept) int { return b.Ended.Compare(a.Ended) })
 	gone := map[fleet.UUID]bool{}
 	for _, id := range keep.Outdated(all, now) {
 		gone[id] = true
 	}
-	var out []fleet.UUID
 	for i, k := range all {
-		if (i >= most || gone[k.Session]) && now.Sub(k.Ended) >= minKeep {
-			out = append(out, k.Session)
+		switch young := now.Sub(k.Ended) < minKeep; {
+		case young && gone[k.Session]:
+			recordings = append(recordings, k.Session)
+		case !young && (i >= most || gone[k.Session]):
+			folders = append(folders, k.Session)
 		}
 	}
-	return out
+	return folders, recordings
 }
 
 func (s *Sessions) prune() {
 	var all []cast.Kept
+	lives := map[fleet.UUID]bool{} // ended, but the supervisor waits for its client
 	for _, id := range s.all() {
 		dir := s.folder(id)
-		if e, err := dir.end(); err == nil && !dir.alive() && dir.told() {
+		if e, err := dir.end(); err == nil && dir.told() {
 			all = append(all, cast.Kept{Session: id, Bytes: dir.size(), Ended: time.UnixMilli(e.Ended)})
+			lives[id] = dir.alive()
 		}
 	}
-	for _, id := range outdated(all, s.cfg.Keep, MaxKept, s.cfg.Now()) {
+	folders, recordings := outdated(all, s.cfg.Keep, MaxKept, s.cfg.Now())
+	for _, id := range recordings {
+		if err := os.Remove(s.folder(id).path(recordingName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			s.cfg.Log.Warn("the recording of a session cannot be removed", "session", id.String(), "err", err)
+		}
+	}
+	for _, id := range folders {
+		if lives[id] {
+			continue
+		}
 		if err := os.RemoveAll(string(s.folder(id))); err != nil {
 			s.cfg.Log.Warn("the folder of an old session cannot be removed", "session", id.String(), "err", err)
 			continue
@@ -52,15 +68,17 @@ func (s *Sessions) prune() {
 	}
 }
 
-func (s *Sessions) pruneSometimes() {
+// pruneOften looks after each end, and now and then.
+func (s *Sessions) pruneOften() {
 	tick := time.NewTicker(pruneEvery)
 	defer tick.Stop()
 	for {
 		select {
+		case <-s.grown:
 		case <-tick.C:
-			s.prune()
 		case <-s.ctx.Done():
 			return
 		}
+		s.prune()
 	}
 }

@@ -75,7 +75,8 @@ type Sessions struct {
 	stop context.CancelFunc
 	wg   sync.WaitGroup
 
-	making sync.Mutex // of the default account
+	making sync.Mutex    // of the default account
+	grown  chan struct{} // a session has ended; one at most waits
 
 	mu        sync.Mutex
 	closed    bool
@@ -103,13 +104,13 @@ func Open(cfg Config) (*Sessions, error) {
 		home.Close()
 		return nil, fleet.Errorf(fleet.Conflict, "another agent uses %s", path).Hinted("stop it first, or use another data folder")
 	}
-	s := &Sessions{cfg: cfg, boot: strings.TrimSpace(string(boot)), home: home, known: map[fleet.UUID]node.SessionState{}}
+	s := &Sessions{cfg: cfg, boot: strings.TrimSpace(string(boot)), home: home, known: map[fleet.UUID]node.SessionState{}, grown: make(chan struct{}, 1)}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	for _, id := range s.all() {
 		s.takeUp(id)
 	}
 	s.prune()
-	s.wg.Go(s.pruneSometimes)
+	s.wg.Go(s.pruneOften)
 	return s, nil
 }
 

@@ -90,6 +90,9 @@ func (e *Endpoint) standing(to destination) *link {
 	if l == nil || l.full() {
 		return nil
 	}
+	if l.slowWrites.Load() > 0 && e.pool.count(l.peer, l.plane) < maxSlowLinks {
+		return nil
+	}
 	return l
 }
 

@@ -261,7 +261,10 @@ func guestOf(conn *quic.Conn) *guest { return conn.Context().Value(guestKey{}).(
 
 // mayGrow decides whether the window of an incoming connection grows. QUIC forbids it to ask the connection anything.
 func (e *Endpoint) mayGrow(conn *quic.Conn, delta uint64) bool {
-	g := guestOf(conn)
+	return e.grant(guestOf(conn), delta)
+}
+
+func (e *Endpoint) grant(g *guest, delta uint64) bool {
 	if !g.crowd.Load() {
 		return false
 	}

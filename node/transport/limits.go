@@ -70,6 +70,11 @@ const (
 	// maxSessionLinks bounds connections of one operator: every command line of theirs has one, and another for each
 	// maxStreams streams. One over it is refused, for each of the others is somebody's shell.
 	maxSessionLinks = 64
+	// slowWrite is after how long a write that does not end tells that its connection is not the one for a new stream: what
+	// is in its way, a reader that reads nothing or a line that is slow, would be in the way of that one, too.
+	slowWrite = 250 * time.Millisecond
+	// maxSlowLinks is with how many connections to a node that no longer counts.
+	maxSlowLinks = 8
 	// maxSessionStreams bounds the streams of one operator over all of them.
 	maxSessionStreams = 1024
 

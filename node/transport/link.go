@@ -45,6 +45,8 @@ type link struct {
 	suspect   atomic.Bool  // it did not answer a ping; cleared by the next sign of life
 	incoming  atomic.Int32
 
+	slowWrites atomic.Int32 // that have not ended for slowWrite
+
 	saying sync.Mutex // one writer at a time on control
 
 	mu   sync.Mutex
@@ -159,6 +161,19 @@ func (l *link) full() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.open >= l.limits.streams || l.starved
+}
+
+// writing notices when a write takes long, until it is over.
+func (l *link) writing() (over func()) {
+	if l.limits.crowd == 0 || !l.dialled {
+		return func() {}
+	}
+	slow := time.AfterFunc(slowWrite, func() { l.slowWrites.Add(1) })
+	return func() {
+		if !slow.Stop() {
+			l.slowWrites.Add(-1)
+		}
+	}
 }
 
 // errFull says that a connection has no room for another stream, and that another connection would.

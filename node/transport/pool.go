@@ -25,6 +25,7 @@ func newPool(self fleet.ID) *pool { return &pool{self: self, links: map[fleet.ID
 type rank struct {
 	suspect bool
 	full    bool   // where one more connection would help
+	slow    bool   // the same
 	byLower bool   // dialled by the lower of the two IDs: both ends agree on that
 	serial  uint64 // newer
 }
@@ -36,6 +37,8 @@ func (r rank) before(o rank) bool {
 		return r.suspect
 	case r.full != o.full:
 		return r.full
+	case r.slow != o.slow:
+		return r.slow
 	case r.byLower != o.byLower:
 		return o.byLower
 	}
@@ -43,7 +46,7 @@ func (r rank) before(o rank) bool {
 }
 
 func (p *pool) rank(l *link) rank {
-	return rank{suspect: l.suspect.Load(), full: l.full(), byLower: l.dialled == (p.self.Compare(l.peer) < 0), serial: l.serial}
+	return rank{suspect: l.suspect.Load(), full: l.full(), slow: l.slowWrites.Load() > 0, byLower: l.dialled == (p.self.Compare(l.peer) < 0), serial: l.serial}
 }
 
 // add takes a new connection in. It returns those that the peer lost with an earlier life and those over the limit,
@@ -112,6 +115,13 @@ func onPlane(links []*link, plane Plane) []*link {
 // twinsOf returns those of the links that serve the same as l: its plane, with the same process.
 func twinsOf(links []*link, l *link) []*link {
 	return slices.DeleteFunc(onPlane(links, l.plane), func(o *link) bool { return o.instance != l.instance })
+}
+
+// count returns how many connections there are with a peer on a plane.
+func (p *pool) count(peer fleet.ID, plane Plane) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(onPlane(p.links[peer], plane))
 }
 
 // streams counts the streams that a peer has opened on a plane, over all of its connections.

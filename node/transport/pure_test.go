@@ -19,6 +19,9 @@ func TestRank(t *testing.T) {
 		worse, better rank
 	}{
 		"silent gives way":        {rank{suspect: true, byLower: true, serial: 9}, rank{serial: 1}},
+		"full gives way":          {rank{full: true, byLower: true, serial: 9}, rank{serial: 1}},
+		"slow gives way":          {rank{slow: true, byLower: true, serial: 9}, rank{serial: 1}},
+		"full is worse than slow": {rank{full: true, serial: 9}, rank{slow: true, serial: 1}},
 		"the lower's dial stands": {rank{serial: 9}, rank{byLower: true, serial: 1}},
 		"else the newer":          {rank{byLower: true, serial: 1}, rank{byLower: true, serial: 2}},
 	} {

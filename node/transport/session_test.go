@@ -231,8 +231,8 @@ func TestTheConnectionsOfAnOperatorAreBounded(t *testing.T) {
 	})
 }
 
-// TestStreamsThatNobodyReadsTakeNothingFromOthers: of one connection, a hundred streams are not read, at either end, some of
-// which were fast before. One more goes on, and another can be opened.
+// TestStreamsThatNobodyReadsTakeNothingFromOthers: a hundred streams are not read, at either end, some of which were fast
+// before. One more goes on, and another can be opened.
 func TestStreamsThatNobodyReadsTakeNothingFromOthers(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		w := newNetwork(t, fabric.Options{Latency: 5 * time.Millisecond, Queue: 1 << 16})
@@ -277,11 +277,9 @@ func TestStreamsThatNobodyReadsTakeNothingFromOthers(t *testing.T) {
 			}
 			stuck = append(stuck, s)
 		}
-		for range 2 {
-			s := open("u")
-			go func() { _, _ = s.Write(make([]byte, 64<<20)) }()
-			stuck = append(stuck, s)
-		}
+		up := open("u")
+		go func() { _, _ = up.Write(make([]byte, 64<<20)) }()
+		stuck = append(stuck, up)
 		time.Sleep(time.Minute)
 		for range 50 {
 			d, n := open("d"), open("n")
@@ -296,11 +294,8 @@ func TestStreamsThatNobodyReadsTakeNothingFromOthers(t *testing.T) {
 		if took := time.Since(began); took > time.Second {
 			t.Errorf("that took %s", took)
 		}
-		if n := len(a.pool.of(b.ID())); n != 1 {
+		if n := len(a.pool.of(b.ID())); n > maxSlowLinks {
 			t.Errorf("%d connections", n)
-		}
-		if grown := b.grown.Load(); grown <= 0 || grown > growthBudget {
-			t.Errorf("windows grew by %d bytes", grown)
 		}
 		close(stop)
 		for _, s := range append(stuck, echo, another) {
@@ -507,4 +502,20 @@ func TestWhoOnlyListensIsFound(t *testing.T) {
 		_ = s.Close()
 		time.Sleep(time.Second)
 	})
+}
+
+func TestGrowthOfWindowsIsShared(t *testing.T) {
+	e := &Endpoint{}
+	member, ann, bob := &guest{}, &guest{}, &guest{}
+	ann.crowd.Store(true)
+	bob.crowd.Store(true)
+	if e.grant(member, 1) {
+		t.Error("a member's windows grow")
+	}
+	if !e.grant(ann, growthBudget-1) || e.grant(bob, 2) || !e.grant(bob, 1) || e.grown.Load() != growthBudget {
+		t.Errorf("%d bytes are given away", e.grown.Load())
+	}
+	if ann.granted.Load() != growthBudget-1 || bob.granted.Load() != 1 {
+		t.Error("somebody gives back what another has")
+	}
 }

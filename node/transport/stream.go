@@ -58,6 +58,7 @@ func (s *Stream) Read(p []byte) (int, error) {
 func (s *Stream) Write(p []byte) (int, error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
+	defer s.link.writing()()
 	n, err := s.quic.Write(p)
 	return n, broken(err, s.link.who())
 }
