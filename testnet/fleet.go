@@ -212,7 +212,7 @@ func (f *Fleet) Command(n *Node, args ...string) *exec.Cmd {
 }
 
 func (f *Fleet) env() []string {
-	return []string{"HOME=" + f.Dir, "PATH=" + os.Getenv("PATH"), "MUSTER_IDENTITY=" + filepath.Join(f.Dir, "op.key")}
+	return []string{"HOME=" + f.Dir, "PATH=" + os.Getenv("PATH"), "GOGC=" + os.Getenv("GOGC"), "MUSTER_IDENTITY=" + filepath.Join(f.Dir, "op.key")}
 }
 
 // Must is Muster that has to succeed; it returns what was printed.
