@@ -752,7 +752,8 @@ func TestOpenOutputWhileItRuns(t *testing.T) {
 	t.Parallel()
 	h := open(t, Config{})
 	gate := fifo(t)
-	s := spec("read x < " + gate + "; echo word; read x < " + gate)
+	// Opened once: a second reader could meet the first writer, who is about to close, and read an end.
+	s := spec("exec 3<>" + gate + "; read x <&3; echo word; read x <&3")
 	h.start(s)
 	out, err := h.OpenOutput(s.Command, Stdout)
 	if err != nil {
