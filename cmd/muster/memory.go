@@ -16,7 +16,7 @@ const (
 	// spare is how much garbage a busy agent may gather before it looks, whatever lives: at collectAt a server that orders
 	// thousands of writes a second would spend a third of its time on looking. An agent is busy while its collections
 	// follow each other within busyWithin.
-	spare      = 16 << 20
+	spare      = 32 << 20
 	busyWithin = 2 * time.Second
 	// Memory of the start, and later of what was done, is given back then.
 	firstShed = 20 * time.Second // when a host that joined has been told of all the others

@@ -21,7 +21,7 @@ func TestPercent(t *testing.T) {
 		{busyWithin + 1, 4 << 20, collectAt},
 		{time.Hour, 0, collectAt},
 		{time.Hour, 1 << 40, collectAt},
-		{busyWithin, 4 << 20, 400},
+		{busyWithin, 4 << 20, 800},
 		{time.Millisecond, 0, 1000},
 		{0, 1 << 20, 1000},
 		{0, spare, 100},
