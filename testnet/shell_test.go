@@ -152,7 +152,7 @@ func TestExecTellsTheTruth(t *testing.T) {
 		t.Errorf("%d bytes of %d came back, exit %d, %s", len(r.Stdout), len(all), r.Code, r.Stderr)
 	}
 	for _, c := range []struct{ args, says string }{
-		{"exec nobody -- true", "nobody"}, {"exec " + far.Name + " --user nobody-of-that-name -- true", "no user"},
+		{"exec nobody -- true", "no node \"nobody\""}, {"exec " + far.Name + " --user nobody-of-that-name -- true", "no user"},
 	} {
 		if r := f.Muster(near, strings.Fields(c.args)...); r.Code != 255 || !strings.Contains(r.Stderr, c.says) {
 			t.Errorf("%s: %+v", c.args, r)

@@ -10,6 +10,7 @@ import (
 	"github.com/muster-fleet/muster/node"
 	"github.com/muster-fleet/muster/node/agent"
 	"github.com/muster-fleet/muster/node/api"
+	"github.com/muster-fleet/muster/node/fleet"
 )
 
 // desk lets the local API ask the agent.
@@ -62,8 +63,14 @@ func (d desk) Nodes(ctx context.Context) []api.Node {
 // Node is one of them, without what it says of itself.
 func (d desk) Node(_ context.Context, text string) (api.Node, error) {
 	m, err := d.Find(text)
-	entry, _ := d.Record().Roster.Node(m.ID)
-	return api.Node{Member: m, Seq: entry.Seq}, err
+	if err != nil {
+		return api.Node{}, err
+	}
+	entry, ok := d.Record().Roster.Node(m.ID)
+	if !ok {
+		return api.Node{}, fleet.Errorf(fleet.NotFound, "node %s is not in the fleet's record (any more)", m.Name).Hinted("muster node list")
+	}
+	return api.Node{Member: m, Seq: entry.Seq}, nil
 }
 
 // Sessions lists those of this host.

@@ -624,3 +624,18 @@ func ExampleDial() {
 	fmt.Println(err)
 	// Output: no agent answers at /nowhere/agent.sock
 }
+
+// faulty is a backend with a slip.
+type faulty struct{ *stub }
+
+func (faulty) Nodes(context.Context) []Node { panic("a slip") }
+
+// A handler that panics fails its own request in words; the next is served.
+func TestFaultOfTheAgentIsSaid(t *testing.T) {
+	c := serve(t, faulty{&stub{}})
+	for range 2 {
+		if _, err := c.Nodes(t.Context()); fleet.KindOf(err) != fleet.Internal || !strings.Contains(err.Error(), "failed at /v1/nodes") {
+			t.Fatal(err)
+		}
+	}
+}

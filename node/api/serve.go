@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime/debug"
 	"sync"
 
 	"github.com/muster-fleet/muster/consensus"
@@ -145,8 +146,19 @@ func (s *desk) guard(n need, then http.HandlerFunc) http.Handler {
 			fail(w, err)
 			return
 		}
+		defer s.ownFault(w, r)
 		then(w, r)
 	})
+}
+
+// ownFault answers for a handler that panicked: one request fails and says so, where the server would hang up without a word.
+func (s *desk) ownFault(w http.ResponseWriter, r *http.Request) {
+	cause := recover()
+	if cause == nil {
+		return
+	}
+	s.log.Error("a local request failed by a fault of the agent", "path", r.URL.Path, "cause", cause, "stack", string(debug.Stack()))
+	fail(w, fleet.Errorf(fleet.Internal, "the agent failed at %s; its log says more", r.URL.Path))
 }
 
 // checkOrigin keeps web pages out, should somebody ever put a proxy before the socket.
