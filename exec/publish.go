@@ -50,8 +50,9 @@ func (p Publication) Ref(number uint32) DocumentRef {
 	return DocumentRef{Name: p.Name, Version: number, Digest: fleet.Sum(p.Text)}
 }
 
-// reserved are the beginnings of names, in any case, that are not for documents of one's own.
-var reserved = [...]string{"aws", "amazon", "amzn"}
+// reserved are the beginnings of names, in any case, that are not for documents of one's own: SSM's, and its one document
+// that is called otherwise.
+var reserved = [...]string{"aws", "amazon", "amzn", "ssm-sessionmanager"}
 
 // CheckDocumentName reports why nobody may publish a document of that name, or nil.
 func CheckDocumentName(name string) error {
@@ -121,7 +122,7 @@ func (p Publication) Check() error {
 	if err := p.CheckFace(); err != nil {
 		return err
 	}
-	_, err := document.Parse(p.Text)
+	_, err := document.Describe(p.Text)
 	return err
 }
 

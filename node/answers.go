@@ -33,6 +33,8 @@ type Status struct {
 	Left        int
 	Quorum      QuorumStatus
 	Observed    []netip.AddrPort // addresses at which peers see this host
+	Outbound    bool             // nobody can dial this host
+	Uplinks     []ServerStatus   // through whom it is reached then
 	Agent       Usage
 	Warnings    []string // what its owner should know, with the command that mends it
 }
@@ -51,6 +53,8 @@ type QuorumStatus struct {
 	Voters []ServerStatus
 	Spares []ServerStatus
 	Danger string // what would stop writes, in one line; empty: one loss is survived
+	// Outbound are those that may hold the state by their operators' word, and never do, for nobody can dial them.
+	Outbound []ServerStatus
 	// Replica is what this host's own replica has come to; zero where it keeps none. Only an answer about the quorum has
 	// it: the digest of a large fleet takes a moment.
 	Replica ReplicaStatus
@@ -174,6 +178,11 @@ const (
 	ReadSessions  ReadWhat = "sessions"  // the newest first
 	ReadSession   ReadWhat = "session"   // Arg: the session
 	ReadRecording ReadWhat = "recording" // Arg: the session
+	ReadWatch     ReadWhat = "watch"     // Arg: the session, as it goes on
+	ReadCopies    ReadWhat = "copies"    // Arg: the session; zero: all of other nodes' sessions whose recordings the node keeps copies of
+	ReadCopy      ReadWhat = "copy"      // Arg: the session, Name: its node's ID in full
+
+	ReadSessionDocument ReadWhat = "session-document" // Name: as of ReadDocument
 )
 
 // Read is the body of a signed request to read. Whoever answers verifies it himself. Servers may read all that servers are
@@ -190,7 +199,7 @@ type Read struct {
 // atNode reports whether a single node answers, not the servers.
 func (w ReadWhat) atNode() bool {
 	switch w {
-	case ReadOutput, ReadWhy, ReadReport, ReadSessions, ReadSession, ReadRecording:
+	case ReadOutput, ReadWhy, ReadReport, ReadSessions, ReadSession, ReadRecording, ReadWatch, ReadCopies, ReadCopy, ReadSessionDocument:
 		return true
 	}
 	return false

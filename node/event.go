@@ -171,6 +171,8 @@ type (
 type Sighting struct {
 	ID       fleet.ID
 	Addrs    []netip.AddrPort
+	Via      []fleet.ID // of an outbound-only node, in place of addresses
+	Seq      uint64     // of what it said of itself
 	Status   fleet.Status
 	LastSeen int64 // Unix milliseconds
 }

@@ -228,7 +228,7 @@ func (n *Node) member() (fleet.Member, bool) {
 func Describe(entry *auth.Node, seen Sighting, facts fleet.Facts, b auth.Beacon) fleet.Member {
 	m := fleet.Member{
 		ID: entry.ID, Name: entry.Name, Tags: entry.Tags, Server: entry.Server, Role: RoleOf(b, entry.ID),
-		Facts: facts, Status: seen.Status, Addrs: seen.Addrs,
+		Facts: facts, Status: seen.Status, Addrs: seen.Addrs, Via: seen.Via,
 	}
 	if seen.LastSeen != 0 {
 		m.LastSeen = time.UnixMilli(seen.LastSeen)

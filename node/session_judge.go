@@ -31,6 +31,12 @@ type SessionHost struct {
 // A host whose clock is off judges no time of the statement. What makes it fresh is then the connection: its handshake
 // proved, just now, that by is the key that signed.
 func JudgeSession(e auth.Envelope, record auth.Record, by fleet.ID, host SessionHost, now time.Time) (SessionOrder, error) {
+	return JudgeSessionBy(e, nil, record, by, host, now)
+}
+
+// JudgeSessionBy is JudgeSession of a session that may be by a document. published has the publication that SessionNeeds names,
+// among others or none; without it the answer is NotFound.
+func JudgeSessionBy(e auth.Envelope, published []auth.Envelope, record auth.Record, by fleet.ID, host SessionHost, now time.Time) (SessionOrder, error) {
 	s, op, err := openSession(e, record, by, host, now)
 	if err != nil {
 		return SessionOrder{}, err
@@ -38,13 +44,18 @@ func JudgeSession(e auth.Envelope, record auth.Record, by fleet.ID, host Session
 	if err := s.Check(); err != nil {
 		return SessionOrder{}, err
 	}
-	o := host.order(s, record, now)
+	made, err := host.make(s, published, record)
+	if err != nil {
+		return SessionOrder{}, err
+	}
+	o := host.order(made.as, record, now)
+	made.mark(&o)
 	o.By, o.Operator = e.Key, op.Name
 	o.Rule, err = maySession(o.State(), op, record, host)
 	if err != nil {
 		return SessionOrder{}, err
 	}
-	return o, nil
+	return o, o.recordable()
 }
 
 // openSession verifies the statement of a session for this host.
@@ -98,29 +109,14 @@ func reaches(record auth.Record, h auth.Header) error {
 func (host SessionHost) order(s auth.Session, record auth.Record, now time.Time) SessionOrder {
 	o := SessionOrder{
 		ID: s.Header.ID, Kind: s.Kind, User: s.User, Argv: s.Argv, Terminal: s.Terminal, Env: s.Env, Forward: s.Forward, Reason: s.Reason,
-		Shell: s.Shell(), Opened: now.UnixMilli(), Expires: s.Header.Expires,
+		Shell: s.Shell(), Opened: now.UnixMilli(), Expires: s.Header.Expires, Listen: s.Listen, Paths: s.Paths, Put: s.Put, Deep: s.Deep,
 	}
 	if o.User == "" && s.Kind != auth.SessionForward {
 		o.User = host.User
 	}
 	SessionLimitsOf(record.Settings, host.Limits).times(&o, s)
-	o.Record, o.Input = recordingOf(s.Kind, record.Settings)
+	o.record(record, now)
 	return o
-}
-
-// recordingOf says how a session is recorded. Of copies and tunnels the bytes are not: what they were is in their
-// records.
-func recordingOf(kind auth.SessionKind, settings auth.Settings) (SessionRecord, bool) {
-	way, input := settings.SessionRecord()
-	switch {
-	case kind != auth.SessionShell && kind != auth.SessionExec:
-		return RecordNone, false
-	case way == auth.SessionRecordOff:
-		return RecordNone, false
-	case way == auth.SessionRecordDurable:
-		return RecordDurable, input
-	}
-	return RecordBestEffort, input
 }
 
 // maySession asks policy about a session on this host, and returns the rule that permits.
@@ -130,7 +126,7 @@ func maySession(s SessionState, op auth.Operator, record auth.Record, host Sessi
 		return "", err
 	}
 	for _, ask := range sessionAsks(s, host.Roots) {
-		ask.Principal, ask.Action = op.AsPrincipal(), auth.ActSession
+		ask.Principal, ask.Action, ask.Document = op.AsPrincipal(), auth.ActSession, auth.NameOfDocument(s.Document)
 		ask.Resource = auth.Resource{Type: "Node", Name: n.Name, Tags: n.Tags}
 		if rule, err = record.Charter.Policy().Decide(ask); err != nil {
 			return "", err
@@ -139,22 +135,55 @@ func maySession(s SessionState, op auth.Operator, record auth.Record, host Sessi
 	return rule, nil
 }
 
-// sessionAsks lists what policy must permit, all of it: each place of a tunnel, and an account that is root by another
-// name under both names. There is always something to ask.
-func sessionAsks(s SessionState, roots []string) (asks []auth.Ask) {
+// What policy is asked about listening on a node. It is no kind forward: whoever may connect from a node may not therefore
+// open ports of it. And whoever may listen where any account could, may not therefore take ports that are root's, or let in
+// other hosts.
+const (
+	askListen = "listen"
+	askExpose = "expose"
+)
+
+// sessionAsks lists what policy must permit, all of it: each place of a tunnel and each path of a copy; and an account that is
+// root by another name under both names. There is always something to ask.
+func sessionAsks(s SessionState, roots []string) []auth.Ask {
 	ask := auth.Ask{Kind: s.Kind.String(), User: s.User, Shell: s.Shell, Terminal: s.Terminal}
-	if s.Kind == auth.SessionForward {
-		for _, to := range s.Forward {
-			ask.To = to
-			asks = append(asks, ask)
-		}
-		if len(asks) > 0 {
-			return asks
-		}
+	asks := append(tunnelAsks(s), pathAsks(s, ask)...)
+	if len(asks) == 0 {
+		asks = append(asks, ask)
 	}
-	asks = append(asks, ask)
-	if s.User != rootName && slices.Contains(roots, s.User) {
+	if s.User == rootName || !slices.Contains(roots, s.User) {
+		return asks
+	}
+	for _, ask := range slices.Clone(asks) {
 		ask.User = rootName
+		asks = append(asks, ask)
+	}
+	return asks
+}
+
+func tunnelAsks(s SessionState) (asks []auth.Ask) {
+	if s.Kind != auth.SessionForward {
+		return nil
+	}
+	for _, to := range s.Forward {
+		asks = append(asks, auth.Ask{Kind: s.Kind.String(), To: to})
+	}
+	for _, at := range s.Listen {
+		ask := auth.Ask{Kind: askListen, Listen: at}
+		if auth.Exposes(at) {
+			ask.Kind = askExpose
+		}
+		asks = append(asks, ask)
+	}
+	return asks
+}
+
+func pathAsks(s SessionState, ask auth.Ask) (asks []auth.Ask) {
+	if s.Kind != auth.SessionCopy {
+		return nil
+	}
+	for _, path := range s.Paths {
+		ask.Path, ask.Put = path, s.Put
 		asks = append(asks, ask)
 	}
 	return asks

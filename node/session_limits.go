@@ -1,6 +1,7 @@
 package node
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/muster-fleet/muster/node/auth"
@@ -38,7 +39,7 @@ func SessionLimitsOf(s auth.Settings, own SessionLimits) SessionLimits {
 }
 
 // least returns the lesser of two bounds, of which zero is none.
-func least[T int | time.Duration](a, b T) T {
+func least[T int | int64 | time.Duration](a, b T) T {
 	if a <= 0 || b > 0 && b < a {
 		return b
 	}
@@ -58,27 +59,38 @@ func (l SessionLimits) times(o *SessionOrder, s auth.Session) {
 }
 
 // AdmitSession reports why one session more cannot be opened beside those that there are, or nil. have holds the ended
-// ones too, at least as long as their statements could be used again: each opens one session. A client that did not hear
+// ones too, which count as long as something of them lingers, and are held at least as long as their statements could be used again: each opens one session. A client that did not hear
 // that its session was opened attaches.
 func AdmitSession(o SessionOrder, have []SessionState, limits SessionLimits) error {
-	all, operator := 0, 0
+	all, operator, lingering := 0, 0, 0
 	for _, s := range have {
 		switch {
 		case s.ID == o.ID:
 			return fleet.Errorf(fleet.Conflict, "session %s was opened before", o.ID).Hinted("open another one")
-		case s.Ended != 0:
+		case s.Ended != 0 && !s.Lingers:
 			continue
-		case s.By == o.By:
+		case s.Ended != 0:
+			lingering++
+		}
+		if s.By == o.By {
 			operator++
 		}
 		all++
 	}
 	switch {
 	case operator >= limits.Operator:
-		return fleet.Errorf(fleet.Exhausted, "operator %s has %d sessions on this node, the limit", o.Operator, operator).
+		return fleet.Errorf(fleet.Exhausted, "operator %s has %d sessions on this node, the limit%s", o.Operator, operator, lingerText(lingering)).
 			Hinted("muster session list; muster session kill ID")
 	case all >= limits.All:
-		return fleet.Errorf(fleet.Exhausted, "this node has %d sessions, the limit", all).Hinted("muster session list; muster session kill ID")
+		return fleet.Errorf(fleet.Exhausted, "this node has %d sessions, the limit%s", all, lingerText(lingering)).
+			Hinted("muster session list; muster session kill ID")
 	}
 	return nil
+}
+
+func lingerText(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (%d have ended, and wait for a client that has not heard of it)", n)
 }

@@ -19,7 +19,7 @@ type SessionReader struct {
 	policy *auth.Policy
 }
 
-// JudgeSessionRead verifies a signed request to read sessions (ReadSessions, ReadSession, ReadRecording) that came on a
+// JudgeSessionRead verifies a signed request to read sessions (those of the plane of sessions) that came on a
 // connection of the key by. Which of them its signer may see, the reader says. A host whose clock is off judges no time
 // where by is the signer.
 func JudgeSessionRead(e auth.Envelope, record auth.Record, by fleet.ID, host SessionHost, now time.Time) (Read, SessionReader, error) {
@@ -36,19 +36,24 @@ func JudgeSessionRead(e auth.Envelope, record auth.Record, by fleet.ID, host Ses
 		return read, reader, err
 	}
 	switch {
-	case read.What != ReadSessions && read.What != ReadSession && read.What != ReadRecording:
+	case !read.What.ofSessions():
 		return read, reader, fleet.Errorf(fleet.Invalid, "the request to read %q is none for sessions", printableWhat(read.What))
 	case read.Node != host.Self:
 		return read, reader, fleet.Errorf(fleet.Denied, "the request to read was signed for another node")
 	}
-	reader = SessionReader{key: e.Key, op: op, policy: record.Charter.Policy()}
-	if reader.node, err = record.Roster.Enrolled(host.Self); err != nil {
-		return read, reader, err
+	reader, err = readerOf(e.Key, op, record, host.Self)
+	return read, reader, err
+}
+
+func readerOf(key fleet.ID, op auth.Operator, record auth.Record, self fleet.ID) (reader SessionReader, err error) {
+	reader = SessionReader{key: key, op: op, policy: record.Charter.Policy()}
+	if reader.node, err = record.Roster.Enrolled(self); err != nil {
+		return reader, err
 	}
 	_, reader.others = reader.policy.Decide(auth.Ask{
 		Principal: op.AsPrincipal(), Action: auth.ActRead, Resource: auth.Resource{Type: "Fleet", Name: record.Charter.Name()},
 	})
-	return read, reader, nil
+	return reader, nil
 }
 
 // printableWhat bounds what an unknown request is called.
@@ -59,20 +64,7 @@ func (r SessionReader) Sees(s SessionState) bool { return s.By == r.key || r.oth
 
 // MayReplay reports why the reader may not have the recording of a session, or nil. What others did takes a rule for
 // session.replay.
-func (r SessionReader) MayReplay(s SessionState) error {
-	if s.By == r.key {
-		return nil
-	}
-	if !r.Sees(s) {
-		return NoSession(s.ID)
-	}
-	_, err := r.policy.Decide(auth.Ask{
-		Principal: r.op.AsPrincipal(), Action: auth.ActReplaySession,
-		Resource: auth.Resource{Type: "Node", Name: r.node.Name, Tags: r.node.Tags},
-		Kind:     s.Kind.String(), User: s.User, Shell: s.Shell, Terminal: s.Terminal,
-	})
-	return err
-}
+func (r SessionReader) MayReplay(s SessionState) error { return r.may(auth.ActReplaySession, s) }
 
 // AnswerSessions answers a request that JudgeSessionRead verified from the sessions of the node, in whatever order.
 func AnswerSessions(read Read, reader SessionReader, have []SessionState) (SessionAnswer, error) {
@@ -137,6 +129,7 @@ func (s SessionState) line() SessionState {
 		argv = append(argv, "…")
 	}
 	s.Argv = argv
+	s.Document = lineOf(s.Document)
 	return s
 }
 

@@ -52,6 +52,7 @@ func (d door) asks(kind auth.SessionKind, change func(*auth.Session)) auth.Sessi
 	case auth.SessionForward:
 		s.Forward = []string{"db:5432"}
 	case auth.SessionCopy:
+		s.Paths = []string{"/srv/www/"}
 	}
 	if change != nil {
 		change(&s)
@@ -247,6 +248,10 @@ func TestAdmitSession(t *testing.T) {
 	}
 	denied(t, AdmitSession(o, []SessionState{other(1, bob, 0), other(2, bob, 0)}, limits), fleet.Exhausted, "operator bob has 2 sessions")
 	denied(t, AdmitSession(o, []SessionState{other(1, ada, 0), other(2, ada, 0), other(3, ada, 0), other(4, ada, 0)}, limits), fleet.Exhausted, "this node has 4")
+	lingers := other(6, bob, 9)
+	lingers.Lingers = true
+	denied(t, AdmitSession(o, []SessionState{other(1, bob, 0), other(2, bob, 9), lingers}, limits), fleet.Exhausted, "operator bob has 2 sessions on this node, the limit (1 have ended")
+	denied(t, AdmitSession(o, []SessionState{other(1, ada, 0), other(2, ada, 0), other(3, ada, 0), lingers}, limits), fleet.Exhausted, "this node has 4")
 	again := o.State()
 	denied(t, AdmitSession(o, []SessionState{again}, limits), fleet.Conflict, "opened before")
 	again.Ended, again.By = 9, ada

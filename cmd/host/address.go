@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"strings"
 	"syscall"
 
 	"github.com/muster-fleet/muster/node/fleet"
@@ -86,4 +87,13 @@ func parseAddrs(texts []string) ([]netip.AddrPort, error) {
 		out = append(out, addr)
 	}
 	return out, nil
+}
+
+// mayHide refuses addresses of a host that nobody can dial.
+func mayHide(outbound bool, advertise []string) error {
+	if !outbound || len(advertise) == 0 {
+		return nil
+	}
+	return fleet.Errorf(fleet.Invalid, "an outbound-only host advertises no address, but it is told to: %s", strings.Join(advertise, ", ")).
+		Hinted("leave --advertise out, or, where others can dial it there, --outbound")
 }

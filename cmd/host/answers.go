@@ -73,10 +73,21 @@ func (d desk) Node(_ context.Context, text string) (api.Node, error) {
 	return api.Node{Member: m, Seq: entry.Seq}, nil
 }
 
+// Acts is a part of this host's record.
+func (d desk) Acts(ctx context.Context, from uint64) (api.Acts, error) {
+	acts, length, head, err := d.Agent.Acts(ctx, from)
+	return api.Acts{Length: length, Head: head, Acts: acts}, err
+}
+
 // Sessions lists those of this host.
 func (d desk) Sessions(context.Context) []node.SessionState { return d.Agent.Sessions() }
 
-// Answer serves the local API on l until ctx ends.
+// Answer serves the API on l, and to operators elsewhere, until ctx ends.
 func (h *Host) Answer(ctx context.Context, l net.Listener) error {
-	return api.Serve(ctx, l, desk{h.Agent, h}, api.Options{Version: h.opts.Version, Log: h.opts.Log})
+	return api.Serve(ctx, l, desk{h.Agent, h}, api.Options{Version: h.opts.Version, Operators: h.operators, Log: h.opts.Log})
+}
+
+// admitOperator serves the API to an operator who came over the network.
+func (h *Host) admitOperator(ctx context.Context, conn net.Conn, by fleet.ID, stands func() error, large func(context.Context) (func(), bool)) error {
+	return h.operators.Admit(ctx, conn, api.Operator{Key: by, Stands: stands, Large: large})
 }

@@ -68,6 +68,8 @@ func hintsOf(list []folder.Peer) map[fleet.ID][]netip.AddrPort {
 	return hints
 }
 
+func (d disk) Documents() []auth.Envelope { return d.folder.Documents() }
+
 func (d disk) PutDocument(key fleet.ID, publication auth.Envelope) error {
 	return d.folder.PutDocument(key, publication)
 }

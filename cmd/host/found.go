@@ -19,6 +19,7 @@ type NewHost struct {
 	Name      string
 	Bind      string
 	Advertise []string
+	Outbound  bool              // join only: nobody can dial this host
 	Tags      map[string]string // init only: a joiner's come with its token
 	Socket    net.PacketConn    // join only, instead of binding one, and closed by it: tests
 }

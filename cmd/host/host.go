@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 	"github.com/muster-fleet/muster/exec/outlet"
 	"github.com/muster-fleet/muster/exec/runner"
 	"github.com/muster-fleet/muster/node/agent"
+	"github.com/muster-fleet/muster/node/api"
 	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/decisions"
 	"github.com/muster-fleet/muster/node/fleet"
@@ -38,6 +40,7 @@ type Options struct {
 	Version   string
 	Bind      string                      // IP:PORT instead of what the folder says; empty: that
 	Advertise []string                    // added to what the folder says
+	Outbound  *bool                       // nobody can dial this host, or they can; nil: what the folder says
 	Supervise []string                    // argv that re-executes this binary as a supervisor of runs
 	Act       []string                    // argv that re-executes this binary as one of a document's own actions; its name follows
 	Reboot    func(context.Context) error // restarts the machine for a document; nil: documents may not
@@ -68,10 +71,14 @@ type Host struct {
 	replica   *agent.Replica
 	runner    *runner.Runner
 	sessions  *session.Sessions
+	operators *api.Operators // their way to the API from elsewhere
 	reports   *report.Store
 	decisions *decisions.Log
 	copies    *outlet.Queue
+	recordings
 	addrs     func() []netip.AddrPort // where others may reach this host now
+	outbound  bool                    // they cannot, but through uplinks
+	free      bool                    // and the others do without the replica that this host has from before
 	founding  []consensus.Entry
 	telling   sync.Mutex
 	told      uint64        // highest sequence of what gossip was told of this host
@@ -102,7 +109,7 @@ func Start(opts Options) (h *Host, err error) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
-	h = &Host{opts: opts, ready: make(chan struct{})}
+	h = &Host{opts: opts, ready: make(chan struct{}), operators: api.NewOperators()}
 	defer func() {
 		if err != nil {
 			_ = h.close()
@@ -125,6 +132,13 @@ func Start(opts Options) (h *Host, err error) {
 	if err != nil {
 		return h, err
 	}
+	h.outbound, h.free = had.outbound.Only, had.outbound.Free
+	if opts.Outbound != nil {
+		h.outbound = *opts.Outbound
+	}
+	if h.free && !h.outbound {
+		h.setFree(false) // it may hold a replica again
+	}
 	h.makeAgent(had, record, private)
 	if err := h.openSocket(had.identity, had.settings); err != nil {
 		return h, err
@@ -136,6 +150,7 @@ func Start(opts Options) (h *Host, err error) {
 type had struct {
 	identity folder.Identity
 	settings folder.Host
+	outbound folder.Outbound
 	floor    folder.Floor
 	keys     []folder.GossipKey
 	founding []consensus.Entry
@@ -148,6 +163,9 @@ func readFolder(f *folder.Folder) (h had, err error) {
 		return h, err
 	}
 	if h.settings, err = f.Host(); err != nil {
+		return h, err
+	}
+	if h.outbound, err = f.Outbound(); err != nil {
 		return h, err
 	}
 	if h.floor, err = f.Floor(); err != nil {
@@ -180,6 +198,9 @@ func (h *Host) openSocket(identity folder.Identity, settings folder.Host) error 
 	if err != nil {
 		return err
 	}
+	if err := mayHide(h.outbound, slices.Concat(h.opts.Advertise, settings.Advertise)); err != nil {
+		return err
+	}
 	conn := h.opts.Socket
 	if conn == nil {
 		if conn, err = listen(bind); err != nil {
@@ -187,12 +208,18 @@ func (h *Host) openSocket(identity folder.Identity, settings folder.Host) error 
 		}
 	}
 	h.end, err = transport.New(transport.Config{
-		Conn: conn, Key: identity.Key(), Fleet: identity.Fleet, Gate: gate{h.Agent}, Addrs: h.Agent.Addrs, Log: h.opts.Log,
+		Conn: conn, Key: identity.Key(), Fleet: identity.Fleet, Gate: gate{h.Agent}, Addrs: h.Agent.Addrs,
+		Relays: h.Agent.Relays, Log: h.opts.Log,
 	})
 	if err != nil {
 		return errors.Join(err, conn.Close())
 	}
-	h.addrs = func() []netip.AddrPort { return agent.SelfAddrs(advertise, reachable(h.end.LocalAddr())) }
+	h.addrs = func() []netip.AddrPort {
+		if h.outbound {
+			return nil
+		}
+		return agent.SelfAddrs(advertise, reachable(h.end.LocalAddr()))
+	}
 	return nil
 }
 
@@ -209,6 +236,7 @@ func (h *Host) makeShells(identity folder.Identity, record auth.Record) (err err
 		shells.Runner = runs{h.runner, h.Name, now}
 	}
 	h.makeRecords(&shells)
+	h.makeRecordings(&shells, h.serves(record))
 	h.makeSessions(&shells)
 	if h.serves(record) {
 		if err := h.makeReplica(&shells, now); err != nil {
@@ -216,13 +244,16 @@ func (h *Host) makeShells(identity folder.Identity, record auth.Record) (err err
 		}
 	}
 	h.gossip, err = gossip.New(gossip.Config{
-		Fleet: identity.Fleet, Self: h.ID, Key: identity.Key(), Addrs: h.addrs(), Carrier: carrier{h.end}, Trusted: h.trusted(identity),
+		Fleet: identity.Fleet, Self: h.ID, Key: identity.Key(), Addrs: h.addrs(), Outbound: h.outbound, Carrier: carrier{h.end}, Trusted: h.trusted(identity),
 		Seq: h.sequence, Preset: h.opts.Preset, Log: h.opts.Log,
 	})
 	if err != nil {
 		return err
 	}
 	shells.Gossip = newMembers(h.gossip, now)
+	if h.outbound {
+		shells.Uplinks = uplinks{end: h.end, gossip: h.gossip, began: time.Now()}
+	}
 	h.Agent.Attach(shells)
 	h.serve()
 	return h.end.Start() // from here on peers are heard
@@ -242,13 +273,14 @@ func (h *Host) sequence() uint64 {
 
 // serves reports whether this host has a replica: as a server by the record, as the founder, or, while the record does
 // not know this host because its file was moved away, because it had one. Without it a fleet's only server could not
-// fetch its record from anybody.
+// fetch its record from anybody. One that is outbound-only keeps a replica that it has, until the others do without it, and
+// begins none.
 func (h *Host) serves(record auth.Record) bool {
 	self, known := record.Roster.Node(h.ID)
-	if known {
-		return self.Server && self.Removed == 0 || len(h.founding) > 0
-	}
 	_, err := os.Lstat(filepath.Join(h.opts.Dir, raftName))
+	if known {
+		return self.Server && self.Removed == 0 && (!h.outbound || err == nil && !h.free) || len(h.founding) > 0
+	}
 	return err == nil || len(h.founding) > 0
 }
 
@@ -312,13 +344,19 @@ func (h *Host) Run(ctx context.Context) error {
 	if h.runner != nil {
 		go runs{h.runner, h.Name, func() time.Time { return h.opts.Clock().Wall }}.follow(h.Agent.Post)
 	}
-	go keepAddrs(ctx, h.gossip, h.young(), h.addrs)
+	switch young := h.young(); {
+	case !h.outbound:
+		go keepAddrs(ctx, h.gossip, young, h.addrs)
+	case young:
+		go h.announce(ctx)
+	}
 	go h.Agent.Refetch(ctx)
 	go h.keepAsSet(ctx)
 	var copying sync.WaitGroup
 	if h.copies != nil {
 		copying.Go(func() { h.copies.Run(ctx) })
 	}
+	copying.Go(func() { h.runRecordings(ctx) })
 	if len(h.founding) > 0 {
 		go h.found(ctx)
 	} else {

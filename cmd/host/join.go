@@ -30,6 +30,9 @@ func Join(ctx context.Context, n NewHost, join auth.JoinString, clock func() aut
 	if err := n.check(); err != nil {
 		return "", err
 	}
+	if err := mayHide(n.Outbound, n.Advertise); err != nil {
+		return "", err
+	}
 	if len(join.Addrs) == 0 {
 		return "", fleet.Errorf(fleet.Invalid, "the join string names no address").Hinted("on a host of the fleet: muster token create")
 	}
@@ -253,6 +256,7 @@ func keep(f *folder.Folder, n NewHost, identity folder.Identity, joined agent.Jo
 	for _, put := range []func() error{
 		func() error { return f.AppendActs(joined.Acts, joined.Heads) },
 		func() error { return f.PutHost(folder.Host{Bind: n.Bind, Advertise: n.Advertise}) },
+		func() error { return f.PutOutbound(folder.Outbound{Only: n.Outbound}) },
 		func() error {
 			return f.PutGossipKeys([]folder.GossipKey{{Epoch: joined.Head.Epoch, Key: joined.Head.Key}})
 		},

@@ -38,12 +38,16 @@ func (p peers) OpenBulk(ctx context.Context, id fleet.ID) (agent.Stream, error) 
 	return s, nil
 }
 
-func (p peers) Ring(to netip.AddrPort, bell []byte) {
-	_ = p.end.SendPacket(to, transport.KindBell, bell)
-}
+func (p peers) Ring(by node.Way, bell []byte) { p.send(by, transport.KindBell, bell) }
 
-func (p peers) Note(to netip.AddrPort, beacon []byte) {
-	_ = p.end.SendPacket(to, transport.KindBeacon, beacon)
+func (p peers) Note(by node.Way, beacon []byte) { p.send(by, transport.KindBeacon, beacon) }
+
+func (p peers) send(by node.Way, kind transport.Kind, payload []byte) {
+	if by.Relay.IsZero() {
+		_ = p.end.SendPacket(by.Addr, kind, payload)
+		return
+	}
+	_ = p.end.SendPacketVia(by.Addr, by.To, kind, payload)
 }
 
 func (p peers) Drop(id fleet.ID, why string) { p.end.Drop(id, why) }
@@ -65,6 +69,8 @@ func (g gate) Admit(peer fleet.ID, plane transport.Plane, proof []byte) error {
 		return nil // the join secret's signature is verified behind it
 	case transport.Session:
 		return g.agent.AllowOperator(peer)
+	case transport.Relay:
+		return g.agent.AllowRelay(peer)
 	}
 	return g.agent.Admit(peer, proof)
 }
@@ -75,6 +81,8 @@ func (g gate) Allow(peer fleet.ID, plane transport.Plane) error {
 		return nil
 	case transport.Session:
 		return g.agent.AllowOperator(peer)
+	case transport.Relay:
+		return g.agent.AllowRelay(peer)
 	}
 	return g.agent.Allow(peer, plane == transport.Raft || plane == transport.RaftBulk)
 }
@@ -86,11 +94,15 @@ func (c carrier) SendPacket(to netip.AddrPort, payload []byte) error {
 	return c.end.SendPacket(to, transport.KindGossip, payload)
 }
 
+func (c carrier) SendVia(relay netip.AddrPort, to fleet.ID, payload []byte) error {
+	return c.end.SendPacketVia(relay, to, transport.KindGossip, payload)
+}
+
 func (c carrier) Open(ctx context.Context, id fleet.ID, _ netip.AddrPort) (net.Conn, error) {
 	return c.end.Open(ctx, id, transport.Gossip)
 }
 
-func (c carrier) MaxPayload() int { return transport.MaxPayload }
+func (c carrier) MaxPayload() int { return transport.MaxRelayed }
 
 func (c carrier) LocalAddr() netip.AddrPort { return c.end.LocalAddr() }
 
@@ -124,7 +136,7 @@ func (m *members) Members() []node.Sighting {
 		if g.Status == fleet.Online {
 			m.heard[g.ID] = now
 		}
-		s := node.Sighting{ID: g.ID, Addrs: g.Addrs, Status: g.Status}
+		s := node.Sighting{ID: g.ID, Addrs: g.Addrs, Via: g.Via, Seq: g.Seq, Status: g.Status}
 		if at, ok := m.heard[g.ID]; ok {
 			s.LastSeen = at.UnixMilli()
 		}

@@ -58,13 +58,17 @@ func (h *Host) awaitRole(ctx context.Context) bool {
 			return false
 		case <-look.C:
 			if h.roleChanged() {
+				if h.outbound {
+					h.setFree(true)
+				}
 				return true
 			}
 		}
 	}
 }
 
-// roleChanged is false for a server that is none any more as long as the others count on its replica.
+// roleChanged is false for a server that is none any more as long as the others count on its replica. Who is outbound-only
+// is no server, whatever its operators allow.
 func (h *Host) roleChanged() bool {
 	record := h.Agent.Record()
 	self, known := record.Roster.Node(h.ID)
@@ -72,9 +76,9 @@ func (h *Host) roleChanged() bool {
 	case !known || self.Removed != 0:
 		return false
 	case h.quorum == nil:
-		return self.Server
+		return self.Server && !h.outbound
 	}
-	return !self.Server && !h.Agent.CountedOn()
+	return (!self.Server || h.outbound) && !h.Agent.CountedOn()
 }
 
 func (r *replicas) Read(ctx context.Context) error { return r.said(r.quorum.Read(ctx)) }

@@ -3,9 +3,11 @@ package host
 import (
 	"context"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/muster-fleet/muster/exec/account"
 	"github.com/muster-fleet/muster/node"
@@ -20,13 +22,16 @@ func (h *Host) makeSessions(shells *agent.Shells) {
 	if shells.Dial == nil {
 		shells.Dial = dialOut
 	}
+	shells.Listen = listenAt
+	shells.API = h.admitOperator
 	shells.Sessions = h.opts.Sessions
 	if shells.Sessions != nil || len(h.opts.SuperviseSession) == 0 {
 		return
 	}
 	opened, err := session.Open(session.Config{
 		Dir: h.opts.Dir, Log: h.opts.Log, Self: h.opts.SuperviseSession, Copy: h.opts.Copy, Node: h.ID,
-		NodeName: func() string { return h.Name }, Ended: h.Agent.SessionEnded,
+		NodeName: func() string { return h.Name }, Ended: h.sessionEnded,
+		Wants: h.wantsCopies, Age: func() time.Duration { return h.Agent.Record().Settings.SessionKeep() },
 	})
 	if err != nil {
 		h.opts.Log.Error("this host takes no sessions", "err", err)
@@ -39,6 +44,20 @@ func (h *Host) makeSessions(shells *agent.Shells) {
 func dialOut(ctx context.Context, to string) (net.Conn, error) {
 	var d net.Dialer
 	return d.DialContext(ctx, "tcp", to)
+}
+
+// listenAt listens at ADDRESS:PORT for an operator's tunnel, at that address alone: one of version 6 takes no connections of
+// version 4. A port at which something listens already is refused, also to who might share it.
+func listenAt(at string) (net.Listener, error) {
+	place, err := netip.ParseAddrPort(at)
+	if err != nil {
+		return nil, err
+	}
+	network := "tcp4"
+	if place.Addr().Is6() {
+		network = "tcp6"
+	}
+	return net.Listen(network, at)
 }
 
 // sessionHost says which account sessions get, and which accounts are root here, by the host's files as they are now.

@@ -13,6 +13,8 @@ import (
 	"github.com/muster-fleet/muster/node/api"
 	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/decisions"
+	"github.com/muster-fleet/muster/node/session/archive"
+	"github.com/muster-fleet/muster/node/session/cast"
 )
 
 // Folders of the data folder that have an owner of their own.
@@ -21,6 +23,9 @@ const (
 	reportsName   = "reports"
 	decisionsName = "decisions"
 	copiesName    = "copies"
+	sessionsName  = "sessions"
+	leavingName   = "recordings-leaving"
+	archiveName   = "recordings"
 	documentsName = "documents"
 	paramsName    = "params"
 )
@@ -74,6 +79,7 @@ func (d desk) Usage(context.Context) []api.Store {
 	}{
 		{"reports", reportsName, 0}, {"replicated state", raftName, 0}, {"decisions", decisionsName, decisions.DefaultMaxBytes},
 		{"documents", documentsName, 0}, {"parameters read here", paramsName, node.MaxCopyBytes}, {"output to be copied", copiesName, 0},
+		{"sessions and their recordings", sessionsName, cast.DefaultKeep().Bytes}, {"recordings of other nodes", archiveName, archive.DefaultRoom().Bytes},
 	} {
 		path := filepath.Join(dir, part.name)
 		if bytes, files := taken(path); files > 0 {

@@ -46,17 +46,23 @@ With --join it enrols the host first, if that was not done yet, and waits for th
 			log := slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: verbosity}))
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, os.Interrupt)
 			defer stop()
-			if join != "" || file != "" {
+			defer context.AfterFunc(ctx, func() { a.notify(stoppingNote) })()
+			if file = a.givenJoinFile(join, file); join != "" || file != "" {
 				if err := a.joinFirst(ctx, flags, join, file, log); err != nil {
 					return err
 				}
+				a.useUpJoinFile(file)
 			}
 			bind := ""
 			if cmd.Flags().Changed("bind") {
 				bind = flags.bind
 			}
+			var outbound *bool // as the folder has it
+			if cmd.Flags().Changed("outbound") {
+				outbound = &flags.outbound
+			}
 			for {
-				err := a.runAgent(ctx, bind, flags.advertise, log)
+				err := a.runAgent(ctx, bind, flags.advertise, outbound, log)
 				if !errors.Is(err, host.ErrRoleChanged) {
 					return err
 				}
@@ -64,7 +70,9 @@ With --join it enrols the host first, if that was not done yet, and waits for th
 			}
 		},
 	}
+	cmd.AddCommand(newAgentInstallCommand(a), newAgentUninstallCommand(a))
 	flags.register(cmd)
+	flags.registerOutbound(cmd)
 	cmd.Flags().StringVar(&join, "join", "", "enrol with this join string first")
 	cmd.Flags().StringVar(&file, "join-file", "", "the same, from a file, or - from standard input")
 	cmd.Flags().StringVar(&level, "log-level", "info", "debug, info, warn or error")
@@ -106,6 +114,7 @@ func (a *app) joinFirst(ctx context.Context, flags hostFlags, join, file string,
 const knockAgain = 2 * time.Second
 
 func (a *app) enrolInTime(ctx context.Context, n host.NewHost, text string, log *slog.Logger) (string, error) {
+	defer a.aliveWhile(ctx, "not enrolled yet: asks the hosts of the join string")()
 	for {
 		name, err := a.enrol(ctx, n, text)
 		if !errors.Is(err, host.ErrNobodyAnswers) {
@@ -133,7 +142,7 @@ func sameFleet(dir, text string) error {
 	return nil
 }
 
-func (a *app) runAgent(ctx context.Context, bind string, advertise []string, log *slog.Logger) error {
+func (a *app) runAgent(ctx context.Context, bind string, advertise []string, outbound *bool, log *slog.Logger) error {
 	if err := keepSecretsOutOfCores(); err != nil {
 		log.Warn("core dumps could not be switched off", "err", err)
 	}
@@ -145,7 +154,7 @@ func (a *app) runAgent(ctx context.Context, bind string, advertise []string, log
 		return noSocket(err)
 	}
 	h, err := host.Start(host.Options{
-		Dir: a.dataDir(), Version: version(), Bind: bind, Advertise: advertise, Clock: a.clock(), Log: log,
+		Dir: a.dataDir(), Version: version(), Bind: bind, Advertise: advertise, Outbound: outbound, Clock: a.clock(), Log: log,
 		Supervise: []string{"/proc/self/exe", superviseWord}, Act: []string{"/proc/self/exe", actWord}, Reboot: runner.RebootHost,
 		SuperviseSession: []string{"/proc/self/exe", sessionWord}, Copy: []string{"/proc/self/exe", copyWord},
 	})
@@ -160,6 +169,7 @@ func (a *app) runAgent(ctx context.Context, bind string, advertise []string, log
 		answered <- h.Answer(ctx, l)
 	}()
 	log.Info("the agent runs", "node", h.Name, "id", h.ID, "socket", a.socketPath(), "version", version())
+	go a.keepAlive(ctx, h.Agent, fmt.Sprintf("node %s, version %s", h.Name, version()))
 	keepSmall(ctx)
 	err = h.Run(ctx)
 	stop()

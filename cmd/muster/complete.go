@@ -61,8 +61,8 @@ func (a *app) completeNodeFlag(cmd *cobra.Command, flag string) {
 	})
 }
 
-// documentNames returns the names of documents, as far as servers tell them at once.
-func (a *app) documentNames(cmd *cobra.Command) []string {
+// publishedNames returns the names of published documents, as far as servers tell them at once.
+func (a *app) publishedNames(cmd *cobra.Command) []string {
 	ctx, cancel := context.WithTimeout(cmd.Context(), completionTime)
 	defer cancel()
 	var names []string
@@ -72,6 +72,12 @@ func (a *app) documentNames(cmd *cobra.Command) []string {
 			names = append(names, d.Name)
 		}
 	}
+	return names
+}
+
+// documentNames returns the names of documents for commands, those built in included.
+func (a *app) documentNames(cmd *cobra.Command) []string {
+	names := a.publishedNames(cmd)
 	for _, d := range document.BuiltIn() {
 		names = append(names, d.Name)
 	}
@@ -92,7 +98,11 @@ func (a *app) completeDocumentNames(cmd *cobra.Command, args []string, _ string)
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	return a.documentNames(cmd), cobra.ShellCompDirectiveNoFileComp
+	names := a.documentNames(cmd)
+	for _, d := range document.BuiltInSessions() {
+		names = append(names, d.Name)
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
 // completeValues offers key= for the parameters of a document, and the values that it allows.

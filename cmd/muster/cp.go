@@ -91,7 +91,7 @@ func (a *app) cp(ctx context.Context, f cpFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	end, err := newSessionEnd(p, nodes...)
+	end, err := newSessionEnd(ctx, p, nodes...)
 	if err != nil {
 		return err
 	}
@@ -169,11 +169,16 @@ func (h *haul) copyWith(ctx context.Context, end *sessionEnd, at api.Node, f cpF
 		},
 	}}
 	out := copied{node: at}
-	if at.Status == fleet.Left || len(at.Addrs) == 0 {
+	if at.Status == fleet.Left || len(at.Addrs)+len(at.Via) == 0 {
 		out.err = fleet.Errorf(fleet.Unavailable, "%s is not there (%s)", at.Name, at.Status).Hinted("muster node list")
 		return out
 	}
-	out.total, out.err = c.carry(ctx, f.session(auth.SessionCopy), e.put, order)
+	s := f.session(auth.SessionCopy)
+	if s.Paths, out.err = e.farPaths(); out.err != nil {
+		return out
+	}
+	s.Put, s.Deep = e.put, f.deep
+	out.total, out.err = h.carryOn(ctx, &c, s, e.put, order)
 	out.begun, out.took = c.over != nil, time.Since(began)
 	return out
 }

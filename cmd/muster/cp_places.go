@@ -1,8 +1,10 @@
 package main
 
 import (
+	"slices"
 	"strings"
 
+	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/fleet"
 )
 
@@ -79,6 +81,25 @@ func errandPut(from []spot, to spot) (errand, error) {
 		e.sources = append(e.sources, f.path)
 	}
 	return e, nil
+}
+
+// farPaths lists the paths on the node that the errand touches, as they are signed.
+func (e errand) farPaths() ([]string, error) {
+	named := e.sources
+	if e.put {
+		named = []string{e.to}
+	}
+	var out []string
+	for _, path := range named {
+		canonical, err := auth.CanonicalPath(path)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(out, canonical) {
+			out = append(out, canonical)
+		}
+	}
+	return out, nil
 }
 
 func errandGet(from []spot, to spot) (errand, error) {

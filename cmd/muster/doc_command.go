@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,7 +27,7 @@ func newDocCommand(a *app) *cobra.Command {
 }
 
 // readDocumentFile reads and checks a document's file; - is standard input.
-func (a *app) readDocumentFile(path string) ([]byte, *document.Document, error) {
+func (a *app) readDocumentFile(path string) ([]byte, document.Described, error) {
 	var text []byte
 	var err error
 	if path == "-" {
@@ -37,9 +38,9 @@ func (a *app) readDocumentFile(path string) ([]byte, *document.Document, error) 
 	if err != nil {
 		return nil, nil, err
 	}
-	doc, err := document.Parse(text)
+	doc, err := document.Describe(text)
 	if err != nil {
-		return nil, nil, fleet.Errorf(fleet.KindOf(err), "%s: %w", path, err)
+		return nil, nil, inFile(path, err)
 	}
 	return text, doc, nil
 }
@@ -49,7 +50,7 @@ func newDocPutCommand(a *app) *cobra.Command {
 	var makeDefault bool
 	cmd := &cobra.Command{
 		Use: "put FILE", Short: "Publish a document, or its next version", Args: exactly(1, "one FILE with a document"),
-		Long: `Publish a document of schema 1.2, 2.0 or 2.2, in YAML or JSON, signed by you. The first version is $DEFAULT until muster doc
+		Long: `Publish a document of schema 1.2, 2.0 or 2.2, or a session document (1.0), in YAML or JSON, signed by you. The first version is $DEFAULT until muster doc
 default says otherwise; the newest is $LATEST. What nodes could not run is refused here, with its line.`,
 		Example: `  muster doc put Deploy.yaml
   muster doc put deploy-v7.yaml --name Deploy --version-name seven
@@ -234,7 +235,7 @@ func (p *pen) documentRows(ctx context.Context) ([]documentRow, error) {
 		}
 		rows = append(rows, row)
 	}
-	for _, d := range document.BuiltIn() {
+	for _, d := range slices.Concat(document.BuiltIn(), document.BuiltInSessions()) {
 		rows = append(rows, documentRow{Name: d.Name, BuiltIn: true, Default: builtInVersion, Latest: builtInVersion})
 	}
 	return rows, nil
@@ -297,7 +298,7 @@ func (a *app) documentVersion(ctx context.Context, spec string) (documentVersion
 		return documentVersion{}, err
 	}
 	if d, ok := builtInDocument(name); ok {
-		if _, err := openBuiltIn(d, version); err != nil {
+		if err := onlyVersion(name, version); err != nil {
 			return documentVersion{}, err
 		}
 		out := builtInShape(d)
@@ -511,7 +512,7 @@ func newDocHelpCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			doc, err := document.Parse([]byte(v.Text))
+			doc, err := document.Describe([]byte(v.Text))
 			if err != nil {
 				return err
 			}
@@ -535,7 +536,7 @@ type parameterShape struct {
 	AllowedPattern string   `json:"allowed_pattern,omitempty"`
 }
 
-func helpShape(v documentVersion, doc *document.Document) any {
+func helpShape(v documentVersion, doc document.Described) any {
 	parameters := []parameterShape{}
 	for _, p := range doc.Parameters() {
 		parameters = append(parameters, parameterShape{

@@ -113,13 +113,10 @@ func restWell(ctx context.Context) bool {
 func carryOne(ctx context.Context, near half, to string, dial reach) error {
 	far, err := dial(ctx, to)
 	if err != nil {
-		if tcp, ok := near.(*net.TCPConn); ok {
-			_ = tcp.SetLinger(0)
-		}
-		near.Close()
+		breakOff(near)
 		return err
 	}
-	defer context.AfterFunc(ctx, func() { near.Close(); far.Close() })()
+	defer context.AfterFunc(ctx, func() { breakOff(near); breakOff(far) })()
 	_ = splice(near, far) // how a connection ends is between its two programs
 	return nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ type hostFlags struct {
 	name      string
 	bind      string
 	advertise []string
+	outbound  bool
 }
 
 func (f *hostFlags) register(cmd *cobra.Command) {
@@ -28,9 +30,14 @@ func (f *hostFlags) register(cmd *cobra.Command) {
 	flags.StringSliceVar(&f.advertise, "advertise", nil, "IP:PORT at which others reach this host, where it cannot find out itself")
 }
 
+// registerOutbound adds the flag of those commands by which a host that there is a fleet for becomes one of it.
+func (f *hostFlags) registerOutbound(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&f.outbound, "outbound", false, "nobody can dial this host: it keeps connections to two members, and is reached through them")
+}
+
 // newHost puts flags and defaults together.
 func (f *hostFlags) newHost(a *app) (host.NewHost, error) {
-	n := host.NewHost{Dir: a.dataDir(), Name: f.name, Bind: f.bind, Advertise: f.advertise}
+	n := host.NewHost{Dir: a.dataDir(), Name: f.name, Bind: f.bind, Advertise: f.advertise, Outbound: f.outbound}
 	if n.Name == "" {
 		name, err := os.Hostname()
 		if err != nil {
@@ -60,7 +67,7 @@ recovery key that is shown once, to be printed and put away: it can stand in for
 nobody else can read any more. Then start the agent: muster agent.`,
 		Example: `  muster init --fleet prod
   muster init --fleet lab --name web1 --bind 10.0.0.1:7980 --tag role=web`,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			n, err := flags.newHost(a)
 			if err == nil {
 				n.Tags, err = parseTags(tags)
@@ -68,7 +75,7 @@ nobody else can read any more. Then start the agent: muster agent.`,
 			if err != nil {
 				return err
 			}
-			return a.found(n, fleetName, opName, recoveryFile)
+			return a.found(cmd.Context(), n, fleetName, opName, recoveryFile)
 		},
 	}
 	flags.register(cmd)
@@ -91,7 +98,7 @@ func parseTags(texts []string) (map[string]string, error) {
 	return tags, fleet.CheckTags(tags)
 }
 
-func (a *app) found(n host.NewHost, fleetName, opName, recoveryFile string) error {
+func (a *app) found(ctx context.Context, n host.NewHost, fleetName, opName, recoveryFile string) error {
 	if err := fleet.CheckName(fleetName); err != nil {
 		return err
 	}
@@ -132,6 +139,7 @@ func (a *app) found(n host.NewHost, fleetName, opName, recoveryFile string) erro
 		return err
 	}
 	a.tellFounded(n, fleetName, recovery, recoveryFile)
+	a.tellNext(a.startService(ctx))
 	return nil
 }
 
@@ -181,9 +189,19 @@ func (a *app) tellFounded(n host.NewHost, fleetName string, recovery []byte, rec
 	} else {
 		out("  recovery key  %s   print it, put it away, remove the file", recoveryFile)
 	}
-	out("next:")
-	out("  muster agent%s              start the agent (it stays in the foreground)", a.dirFlag())
-	out("  muster token create%s       make a join string for more hosts", a.dirFlag())
+}
+
+// tellNext says what starts the agent, if it does not run yet, and what comes then.
+func (a *app) tellNext(start string) {
+	switch {
+	case start == "":
+		fmt.Fprintln(a.stdout, "its agent runs; next:")
+	case strings.HasPrefix(start, "muster "):
+		fmt.Fprintf(a.stdout, "next:\n  %-26s start the agent (it stays in the foreground)\n", start)
+	default:
+		fmt.Fprintf(a.stdout, "next:\n  %-26s start the agent\n", start)
+	}
+	fmt.Fprintf(a.stdout, "  %-26s make a join string for more hosts\n", "muster token create"+a.dirFlag())
 }
 
 // dirFlag repeats --data-dir in advice, where it was given.

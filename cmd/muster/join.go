@@ -33,9 +33,14 @@ func newJoinCommand(a *app) *cobra.Command {
 		Long: `Enrol this host with a join string.
 
 The string is a secret; a file (--join-file, or - for standard input) keeps it out of the process list. Then start the
-agent: muster agent. Both in one: muster agent --join STRING.`,
+agent: muster agent. Both in one: muster agent --join STRING.
+
+--outbound is for a host that nobody can dial: behind NAT, or with no port open. It needs UDP out, to the port of the others
+(7980), and nothing in. It keeps connections to two members, which carry to it what others have for it, encrypted end to end;
+all that works on other nodes works on it, but it never keeps the fleet's state. The folder remembers it.`,
 		Example: `  muster join muster-join-1.kcQg…
-  muster join --join-file /root/join --name web2 --advertise 10.0.0.2:7980`,
+  muster join --join-file /root/join --name web2 --advertise 10.0.0.2:7980
+  muster join --join-file /root/join --name till7 --outbound`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			text, err := a.joinText(args, file)
 			if err != nil {
@@ -49,11 +54,18 @@ agent: muster agent. Both in one: muster agent --join STRING.`,
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(a.stdout, "%s is enrolled in fleet %s\nnext: muster agent%s\n", n.Name, name, a.dirFlag())
+			fmt.Fprintf(a.stdout, "%s is enrolled in fleet %s\n", n.Name, name)
+			if start := a.startService(cmd.Context()); start != "" {
+				fmt.Fprintf(a.stdout, "next: %s\n", start)
+				return nil
+			}
+			a.awaitAgent(cmd.Context(), 2)
+			fmt.Fprintln(a.stdout, "its agent runs: muster status")
 			return nil
 		},
 	}
 	flags.register(cmd)
+	flags.registerOutbound(cmd)
 	cmd.Flags().StringVar(&file, "join-file", "", "read the join string from a file, or - from standard input")
 	return cmd
 }

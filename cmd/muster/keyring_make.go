@@ -149,7 +149,7 @@ func (c *cabinet) handOverSoon(ctx context.Context, b params.SeedBinding, seed [
 
 // handOver gives a seed to one node, sealed to the key that the node enrolled with.
 func (c *cabinet) handOver(ctx context.Context, b params.SeedBinding, seed []byte, to fleet.ID) error {
-	public, err := c.client.NodeHPKE(ctx, to)
+	public, err := c.keys.NodeHPKE(ctx, to)
 	if err != nil {
 		return err
 	}

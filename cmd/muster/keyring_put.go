@@ -44,7 +44,7 @@ func (a *app) putKeyring(ctx context.Context, name, expr string) error {
 	if err != nil {
 		return err
 	}
-	all, err := callRollWithGroups(ctx, c.client)
+	all, err := callRollWithGroups(ctx, c.keys)
 	if err != nil {
 		return err
 	}
@@ -78,7 +78,7 @@ func (a *app) showPutKeyring(ctx context.Context, c *cabinet, name string) error
 	if err != nil {
 		return err
 	}
-	all, err := callRoll(ctx, c.client)
+	all, err := callRoll(ctx, c.keys)
 	if err != nil {
 		return err
 	}
@@ -179,7 +179,7 @@ func (a *app) handOverKeyring(ctx context.Context, name string, nodes []string, 
 	if err != nil {
 		return err
 	}
-	all, err := callRoll(ctx, c.client)
+	all, err := callRoll(ctx, c.keys)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/muster-fleet/muster/exec"
@@ -53,7 +54,7 @@ func joinVersion(name, version string) string {
 }
 
 func builtInDocument(name string) (document.BuiltInDocument, bool) {
-	for _, d := range document.BuiltIn() {
+	for _, d := range slices.Concat(document.BuiltIn(), document.BuiltInSessions()) {
 		if d.Name == name {
 			return d, true
 		}
@@ -61,11 +62,18 @@ func builtInDocument(name string) (document.BuiltInDocument, bool) {
 	return document.BuiltInDocument{}, false
 }
 
-func openBuiltIn(d document.BuiltInDocument, version string) (published, error) {
+// onlyVersion reports why a document that is built in has no such version, or nil.
+func onlyVersion(name, version string) error {
 	switch version {
 	case "", "1", "$DEFAULT", "$LATEST":
-	default:
-		return published{}, fleet.Errorf(fleet.NotFound, "document %s is built in and has version 1 only, not %s", d.Name, version)
+		return nil
+	}
+	return fleet.Errorf(fleet.NotFound, "document %s is built in and has version 1 only, not %s", name, version)
+}
+
+func openBuiltIn(d document.BuiltInDocument, version string) (published, error) {
+	if err := onlyVersion(d.Name, version); err != nil {
+		return published{}, err
 	}
 	doc, err := document.Parse(d.Text)
 	return published{exec.DocumentRef{Name: d.Name, Version: builtInVersion, Digest: document.Digest(d.Text)}, doc}, err

@@ -44,6 +44,7 @@ func scriptParams(dir string) testscript.Params {
 			env.Values["town"] = new(*town)
 			return nil
 		},
+		Condition: func(name string) (bool, error) { return false, notElsewhere(name) },
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"fleet":  scriptFleet,
 			"exits":  scriptExits,
@@ -65,6 +66,10 @@ func scriptFleet(ts *testscript.TestScript, _ bool, args []string) {
 		w.setStatus(map[string]fleet.Status{"lost": fleet.ConnectionLost, "left": fleet.Left}[what], strings.Split(names, ",")...)
 	}
 	w.open(ts.Value("t").(testing.TB), ts.Getenv("WORK"), ts.Getenv("HOME"))
+	if ts.Getenv("FROM_ELSEWHERE") != "" { // the agent is not on this host
+		ts.Setenv("MUSTER_VIA", w.newDoor(ts.Value("t").(testing.TB), w.byName("web01")).end.LocalAddr().String())
+		ts.Setenv("MUSTER_SOCKET", filepath.Join(ts.Getenv("WORK"), "none.sock"))
+	}
 	*ts.Value("town").(**town) = w
 }
 
@@ -118,8 +123,17 @@ func scriptNodes(ts *testscript.TestScript, _ bool, args []string) {
 func scriptExits(ts *testscript.TestScript, _ bool, args []string) {
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
+	getenv := ts.Getenv
+	if ts.Getenv("FROM_ELSEWHERE") != "" && onlyOnTheHost(args[1:]) {
+		getenv = func(name string) string {
+			if name == "MUSTER_VIA" || name == "MUSTER_SOCKET" {
+				return ""
+			}
+			return ts.Getenv(name)
+		}
+	}
 	a := &app{
-		stdin: strings.NewReader(""), stdout: ts.Stdout(), stderr: ts.Stderr(), getenv: ts.Getenv, euid: os.Geteuid(),
+		stdin: strings.NewReader(""), stdout: ts.Stdout(), stderr: ts.Stderr(), getenv: getenv, euid: os.Geteuid(),
 		interrupts: func() (<-chan os.Signal, func()) { return nil, func() {} },
 	}
 	if got := runApp(ts.Value("t").(testing.TB).Context(), a, args[1:]); got != want {

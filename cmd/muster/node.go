@@ -106,7 +106,7 @@ func newNodeListCommand(a *app) *cobra.Command {
 			for _, m := range all.view.Select(target) {
 				out = append(out, shape.OfNode(m, all.nodes[m.ID].Seq))
 			}
-			return nodeListing(time.Now()).show(a, out)
+			return nodeListing(time.Now(), all.name).show(a, out)
 		},
 	}
 	cmd.Flags().StringVar(&expr, "target", "", "only the nodes that this target selects")
@@ -114,13 +114,13 @@ func newNodeListCommand(a *app) *cobra.Command {
 	return cmd
 }
 
-func nodeListing(now time.Time) listing[shape.Node] {
+func nodeListing(now time.Time, name func(fleet.ID) string) listing[shape.Node] {
 	return listing[shape.Node]{
 		columns: []column[shape.Node]{
 			{head: "NAME", cell: func(n shape.Node) string { return n.Name }},
 			{head: "STATUS", cell: func(n shape.Node) string { return string(n.Status) }, tint: statusTint},
 			{head: "ROLE", cell: func(n shape.Node) string { return string(n.Role) }},
-			{head: "ADDRESS", cell: func(n shape.Node) string { return n.Address }},
+			{head: "ADDRESS", cell: func(n shape.Node) string { return whereText(n, name) }},
 			{head: "OS", cell: func(n shape.Node) string { return strings.TrimSpace(n.OS + " " + n.OSVersion) }},
 			{head: "ARCH", wide: true, cell: func(n shape.Node) string { return n.Arch }},
 			{head: "VERSION", wide: true, cell: func(n shape.Node) string { return n.Version }},
@@ -131,6 +131,30 @@ func nodeListing(now time.Time) listing[shape.Node] {
 		name: func(n shape.Node) string { return n.Name },
 		none: "no nodes",
 	}
+}
+
+// whereText says where a node is: its first address, or, of an outbound-only one, through whom it is reached.
+func whereText(n shape.Node, name func(fleet.ID) string) string {
+	if len(n.Via) == 0 {
+		return n.Address
+	}
+	return "via " + viaText(n.Via, name)
+}
+
+func viaText(via []fleet.ID, name func(fleet.ID) string) string {
+	names := make([]string, 0, len(via))
+	for _, id := range via {
+		names = append(names, name(id))
+	}
+	return strings.Join(names, ", ")
+}
+
+// outboundText says that nobody can dial a node, and who can reach it; nothing of others.
+func outboundText(via []fleet.ID, name func(fleet.ID) string) string {
+	if len(via) == 0 {
+		return ""
+	}
+	return "reached through " + viaText(via, name) + "; nobody can dial it"
 }
 
 func statusTint(n shape.Node) tint {
@@ -163,6 +187,7 @@ func newNodeShowCommand(a *app) *cobra.Command {
 			return a.showOne(out, out.Name, []fact{
 				{"name", out.Name}, {"id", out.ID.String()}, {"status", string(out.Status)},
 				{"last seen", ago(out.LastSeen, time.Now())}, {"addresses", strings.Join(out.Addresses, ", ")},
+				{"outbound-only", outboundText(out.Via, all.name)},
 				{"role", string(out.Role)}, {"may be server", strconv.FormatBool(out.Server)}, {"tags", tagText(out.Tags)},
 				{"os", strings.TrimSpace(out.OS + " " + out.OSVersion)}, {"arch", out.Arch}, {"version", out.Version}, {"boot", out.BootID},
 			})

@@ -10,7 +10,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -290,7 +289,11 @@ func (a *app) deleteOperator(ctx context.Context, name string, compromised, yes 
 			return err
 		}
 	}
-	p := pen{client: client, status: status, off: time.Until(status.Now)} // a root needs no operator's key for this
+	off, err := a.clockOff(status)
+	if err != nil {
+		return err
+	}
+	p := pen{client: client, status: status, off: off} // a root needs no operator's key for this
 	content := auth.DeleteOperator{Name: op.Name, Key: op.ID(), Compromised: compromised}
 	if err := p.amend(ctx, root, auth.CharterDeleteOperator, content); err != nil {
 		return err

@@ -35,11 +35,13 @@ func (f *access) recoveryFlag(cmd *cobra.Command) {
 }
 
 // cabinet is where parameters are read and written. The local agent has verified what it hands out: who signed each
-// version, that it is the one that was asked for, and that none older than one seen before is shown for the newest.
+// version, that it is the one that was asked for, and that none older than one seen before is shown for the newest. To whom a
+// secret is sealed is not left to its word: keys come from the record as this person has verified it.
 type cabinet struct {
 	app      *app // nil: nothing is said
 	client   *api.Client
-	pen      *pen // nil: read as this host, or as the account that asks
+	keys     *api.Client // the same, for whom secrets are sealed to: it believes the agent nothing of that
+	pen      *pen        // nil: read as this host, or as the account that asks
 	status   node.Status
 	off      time.Duration // the fleet's time minus this process's
 	stale    bool
@@ -53,13 +55,19 @@ type cabinet struct {
 // openCabinet reads with the operator's key, or, where there is none, as this host.
 func (a *app) openCabinet(ctx context.Context, f access) (*cabinet, error) {
 	c := &cabinet{app: a, client: a.client(), stale: f.stale, seeds: map[string][]byte{}}
+	c.keys = a.proving(c.client)
 	hideMemory()
+	if f.asHost && a.viaHost() != nil {
+		return nil, fleet.Errorf(fleet.Invalid, "--as-host is for the host itself: there is no --via for it")
+	}
 	var err error
-	if f.asHost || !a.hasIdentity() {
+	if f.asHost || a.viaHost() == nil && !a.hasIdentity() {
 		if c.status, err = a.inFleet(ctx, c.client); err != nil {
 			return nil, err
 		}
-		c.off = time.Until(c.status.Now)
+		if c.off, err = a.clockOff(c.status); err != nil {
+			return nil, err
+		}
 	} else {
 		if c.pen, err = a.takePen(ctx); err != nil {
 			return nil, err
@@ -88,7 +96,7 @@ func (a *app) openDesk(ctx context.Context) (*cabinet, error) {
 		return nil, err
 	}
 	hideMemory()
-	return &cabinet{app: a, client: p.client, pen: p, status: p.status, off: p.off, seeds: map[string][]byte{}}, nil
+	return &cabinet{app: a, client: p.client, keys: a.proving(p.client), pen: p, status: p.status, off: p.off, seeds: map[string][]byte{}}, nil
 }
 
 // hideMemory keeps what this process opens out of core dumps, and from other processes of the account. What it executes in its

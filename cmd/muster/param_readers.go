@@ -81,7 +81,7 @@ func (c *cabinet) readReader(ctx context.Context, word string) ([]readerSpec, er
 
 // readTeam writes a team out into its operators of now.
 func (c *cabinet) readTeam(ctx context.Context, team string) ([]readerSpec, error) {
-	operators, err := c.client.Operators(ctx)
+	operators, err := c.keys.Operators(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +101,7 @@ func (c *cabinet) readTeam(ctx context.Context, team string) ([]readerSpec, erro
 
 // keyringFor finds the keyring of a target, or makes one.
 func (c *cabinet) keyringFor(ctx context.Context, expr string) (string, error) {
-	all, err := callRollWithGroups(ctx, c.client)
+	all, err := callRollWithGroups(ctx, c.keys)
 	if err != nil {
 		return "", err
 	}
@@ -189,7 +189,7 @@ func (c *cabinet) keyrings(ctx context.Context) (node.KeyringList, error) {
 	if c.rings != nil {
 		return *c.rings, nil
 	}
-	rings, err := c.client.Keyrings(ctx, "")
+	rings, err := c.keys.Keyrings(ctx, "")
 	if err == nil {
 		c.rings = &rings
 	}
@@ -230,7 +230,7 @@ func (c *cabinet) recipients(ctx context.Context, w wish, before *paramVersion) 
 			return nil, nil, err
 		}
 	}
-	operators, err := c.client.Operators(ctx)
+	operators, err := c.keys.Operators(ctx)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/muster-fleet/muster/node"
 	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/fleet"
 	"github.com/muster-fleet/muster/node/transport"
@@ -22,8 +23,9 @@ type passage struct {
 	end     context.CancelCauseFunc
 	watches sync.WaitGroup
 
-	mu sync.Mutex
-	id fleet.UUID // of the session that stands
+	mu        sync.Mutex
+	id        fleet.UUID // of the session that stands
+	listening []string   // where the node listens for it
 }
 
 // openPassage opens the session, so that a refusal is known before anybody connects. Close it.
@@ -48,11 +50,15 @@ func (p *passage) renew(ctx context.Context, gone fleet.UUID) (fleet.UUID, error
 	if err != nil {
 		return id, err
 	}
-	s, _, err := p.open(ctx, p.at, signed)
+	s, opened, err := p.open(ctx, p.at, signed)
 	if err != nil {
 		return id, err
 	}
-	p.id = id
+	if len(opened.Listening) != len(p.session.Listen) {
+		s.Close()
+		return id, fleet.Errorf(fleet.Internal, "%s listens at %d places, not at %d", p.at.Name, len(opened.Listening), len(p.session.Listen))
+	}
+	p.id, p.listening = id, opened.Listening
 	p.watches.Go(func() { p.watch(s, id) })
 	return id, nil
 }
@@ -106,6 +112,33 @@ func (p *passage) current() fleet.UUID {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.id
+}
+
+// listens lists where the node listens, in the order of the session's Listen.
+func (p *passage) listens() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.listening
+}
+
+// accept waits for a connection that comes in at the n-th of the places where the node listens.
+func (p *passage) accept(ctx context.Context, n uint16) (half, error) {
+	open, cancel := context.WithTimeout(ctx, frameWait)
+	defer cancel()
+	s, err := p.quic.Open(open, p.at.ID, transport.Session)
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { s.Close() })
+	_, err = exchange(s, node.SessionAccept, node.EncodeSession(node.SessionAccepting{ID: p.current(), N: n}))
+	if !stop() && err == nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
 }
 
 // reach connects from the node.

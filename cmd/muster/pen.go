@@ -19,6 +19,7 @@ type pen struct {
 	who    identity
 	status node.Status
 	off    time.Duration // the fleet's time minus this process's
+	via    *via          // nil: there is a local agent
 }
 
 // inFleet asks the local agent for its status, which must be of a fleet.
@@ -44,7 +45,19 @@ func (a *app) takePen(ctx context.Context) (*pen, error) {
 	if who.Fleet != status.Fleet {
 		return nil, otherFleet(a.identityPath(), who.FleetName, status.FleetName)
 	}
-	return &pen{client: client, who: who, status: status, off: time.Until(status.Now)}, nil
+	off, err := a.clockOff(status)
+	return &pen{client: client, who: who, status: status, off: off, via: a.viaHost()}, err
+}
+
+// clockOff returns the fleet's time minus this process's, as the agent has it. An agent elsewhere could have an operator sign
+// today what holds next year: it is believed no more than clocks of a healthy fleet are apart.
+func (a *app) clockOff(s node.Status) (time.Duration, error) {
+	off := time.Until(s.Now)
+	if a.viaHost() != nil && off.Abs() > auth.MaxSkew {
+		return 0, fleet.Errorf(fleet.Denied, "the clock of %s differs from this one by %s", a.viaPlace(), off.Abs().Round(time.Second)).
+			Hinted("compare both clocks: date -u; if this one is right, ask another host")
+	}
+	return off, nil
 }
 
 func otherFleet(path, theirs, ours string) error {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/muster-fleet/muster/node"
 	"github.com/muster-fleet/muster/node/api/shape"
+	"github.com/muster-fleet/muster/node/fleet"
 )
 
 func newQuorumCommand(a *app) *cobra.Command {
@@ -39,9 +40,24 @@ func newQuorumStatusCommand(a *app) *cobra.Command {
 			if q.Danger != "" {
 				a.say("! %s", q.Danger)
 			}
+			if text := barredText(q.Outbound); text != "" {
+				a.say("%s", text)
+			}
 			return nil
 		},
 	}
+}
+
+// barredText says why some that may keep the state do not.
+func barredText(outbound []node.ServerStatus) string {
+	if len(outbound) == 0 {
+		return ""
+	}
+	var names []string
+	for _, o := range outbound {
+		names = append(names, o.Name)
+	}
+	return "never a voter or spare, for nobody can dial it (outbound-only): " + fleet.FoldNames(names)
 }
 
 type quorumRow struct {

@@ -26,6 +26,7 @@ type app struct {
 	flags  globalFlags
 	// started is set when flags and arguments were understood.
 	started bool
+	via     *via // the way to the fleet where it is not the local agent; nil: none was asked for yet
 	// interrupts returns a channel of Ctrl-C's and a function that gives them back to the system.
 	interrupts func() (<-chan os.Signal, func())
 }
@@ -33,6 +34,8 @@ type app struct {
 type globalFlags struct {
 	dataDir  string
 	socket   string
+	via      string
+	noVia    bool // --via "": the local agent, whatever the environment says
 	identity string
 	output   string
 	noColor  bool
@@ -46,6 +49,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 }
 
 func runApp(ctx context.Context, a *app, args []string) int {
+	defer a.closeVia()
 	root := newRootCommand(a)
 	root.SetArgs(args)
 	root.SetIn(a.stdin)
@@ -111,8 +115,21 @@ func (a *app) say(format string, args ...any) {
 	fmt.Fprintln(a.stderr, printable(fmt.Sprintf(format, args...)))
 }
 
-// client returns a client of the local agent.
-func (a *app) client() *api.Client { return api.Dial(a.socketPath()) }
+// client returns a client of the local agent, or of the one that --via names.
+func (a *app) client() *api.Client {
+	if v := a.viaHost(); v != nil {
+		return v.client
+	}
+	return api.Dial(a.socketPath())
+}
+
+// proving returns a client of the same agent that believes it nothing of what operators and nodes have signed.
+func (a *app) proving(c *api.Client) *api.Client {
+	if a.viaHost() != nil {
+		return c // it is one
+	}
+	return c.Verified(a.newOwnRecord(c))
+}
 
 func newRootCommand(a *app) *cobra.Command {
 	root := &cobra.Command{
@@ -135,14 +152,19 @@ reached. shell and exec exit as their program does; there, and of forward and ss
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.flags.dataDir, "data-dir", "", "folder of the agent's data [$MUSTER_DATA_DIR]")
 	flags.StringVar(&a.flags.socket, "socket", "", "socket of the local agent [$MUSTER_SOCKET]")
+	flags.StringVar(&a.flags.via, "via", "", "HOST:PORT of a host of the fleet, where there is no local agent: your key is enough [$MUSTER_VIA]")
 	flags.StringVar(&a.flags.identity, "identity", "", "file of the operator's key [$MUSTER_IDENTITY]")
 	flags.StringVarP(&a.flags.output, "output", "o", "table", "form of the answer: table, wide, json, jsonl, yaml or name")
 	flags.BoolVar(&a.flags.noColor, "no-color", false, "no colours, also on terminals [$NO_COLOR]")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fleet.Errorf(fleet.Invalid, "%w", err).Hinted("%s --help", cmd.CommandPath())
 	})
-	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		a.started = true
+		a.flags.noVia = a.flags.via == "" && cmd.Flags().Changed("via")
+		if err := a.refuseVia(cmd); err != nil {
+			return err
+		}
 		return checkForm(a.flags.output)
 	}
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(forms(), cobra.ShellCompDirectiveNoFileComp))
@@ -152,7 +174,7 @@ reached. shell and exec exit as their program does; there, and of forward and ss
 		newShellCommand(a), newExecCommand(a), newForwardCommand(a), newSSHProxyCommand(a), newCpCommand(a), newSessionCommand(a),
 		newParamCommand(a), newKeyringCommand(a),
 		newNodeCommand(a), newTokenCommand(a), newOperatorCommand(a), newQuorumCommand(a), newStatusCommand(a), newDoctorCommand(a),
-		newVersionCommand(a),
+		newVersionCommand(a), newManualCommand(a),
 	)
 	return root
 }

@@ -20,7 +20,7 @@ import (
 
 func newSessionCommand(a *app) *cobra.Command {
 	return newNoun("session", "Who was let in where, and what it looked like",
-		newSessionListCommand(a), newSessionShowCommand(a), newSessionKillCommand(a), newSessionReplayCommand(a), newSessionExportCommand(a))
+		newSessionListCommand(a), newSessionShowCommand(a), newSessionWatchCommand(a), newSessionKillCommand(a), newSessionReplayCommand(a), newSessionExportCommand(a))
 }
 
 // askedAtOnce is how many nodes are asked about their sessions at a time.
@@ -30,6 +30,7 @@ const askedAtOnce = 32
 type sessionRow struct {
 	Node shape.Named `json:"node"`
 	shape.Session
+	Copied bool `json:"copied,omitempty"` // as servers keep it: its node was not asked, or did not answer
 }
 
 const oneSession = "one session's ID, or the beginning of it"
@@ -40,7 +41,8 @@ func newSessionListCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list [NODE]…", Short: "List sessions, newest first",
 		Long: `List the sessions of nodes, of all of them if none is named: those that run, and those that have ended and of which the node
-still knows. Nodes keep their sessions themselves, so each is asked; who does not answer is named, and the exit code is 5.`,
+still knows. Nodes keep their sessions themselves, so each is asked; who does not answer is named, and the exit code is 5. Of those,
+the recordings are listed of which servers have copies.`,
 		Example: `  muster session list
   muster session list web07 --running
   muster session list --target 'tag.role=web' -o json`,
@@ -77,12 +79,21 @@ func (a *app) listSessions(ctx context.Context, names []string, expr string, run
 	if err != nil {
 		return err
 	}
+	copied := 0
+	if len(found.silent) > 0 {
+		if copies, err := p.copies(ctx, fleet.UUID{}); err == nil {
+			copied = found.addCopies(copies)
+		}
+	}
 	rows := found.rows
 	if running {
 		rows = slices.DeleteFunc(rows, func(r sessionRow) bool { return !r.Ended.IsZero() })
 	}
 	if err := sessionListing(p.now()).show(a, rows); err != nil {
 		return err
+	}
+	if copied > 0 {
+		a.say("%d of these are as servers keep them, for nodes that do not answer", copied)
 	}
 	return a.tellSilent(found)
 }
@@ -143,13 +154,14 @@ type sessionsFound struct {
 
 // silentNode is one that did not answer, and why.
 type silentNode struct {
+	id   fleet.ID
 	name string
 	err  error
 }
 
 // sessionsOf asks nodes for their sessions.
 func (p *pen) sessionsOf(ctx context.Context, nodes []api.Node) (sessionsFound, error) {
-	end, err := newSessionEnd(p, nodes...)
+	end, err := newSessionEnd(ctx, p, nodes...)
 	if err != nil {
 		return sessionsFound{}, err
 	}
@@ -175,7 +187,7 @@ func (p *pen) sessionsOf(ctx context.Context, nodes []api.Node) (sessionsFound, 
 
 // list asks one node for its sessions.
 func (e *sessionEnd) list(ctx context.Context, n api.Node) (node.SessionAnswer, error) {
-	if n.Status == fleet.Left || len(n.Addrs) == 0 {
+	if n.Status == fleet.Left || len(n.Addrs)+len(n.Via) == 0 {
 		return node.SessionAnswer{}, fleet.Errorf(fleet.Unavailable, "is not there (%s)", n.Status)
 	}
 	answer, s, err := e.ask(ctx, n, node.ReadSessions, fleet.UUID{})
@@ -187,11 +199,11 @@ func (e *sessionEnd) list(ctx context.Context, n api.Node) (node.SessionAnswer, 
 
 func (f *sessionsFound) take(n api.Node, answer node.SessionAnswer, err error) {
 	if err != nil {
-		f.silent = append(f.silent, silentNode{n.Name, err})
+		f.silent = append(f.silent, silentNode{n.ID, n.Name, err})
 		return
 	}
 	for _, s := range answer.Sessions {
-		f.rows = append(f.rows, sessionRow{shape.Named{ID: n.ID, Name: n.Name}, shape.OfSession(s)})
+		f.rows = append(f.rows, sessionRow{shape.Named{ID: n.ID, Name: n.Name}, shape.OfSession(s), false})
 	}
 	if answer.More {
 		f.more = append(f.more, n.Name)
@@ -254,6 +266,8 @@ func sessionTint(s sessionRow) tint {
 // sessionText says what a session was for.
 func sessionText(s shape.Session) string {
 	switch {
+	case s.Document != nil:
+		return s.Kind + ": " + sessionDocumentText(*s.Document)
 	case len(s.Argv) > 0:
 		return s.Kind + ": " + strings.Join(s.Argv, " ")
 	case len(s.Forward) > 0:

@@ -2,10 +2,7 @@ package main
 
 import (
 	"context"
-	"crypto/ed25519"
 	"io"
-	"net"
-	"net/netip"
 	"os"
 	"time"
 
@@ -27,72 +24,54 @@ const (
 // sessionEnd is the operator's own end of QUIC: its key is the operator's, so that no agent stands between a person and the
 // node that they talk to. The local agent only told where the nodes are.
 type sessionEnd struct {
-	pen  *pen
-	quic *transport.Endpoint
+	pen    *pen
+	quic   *transport.Endpoint
+	shared bool // with the way to the host that --via names, through which nodes are reached that cannot be dialled from here
 }
 
-// doorman lets through to the nodes that were asked for, and to nobody else.
-type doorman map[fleet.ID][]netip.AddrPort
-
-// Prove shows nothing: a node knows operators by the charter.
-func (doorman) Prove(transport.Plane) []byte { return nil }
-
-// Admit admits the nodes of the roll, as their keys prove them.
-func (d doorman) Admit(peer fleet.ID, plane transport.Plane, _ []byte) error {
-	return d.Allow(peer, plane)
-}
-
-// Allow is Admit for each stream.
-func (d doorman) Allow(peer fleet.ID, plane transport.Plane) error {
-	if _, known := d[peer]; !known || plane != transport.Session {
-		return fleet.Errorf(fleet.Denied, "%s was not asked for", peer)
+// newSessionEnd makes an end that reaches some nodes. Close it.
+func newSessionEnd(ctx context.Context, p *pen, nodes ...api.Node) (*sessionEnd, error) {
+	found := findPlaces(ctx, p.client, nodes...)
+	if p.via != nil {
+		end, err := p.via.reach(ctx, found)
+		if err != nil {
+			return nil, err
+		}
+		return &sessionEnd{pen: p, quic: end, shared: true}, nil
 	}
-	return nil
-}
-
-// newSessionEnd makes an end that reaches some nodes, on a free port. Close it.
-func newSessionEnd(p *pen, nodes ...api.Node) (*sessionEnd, error) {
-	places := doorman{}
-	for _, n := range nodes {
-		places[n.ID] = n.Addrs
-	}
-	conn, err := net.ListenUDP("udp", nil)
+	end, err := newOperatorEnd(p.who, found)
 	if err != nil {
-		return nil, fleet.Errorf(fleet.Unavailable, "cannot open a UDP socket: %w", err)
-	}
-	// quic-go writes a line about small buffers to the person's terminal otherwise.
-	if os.Getenv(noBufferLine) == "" {
-		_ = os.Setenv(noBufferLine, "true")
-	}
-	end, err := transport.New(transport.Config{
-		Conn: conn, Key: ed25519.NewKeyFromSeed(p.who.Seed), Fleet: p.who.Fleet, Gate: places, DialOnly: true,
-		Addrs: func(id fleet.ID) []netip.AddrPort { return places[id] },
-	})
-	if err == nil {
-		err = end.Start()
-	}
-	if err != nil {
-		conn.Close()
 		return nil, err
 	}
 	return &sessionEnd{pen: p, quic: end}, nil
 }
 
+// quietBuffers keeps quic-go's line about small buffers off the person's terminal.
+func quietBuffers() {
+	if os.Getenv(noBufferLine) == "" {
+		_ = os.Setenv(noBufferLine, "true")
+	}
+}
+
 const noBufferLine = "QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING"
 
-// Close ends all streams.
-func (e *sessionEnd) Close() { _ = e.quic.Close() }
+// Close ends all streams, where the end is this one's alone.
+func (e *sessionEnd) Close() {
+	if !e.shared {
+		_ = e.quic.Close()
+	}
+}
 
 // begin opens a stream to a node, says one frame and hears the answer, which is of the same kind.
 func (e *sessionEnd) begin(ctx context.Context, at api.Node, kind byte, body []byte) (*transport.Stream, []byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, frameWait)
 	defer cancel()
-	s, err := e.quic.Open(ctx, at.ID, transport.Session)
+	s, err := e.quic.OpenSaying(ctx, at.ID, transport.Session, kind, body)
 	if err != nil {
 		return nil, nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { s.Close() })
-	answer, err := exchange(s, kind, body)
+	answer, err := answered(s, kind)
 	if !stop() && err == nil {
 		err = context.Cause(ctx)
 	}
@@ -106,14 +85,24 @@ func (e *sessionEnd) begin(ctx context.Context, at api.Node, kind byte, body []b
 	return nil, nil, err
 }
 
+// exchange says a frame on a stream that is open, and hears the answer.
 func exchange(s *transport.Stream, kind byte, body []byte) ([]byte, error) {
 	wrote := s.WriteFrame(kind, body)
-	got, answer, err := s.ReadFrame() // also if it could not be written: a node that refuses early says why
-	switch {
-	case err == io.EOF && wrote != nil:
+	answer, err := answered(s, kind) // also if it could not be written: a node that refuses early says why
+	if err == errNoAnswer && wrote != nil {
 		return nil, wrote
+	}
+	return answer, err
+}
+
+var errNoAnswer = fleet.Errorf(fleet.Unavailable, "the node ended the stream without an answer")
+
+// answered hears the answer to a frame, which is of the same kind.
+func answered(s *transport.Stream, kind byte) ([]byte, error) {
+	got, answer, err := s.ReadFrame()
+	switch {
 	case err == io.EOF:
-		return nil, fleet.Errorf(fleet.Unavailable, "the node ended the stream without an answer")
+		return nil, errNoAnswer
 	case err != nil:
 		return nil, err
 	case got != kind:

@@ -31,6 +31,8 @@ type sessionFlags struct {
 	reason string
 	idle   time.Duration
 	most   time.Duration
+	doc    string   // NAME[:VERSION]; empty: none
+	params []string // NAME=VALUE
 }
 
 // forwardFlags are those of sessions that carry connections.
@@ -56,6 +58,8 @@ func (f *sessionFlags) programFlags(cmd *cobra.Command) {
 
 func (f sessionFlags) check() error {
 	switch {
+	case f.doc == "" && len(f.params) > 0:
+		return fleet.Errorf(fleet.Invalid, "--param without --doc")
 	case f.idle < 0 || f.most < 0:
 		return fleet.Errorf(fleet.Invalid, "a session cannot last less than nothing")
 	case f.idle > 0 && f.idle < time.Second || f.most > 0 && f.most < time.Second:

@@ -18,6 +18,7 @@ import (
 	"github.com/muster-fleet/muster/node"
 	"github.com/muster-fleet/muster/node/fleet"
 	"github.com/muster-fleet/muster/node/session/cast"
+	"github.com/muster-fleet/muster/node/transport"
 )
 
 // maxSpeed is how fast a recording is replayed at most: an hour in a second.
@@ -123,7 +124,7 @@ func (a *app) exportSession(ctx context.Context, where sessionPlace, text string
 
 // recording brings a session's recording, and holds it to the digest that the node keeps of it.
 func (s *sessionFound) recording(ctx context.Context, use func(*cast.Reader) error) error {
-	_, from, err := s.ask(ctx, s.at, node.ReadRecording, s.row.ID)
+	from, err := s.bytes(ctx)
 	if err != nil {
 		return err
 	}
@@ -139,6 +140,24 @@ func (s *sessionFound) recording(ctx context.Context, use func(*cast.Reader) err
 			Hinted("do not trust it: somebody changed it on the node")
 	}
 	return err
+}
+
+// bytes brings the recording's bytes from the node, or from a server that has a copy.
+func (s *sessionFound) bytes(ctx context.Context) (*transport.Stream, error) {
+	if s.copy != nil {
+		return s.fromCopy(ctx)
+	}
+	_, from, err := s.ask(ctx, s.at, node.ReadRecording, s.row.ID)
+	if err == nil || !mayBeCopied(err) {
+		return from, err
+	}
+	copied, later := s.pen.findCopy(ctx, s.row.Node.ID.Text(), s.row.ID.String()) // its node may have let go of it
+	if later != nil {
+		return nil, err
+	}
+	s.beside, s.copy = append(s.beside, copied.sessionEnd), copied.copy
+	from, later = copied.fromCopy(ctx)
+	return from, later
 }
 
 // summed is a reader that sums up what was read.

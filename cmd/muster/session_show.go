@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -47,15 +49,39 @@ func (a *app) completeSessions(cmd *cobra.Command, args []string, _ string) ([]s
 // sessionFound is one session, and a way to its node. Close it.
 type sessionFound struct {
 	*visit
-	row sessionRow
+	row  sessionRow
+	copy *copyFound // nil: it is on the node itself
+	// beside are further ends, which Close closes, too.
+	beside []*sessionEnd
 }
 
-// findSession finds a session by its ID, or the beginning of it.
+// Close closes all ends.
+func (s *sessionFound) Close() {
+	s.visit.Close()
+	for _, e := range s.beside {
+		e.Close()
+	}
+}
+
+// findSession finds a session by its ID, or the beginning of it: at its node, or, where that is gone, what servers keep of it.
 func (a *app) findSession(ctx context.Context, where sessionPlace, text string) (*sessionFound, error) {
 	p, err := a.takePen(ctx)
 	if err != nil {
 		return nil, err
 	}
+	s, err := p.findSession(ctx, where, text)
+	if err == nil || !mayBeCopied(err) {
+		return s, err
+	}
+	copied, later := p.findCopy(ctx, where.node, text)
+	if later != nil {
+		return nil, err
+	}
+	a.say("%s does not tell of it; this is the copy at %s", copied.row.Node.Name, copied.at.Name)
+	return copied, nil
+}
+
+func (p *pen) findSession(ctx context.Context, where sessionPlace, text string) (*sessionFound, error) {
 	var names []string
 	if where.node != "" {
 		names = []string{where.node}
@@ -77,18 +103,18 @@ func (a *app) findSession(ctx context.Context, where sessionPlace, text string) 
 	}
 	for _, n := range nodes {
 		if n.ID == row.Node.ID {
-			end, err := newSessionEnd(p, n)
+			end, err := newSessionEnd(ctx, p, n)
 			if err != nil {
 				return nil, err
 			}
-			return &sessionFound{&visit{end, n}, row}, nil
+			return &sessionFound{visit: &visit{end, n}, row: row}, nil
 		}
 	}
 	return nil, fleet.Errorf(fleet.Internal, "session %s is on no node", row.ID)
 }
 
 func (p *pen) askSession(ctx context.Context, n api.Node, id fleet.UUID) (*sessionFound, error) {
-	end, err := newSessionEnd(p, n)
+	end, err := newSessionEnd(ctx, p, n)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +122,7 @@ func (p *pen) askSession(ctx context.Context, n api.Node, id fleet.UUID) (*sessi
 	if err == nil {
 		s.Close()
 		if len(answer.Sessions) == 1 && answer.Sessions[0].ID == id {
-			return &sessionFound{&visit{end, n}, sessionRow{shape.Named{ID: n.ID, Name: n.Name}, shape.OfSession(answer.Sessions[0])}}, nil
+			return &sessionFound{visit: &visit{end, n}, row: sessionRow{shape.Named{ID: n.ID, Name: n.Name}, shape.OfSession(answer.Sessions[0]), false}}, nil
 		}
 		err = fleet.Errorf(fleet.Internal, "%s answers with another session than was asked for", n.Name)
 	}
@@ -146,18 +172,41 @@ func newSessionShowCommand(a *app) *cobra.Command {
 				return err
 			}
 			defer s.Close()
-			return a.showSession(s.row, s.pen.now())
+			return a.showSession(s.row, s.pen.copyNames(cmd.Context(), s.row.Copies), s.pen.now())
 		},
 	}
 	where.flags(a, cmd)
 	return cmd
 }
 
-func (a *app) showSession(s sessionRow, now time.Time) error {
+// copyNames names the servers that have copies.
+func (p *pen) copyNames(ctx context.Context, ids []fleet.ID) []string {
+	if len(ids) == 0 {
+		return nil
+	}
+	all, err := callRoll(ctx, p.client)
+	var out []string
+	for _, id := range ids {
+		name := id.String()
+		if n, ok := all.nodes[id]; ok && err == nil {
+			name = n.Name
+		}
+		out = append(out, name)
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (a *app) showSession(s sessionRow, copies []string, now time.Time) error {
+	document := ""
+	if s.Document != nil {
+		document = sessionDocumentText(*s.Document) + ", SHA-256 " + s.Document.SHA256.Text()
+	}
 	return a.showOne(s, s.ID.String(), []fact{
-		{"id", s.ID.String()}, {"node", s.Node.Name}, {"what", sessionText(s.Session)}, {"by", s.Operator}, {"from", s.From}, {"user", s.User},
+		{"id", s.ID.String()}, {"node", s.Node.Name}, {"what", sessionText(s.Session)}, {"document", document}, {"by", s.Operator}, {"from", s.From}, {"user", s.User},
 		{"permitted by", s.Rule}, {"reason", s.Reason}, {"started", when(s.Started)}, {"last active", ago(s.Active, now)},
 		{"ended", sessionEnded(s)}, {"why", s.Why}, {"bytes", fmt.Sprintf("%d in, %d out", s.In, s.Out)}, {"recording", recordingText(s)},
+		{"copies at", strings.Join(copies, ", ")},
 	})
 }
 
@@ -182,6 +231,9 @@ func recordingText(s sessionRow) string {
 	text := fmt.Sprintf("%d bytes", s.Recorded)
 	if s.Sealed {
 		text += ", sealed to auditors"
+	}
+	if s.Left > 0 {
+		text += fmt.Sprintf(", %d bytes of the session left out", s.Left)
 	}
 	if s.Digest != nil {
 		text += ", SHA-256 " + s.Digest.Text()

@@ -31,6 +31,14 @@ func settingMeaning(name string) (meaning, byDefault string) {
 		return "how long a session lasts at most", lifespan(auth.DefaultSessionMost).String()
 	case auth.SettingSessionRecord:
 		return "how nodes record sessions: best-effort, durable (it ends where it cannot be recorded), off; with ,input what is typed, too", auth.SessionRecordBestEffort
+	case auth.SettingSessionAuditors:
+		return "who alone can read recordings: operators, and teams as team:NAME; no host can", "whoever policy lets"
+	case auth.SettingSessionCopies:
+		return "which recordings two servers keep copies of: sealed (to auditors), all, off", auth.SessionCopiesSealed
+	case auth.SettingSessionKeep:
+		return "how long recordings are kept", lifespan(auth.DefaultSessionKeep).String()
+	case auth.SettingSessionTo:
+		return "where nodes copy recordings when a session ends: a folder there, syslog (the lines that were entered), s3://BUCKET/PREFIX", "nowhere"
 	}
 	return "", ""
 }
@@ -93,6 +101,7 @@ func newSettingPutCommand(a *app) *cobra.Command {
   muster setting put output.keep 8GiB
   muster setting put records.keep 90d
   muster setting put session.record durable
+  muster setting put session.auditors ann,team:security
   muster setting put output.to ''`,
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			if len(args) > 0 {

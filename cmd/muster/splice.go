@@ -36,8 +36,20 @@ func pour(to, from half) error {
 		err = to.CloseWrite()
 	}
 	if err != nil {
-		to.Close() // the other direction must not wait for a connection of which half is dead
-		from.Close()
+		breakOff(to) // the other direction must not wait for a connection of which half is dead
+		breakOff(from)
 	}
 	return err
+}
+
+// breakOff ends a connection in a way that its other end cannot take for an orderly one: half of something would else be taken
+// for all of it.
+func breakOff(h half) {
+	switch h := h.(type) {
+	case interface{ Abort() }:
+		h.Abort()
+	case interface{ SetLinger(sec int) error }:
+		_ = h.SetLinger(0)
+	}
+	h.Close()
 }

@@ -27,17 +27,22 @@ func newSSHProxyCommand(a *app) *cobra.Command {
 ssh works by it: scp, rsync, ansible, editors. In ~/.ssh/config, for names that end in .muster:
 
   Host *.muster
-    ProxyCommand muster ssh-proxy $(basename %n .muster)`,
+    ProxyCommand muster ssh-proxy $(basename %n .muster)
+
+With --doc a session document says which port, as AWS-StartSSHSession does.`,
 		Example: `  ssh -o ProxyCommand='muster ssh-proxy web07' root@web07
   rsync -e "ssh -o ProxyCommand='muster ssh-proxy web07'" -a ./site/ root@web07:/srv/site/
-  muster ssh-proxy web07 --port 2222`,
+  muster ssh-proxy web07 --port 2222
+  muster ssh-proxy web07 --doc AWS-StartSSHSession`,
 		ValidArgsFunction: a.completeNodes,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.sshProxy(cmd.Context(), f.sessionFlags, args[0], f.port)
 		},
 	})
 	f.forwardFlags(cmd)
+	f.documentFlags(a, cmd)
 	cmd.Flags().Uint16Var(&f.port, "port", sshPort, "port of the sshd on the node")
+	cmd.MarkFlagsMutuallyExclusive("doc", "port")
 	return cmd
 }
 
@@ -58,6 +63,13 @@ func (a *app) sshProxy(ctx context.Context, f sessionFlags, name string, port ui
 	to := net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port)))
 	s := f.session(auth.SessionForward)
 	s.Forward = []string{to}
+	if f.doc != "" {
+		b, err := v.byDocument(ctx, f, "ssh-proxy")
+		if err != nil {
+			return err
+		}
+		s, to = b.Session, b.to
+	}
 	p, err := openPassage(ctx, v, s)
 	if err != nil {
 		return err

@@ -47,6 +47,7 @@ func statusFacts(s node.Status) []fact {
 		fact{"danger", s.Quorum.Danger},
 		fact{"tags", tagText(s.Self.Tags)},
 		fact{"seen at", observed(s)},
+		fact{"reached", reached(s)},
 		fact{"record", fmt.Sprintf("%d acts, charter of %d entries (%s)", s.RecordLen, s.CharterLen, s.CharterHead)},
 		fact{"agent", agentLine(s.Agent)},
 		fact{"version", s.Version},
@@ -58,6 +59,21 @@ func agentLine(u node.Usage) string {
 		return ""
 	}
 	return fmt.Sprintf("%d MiB of memory, %d goroutines, %d files", (u.RSS+1<<19)>>20, u.Goroutines, u.Files)
+}
+
+// reached says through whom an outbound-only host is reached; nothing of others.
+func reached(s node.Status) string {
+	if !s.Outbound {
+		return ""
+	}
+	var names []string
+	for _, u := range s.Uplinks {
+		names = append(names, u.Name)
+	}
+	if len(names) == 0 {
+		return "by nobody: outbound-only, and no uplink stands"
+	}
+	return "through " + strings.Join(names, ", ") + " (outbound-only)"
 }
 
 func observed(s node.Status) string {

@@ -392,7 +392,7 @@ func (w *town) NodeReport(_ context.Context, id fleet.ID, signed auth.Envelope) 
 	}
 	for _, r := range slices.Backward(w.reports[read.Arg]) {
 		if r.Node == id {
-			return w.who.signer().Sign(auth.ForReport, w.who.Fleet, r), nil
+			return rootKey{Seed: w.seeds[id]}.signer().Sign(auth.ForReport, w.who.Fleet, r), nil
 		}
 	}
 	return auth.Envelope{}, fleet.Errorf(fleet.NotFound, "no report of command %s", read.Arg)

@@ -23,6 +23,7 @@ import (
 	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/fleet"
 	"github.com/muster-fleet/muster/node/session/cast"
+	"github.com/muster-fleet/muster/node/session/copy/talk"
 	"github.com/muster-fleet/muster/node/session/flow"
 	"github.com/muster-fleet/muster/node/session/line"
 	"github.com/muster-fleet/muster/node/transport"
@@ -60,6 +61,7 @@ type guest struct {
 	kill  func()
 	cast  *cast.Writer
 	over  chan struct{} // of a tunnel: closed when it is killed
+	ears  []*net.TCPListener
 }
 
 // openDoors lets all nodes take sessions, until t ends.
@@ -68,31 +70,37 @@ func (w *town) openDoors(t testing.TB) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for n := range w.state.Record.Roster.All() {
-		conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		d := &door{w: w, node: n, folder: t.TempDir(), guests: map[fleet.UUID]*guest{}, links: map[*transport.Stream]bool{}}
-		if err := os.Mkdir(filepath.Join(d.folder, ".sessions"), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		d.end, err = transport.New(transport.Config{
-			Conn: conn, Key: ed25519.NewKeyFromSeed(w.seeds[n.ID]), Fleet: w.who.Fleet, Gate: d,
-			Addrs: func(fleet.ID) []netip.AddrPort { return nil },
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		d.end.Handle(transport.Session, d.serve)
-		if err := d.end.Start(); err != nil {
-			t.Fatal(err)
-		}
-		w.doors[n.ID] = d
-		t.Cleanup(func() {
-			d.end.Close()
-			d.killAll()
-		})
+		w.doors[n.ID] = w.newDoor(t, n)
 	}
+}
+
+// newDoor opens a door of a node, until t ends.
+func (w *town) newDoor(t testing.TB, n *auth.Node) *door {
+	t.Helper()
+	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &door{w: w, node: n, folder: t.TempDir(), guests: map[fleet.UUID]*guest{}, links: map[*transport.Stream]bool{}}
+	if err := os.Mkdir(filepath.Join(d.folder, ".sessions"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	d.end, err = transport.New(transport.Config{
+		Conn: conn, Key: ed25519.NewKeyFromSeed(w.seeds[n.ID]), Fleet: w.who.Fleet, Gate: d,
+		Addrs: func(fleet.ID) []netip.AddrPort { return nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.end.Handle(transport.Session, d.serve)
+	if err := d.end.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		d.end.Close()
+		d.killAll()
+	})
+	return d
 }
 
 func (d *door) killAll() {
@@ -106,7 +114,7 @@ func (d *door) killAll() {
 	}
 }
 
-func (d *door) Prove(transport.Plane) []byte { return nil }
+func (d *door) Prove(transport.Plane) []byte { return d.node.Enrolment.Encode() }
 
 func (d *door) Admit(peer fleet.ID, plane transport.Plane, _ []byte) error {
 	return d.Allow(peer, plane)
@@ -146,12 +154,31 @@ func (d *door) answer(s *transport.Stream, kind byte, body []byte) error {
 		return d.attach(s, body)
 	case node.SessionDial:
 		return d.dial(s, body)
+	case node.SessionAccept:
+		return d.accept(s, body)
 	case node.SessionAsk:
 		return d.ask(s, body)
+	case node.SessionDocument:
+		return d.document(s, body)
 	case node.SessionKill:
 		return d.kill(s, body)
+	case node.SessionAPI:
+		return d.serveAPI(s)
 	}
 	return fleet.Errorf(fleet.Invalid, "kind %d", kind)
+}
+
+// serveAPI answers as an agent does. All nodes of a town have the one API.
+func (d *door) serveAPI(s *transport.Stream) error {
+	if err := s.WriteFrame(node.SessionAPI, nil); err != nil {
+		return nil
+	}
+	stands := func() error { return d.Allow(s.Peer(), transport.Session) }
+	large := func(context.Context) (func(), bool) { return func() {}, true }
+	if d.w.api.Admit(s.Context(), s, api.Operator{Key: s.Peer(), Stands: stands, Large: large}) != nil {
+		s.Abort()
+	}
+	return nil
 }
 
 func (d *door) open(s *transport.Stream, body []byte) error {
@@ -159,21 +186,24 @@ func (d *door) open(s *transport.Stream, body []byte) error {
 	if err != nil {
 		return err
 	}
-	order, err := node.JudgeSession(signed, d.record(), s.Peer(), d.host(), time.Now())
+	order, err := node.JudgeSessionBy(signed, d.publications(), d.record(), s.Peer(), d.host(), time.Now())
 	if err != nil {
 		return err
 	}
 	g := &guest{by: order.By, state: order.State(), kill: func() {}}
 	if order.Kind == auth.SessionForward {
 		g.over = make(chan struct{})
-		g.kill = sync.OnceFunc(func() { close(g.over) })
+		g.kill = sync.OnceFunc(func() { g.deafen(); close(g.over) })
+		if g.state.Listening, err = g.listenFor(order.Listen); err != nil {
+			return err
+		}
 	} else if err := d.begin(g, order); err != nil {
 		return err
 	}
 	d.mu.Lock()
 	d.guests[order.ID] = g
 	d.mu.Unlock()
-	opened := node.SessionOpened{ID: order.ID, Node: d.node.Name, User: order.User, Idle: order.Idle, Most: order.Most, Grace: order.Grace, Recorded: g.cast != nil}
+	opened := node.SessionOpened{ID: order.ID, Node: d.node.Name, User: order.User, Idle: order.Idle, Most: order.Most, Grace: order.Grace, Recorded: g.cast != nil, Listening: g.state.Listening}
 	if err := s.WriteFrame(node.SessionOpen, node.EncodeSession(opened)); err != nil {
 		return nil
 	}
@@ -225,6 +255,9 @@ func (d *door) killTunnels(why string) {
 func (d *door) forget() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	for _, g := range d.guests {
+		g.deafen()
+	}
 	clear(d.guests)
 	for s := range d.links {
 		s.Close()
@@ -411,7 +444,7 @@ func (d *door) begin(g *guest, order node.SessionOrder) error {
 	case order.Kind == auth.SessionShell:
 		argv = []string{"/bin/sh"}
 	case order.Kind == auth.SessionCopy:
-		argv = []string{"muster", copyWord} // testscript.Main has put it into the path
+		argv = append([]string{"muster", copyWord}, talk.Grant{Put: order.Put, Deep: order.Deep, Paths: order.Paths}.Words()...) // testscript.Main has put it into the path
 	case len(argv) == 1:
 		argv = []string{"/bin/sh", "-c", argv[0]}
 	}

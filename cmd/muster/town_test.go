@@ -25,6 +25,7 @@ import (
 type town struct {
 	mu      sync.Mutex
 	state   consensus.State
+	acts    []auth.Act // of the record
 	who     identity
 	root    rootKey
 	status  map[fleet.ID]fleet.Status
@@ -37,6 +38,7 @@ type town struct {
 	vault   vault
 	seeds   map[fleet.ID][]byte // of the nodes' keys
 	doors   map[fleet.ID]*door  // of the nodes that take sessions
+	api     *api.Operators      // the way to web01's API from elsewhere
 }
 
 // newTown founds a fleet of n nodes web01, web02, …; the first is its only server.
@@ -45,6 +47,7 @@ func newTown(n int) (*town, error) {
 		state: consensus.NewState(), status: map[fleet.ID]fleet.Status{}, reports: map[fleet.UUID][]exec.Report{},
 		outputs: map[string][]byte{}, direct: map[fleet.UUID]bool{}, changed: make(chan struct{}), root: rootKey{FleetName: "lab", Seed: newSeed()},
 		vault: newVault(), seeds: map[fleet.ID][]byte{}, doors: map[fleet.ID]*door{},
+		api: api.NewOperators(),
 	}
 	recovery, err := recoveryRecipient(w.vault.recovery)
 	if err != nil {
@@ -121,8 +124,29 @@ func (w *town) act(kind auth.ActKind, data any) error {
 
 func (w *town) apply(e consensus.Entry) error {
 	var result consensus.Result
-	w.state, result = w.state.Apply(e, time.Now().UnixMilli())
+	w.take(e, &result)
 	return result.Err()
+}
+
+// take has the state take an entry, and keeps what came into the record by it.
+func (w *town) take(e consensus.Entry, result *consensus.Result) {
+	before := w.state.Record.Length
+	w.state, *result = w.state.Apply(e, time.Now().UnixMilli())
+	if put, ok := e.(consensus.PutAct); ok && w.state.Record.Length > before {
+		w.acts = append(w.acts, auth.Act{Index: w.state.Act, Time: w.state.Time, Kind: put.Kind, Data: put.Data})
+	}
+}
+
+// Acts is a part of the record, a few at a time.
+func (w *town) Acts(_ context.Context, from uint64) (api.Acts, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	const most = 5
+	out := api.Acts{Length: w.state.Record.Length, Head: w.state.Record.Head}
+	if from < uint64(len(w.acts)) {
+		out.Acts = w.acts[from:min(from+most, uint64(len(w.acts)))]
+	}
+	return out, nil
 }
 
 func (w *town) byName(name string) *auth.Node {
@@ -208,7 +232,7 @@ func (w *town) Propose(_ context.Context, e consensus.Entry) (consensus.Result, 
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var result consensus.Result
-	w.state, result = w.state.Apply(e, time.Now().UnixMilli())
+	w.take(e, &result)
 	if result.Err() == nil {
 		w.behave(e)
 		if after := w.vault.after; after != nil {
@@ -326,7 +350,7 @@ func (w *town) open(t testing.TB, dir, home string) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	served := make(chan error, 1)
-	go func() { served <- api.Serve(ctx, l, w, api.Options{Version: "1.2.3"}) }()
+	go func() { served <- api.Serve(ctx, l, w, api.Options{Version: "1.2.3", Operators: w.api}) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-served; err != nil {

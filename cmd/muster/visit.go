@@ -22,7 +22,7 @@ func (a *app) visit(ctx context.Context, text string) (*visit, error) {
 	if err != nil {
 		return nil, err
 	}
-	end, err := newSessionEnd(p, n)
+	end, err := newSessionEnd(ctx, p, n)
 	if err != nil {
 		return nil, err
 	}

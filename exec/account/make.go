@@ -38,12 +38,17 @@ func Make(ctx context.Context, name string) error {
 		return err
 	}
 	for _, t := range tools {
-		if executable(t.path) == nil {
+		if isThere(t.path) {
 			return t.make(ctx, name, t.args(name, loginShell()))
 		}
 	}
 	return fleet.Errorf(fleet.Unavailable, "there is no user %q on this node, and no useradd to make one", name).
 		Hinted("make that account, or name another one with --user")
+}
+
+func isThere(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
 }
 
 func (t tool) make(ctx context.Context, name string, args []string) error {

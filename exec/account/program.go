@@ -2,10 +2,9 @@ package account
 
 import (
 	"errors"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // Path is the PATH of what is started: the host's own, whatever the agent was started with.
@@ -49,51 +48,34 @@ type NoProgram struct {
 // Error returns the detail.
 func (e *NoProgram) Error() string { return e.Detail }
 
-// Program finds a program as a shell does: a name with a slash is a path (relative to dir), others are searched in env's
-// PATH. The error is a *NoProgram.
-func Program(name, dir string, env []string) (string, error) {
-	path, no := program(name, dir, env)
-	if no != nil {
-		return "", no
-	}
-	return path, nil
-}
-
-func program(name, dir string, env []string) (string, *NoProgram) {
+// Candidates lists the paths at which a program may be, as a shell looks for it: a name with a slash is a path (relative to
+// dir), others are searched in env's PATH. Which of them can be executed only execve knows, in a process of the account: what
+// this process sees is not what the account sees.
+func Candidates(name, dir string, env []string) []string {
 	if strings.Contains(name, "/") {
 		if !filepath.IsAbs(name) {
 			name = filepath.Join(dir, name)
 		}
-		return name, executable(name)
+		return []string{name}
 	}
-	found := &NoProgram{"command not found: " + name, ExitNotFound}
+	var out []string
 	for _, d := range filepath.SplitList(lookUp(env, "PATH")) {
-		if d == "" || !filepath.IsAbs(d) { // a relative PATH entry would run what lies in the working folder
-			continue
-		}
-		path := filepath.Join(d, name)
-		no := executable(path)
-		if no == nil {
-			return path, nil
-		}
-		if no.Code == ExitNotExecutable {
-			found = no
+		if d != "" && filepath.IsAbs(d) { // a relative PATH entry would run what lies in the working folder
+			out = append(out, filepath.Join(d, name))
 		}
 	}
-	return "", found
+	return out
 }
 
-func executable(path string) *NoProgram {
-	info, err := os.Stat(path)
+// NotRun says why a program cannot be run, of which execve said err at a path; at none of the candidates, it is ENOENT.
+func NotRun(name, path string, err error) *NoProgram {
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return &NoProgram{"command not found: " + path, ExitNotFound}
-	case err != nil:
-		return &NoProgram{"cannot run " + path + ": " + err.Error(), ExitNotExecutable}
-	case info.IsDir() || info.Mode()&0o111 == 0:
-		return &NoProgram{"cannot run " + path + ": it is not executable", ExitNotExecutable}
+	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ENOTDIR):
+		return &NoProgram{"command not found: " + name, ExitNotFound}
+	case errors.Is(err, syscall.EACCES):
+		return &NoProgram{"cannot run " + path + ": it is not executable, or the account may not run it", ExitNotExecutable}
 	}
-	return nil
+	return &NoProgram{"cannot run " + path + ": " + err.Error(), ExitNotExecutable}
 }
 
 func lookUp(env []string, name string) string {

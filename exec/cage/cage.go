@@ -235,6 +235,42 @@ func (c Cage) Start(path string, argv []string, attr *syscall.ProcAttr) (pid int
 	return pid, err
 }
 
+// StartFirst is Start of the first of some paths that the child can execute, as execvp does it: one that it may not is passed
+// over for one that it may. The error is what execve said, at path: of those that are passed over, the first that says more
+// than that there is nothing.
+func (c Cage) StartFirst(paths []string, argv []string, attr *syscall.ProcAttr) (pid int, path string, err error) {
+	err = syscall.ENOENT
+	for _, candidate := range paths {
+		pid, again := c.Start(candidate, argv, attr)
+		switch {
+		case again == nil:
+			return pid, candidate, nil
+		case nothingThere(again):
+		case errors.Is(again, syscall.EACCES):
+			if nothingThere(err) {
+				path, err = candidate, again
+			}
+		default:
+			return 0, candidate, again
+		}
+	}
+	return 0, path, err
+}
+
+func nothingThere(err error) bool {
+	return errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ENOTDIR)
+}
+
+// ofProgram reports whether an error of a fork into a cgroup is about the program, so that forking otherwise would not help.
+func ofProgram(err error) bool {
+	for _, of := range []syscall.Errno{syscall.ENOEXEC, syscall.ELOOP, syscall.ENAMETOOLONG, syscall.E2BIG, syscall.ETXTBSY} {
+		if errors.Is(err, of) {
+			return true
+		}
+	}
+	return nothingThere(err)
+}
+
 func (c Cage) fork(path string, argv []string, attr *syscall.ProcAttr) (int, error) {
 	if !c.Exists() {
 		return syscall.ForkExec(path, argv, attr)
@@ -245,7 +281,7 @@ func (c Cage) fork(path string, argv []string, attr *syscall.ProcAttr) (int, err
 			attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, int(dir.Fd())
 			pid, err := syscall.ForkExec(path, argv, attr)
 			attr.Sys.UseCgroupFD = false
-			if err == nil || errors.Is(err, syscall.ENOEXEC) {
+			if err == nil || ofProgram(err) {
 				return pid, err
 			}
 		}

@@ -25,9 +25,22 @@ var (
 	runShellScriptText string
 	//go:embed builtin/AWS-UpdateSSMAgent.yaml
 	updateSSMAgent string
+
+	//go:embed builtin/AWS-StartInteractiveCommand.yaml
+	startInteractiveCommand string
+	//go:embed builtin/AWS-StartNonInteractiveCommand.yaml
+	startNonInteractiveCommand string
+	//go:embed builtin/AWS-StartPortForwardingSession.yaml
+	startPortForwarding string
+	//go:embed builtin/AWS-StartPortForwardingSessionToRemoteHost.yaml
+	startPortForwardingToRemoteHost string
+	//go:embed builtin/AWS-StartSSHSession.yaml
+	startSSHSession string
+	//go:embed builtin/SSM-SessionManagerRunShell.yaml
+	runShell string
 )
 
-// BuiltIn returns the built-in documents, sorted by name. All are at version 1.
+// BuiltIn returns the built-in documents that commands run, sorted by name. All are at version 1.
 func BuiltIn() []BuiltInDocument {
 	return []BuiltInDocument{
 		{"AWS-ApplyAnsiblePlaybooks", []byte(applyAnsiblePlaybooks)},
@@ -40,7 +53,19 @@ func BuiltIn() []BuiltInDocument {
 	}
 }
 
-// builtIn finds a built-in document.
+// BuiltInSessions returns the built-in session documents, sorted by name. All are at version 1.
+func BuiltInSessions() []BuiltInDocument {
+	return []BuiltInDocument{
+		{"AWS-StartInteractiveCommand", []byte(startInteractiveCommand)},
+		{"AWS-StartNonInteractiveCommand", []byte(startNonInteractiveCommand)},
+		{"AWS-StartPortForwardingSession", []byte(startPortForwarding)},
+		{"AWS-StartPortForwardingSessionToRemoteHost", []byte(startPortForwardingToRemoteHost)},
+		{"AWS-StartSSHSession", []byte(startSSHSession)},
+		{"SSM-SessionManagerRunShell", []byte(runShell)},
+	}
+}
+
+// builtIn finds a built-in document that commands run.
 func builtIn(name string) ([]byte, bool) {
 	for _, d := range BuiltIn() {
 		if d.Name == name {

@@ -48,6 +48,19 @@ func (d *Document) Parameters() []Parameter {
 // fleet.Invalid and the line, so that a document which was parsed can be planned for any values that Complete takes,
 // but for what only those values decide.
 func Parse(text []byte) (*Document, error) {
+	root, err := readRoot(text)
+	if err != nil {
+		return nil, err
+	}
+	d := &Document{text: slices.Clone(text)}
+	if err := d.readSchema(root); err != nil {
+		return nil, err
+	}
+	return d, d.read(root)
+}
+
+// readRoot reads the map that every document is.
+func readRoot(text []byte) (*node, error) {
 	if len(text) > MaxText {
 		return nil, fleet.Errorf(fleet.Invalid, "a document of %d bytes; at most %d", len(text), MaxText).
 			Hinted("let a step fetch what is long: aws:downloadContent")
@@ -59,11 +72,7 @@ func Parse(text []byte) (*Document, error) {
 	if root.shape != dict {
 		return nil, refuse(root.line, "a document is a map with schemaVersion and mainSteps, not %s", root.shape)
 	}
-	d := &Document{text: slices.Clone(text)}
-	if err := d.readSchema(root); err != nil {
-		return nil, err
-	}
-	return d, d.read(root)
+	return root, nil
 }
 
 // readSchema finds out which schema the document is of, and refuses those that are not for commands.
@@ -78,7 +87,7 @@ func (d *Document) readSchema(root *node) error {
 	case "0.3":
 		return refuse(n.line, "runbook, not a command document (schema 0.3)").Hinted("commands are documents of schema 2.2")
 	case "1.0":
-		return refuse(n.line, "session document, not a command document (schema 1.0)").Hinted("commands are documents of schema 2.2")
+		return refuse(n.line, "session document, not a command document (schema 1.0)").Hinted("muster shell, exec or forward NODE --doc NAME")
 	}
 	return refuse(n.line, "schemaVersion %q is not understood: 1.2, 2.0 and 2.2 are", clip(n.text))
 }

@@ -50,6 +50,7 @@ func (a action) foreign() bool {
 type step struct {
 	line   int
 	name   string
+	what   string // in errors; empty: step NAME
 	action action
 	inputs *node
 	flow   *node // the step's own keys, beside inputs
@@ -60,7 +61,12 @@ type step struct {
 }
 
 // of names the step in errors.
-func (s *step) of() string { return "step " + s.name }
+func (s *step) of() string {
+	if s.what != "" {
+		return s.what
+	}
+	return "step " + s.name
+}
 
 // readStep reads an item of mainSteps.
 func (d *Document) readStep(n *node) (*step, error) {

@@ -51,7 +51,7 @@ func parse(to string, d s3.Defaults) (destination, error) {
 			return nil, err
 		}
 		// A key ends with the command, the node and the stream.
-		if room := s3.MaxKey - len(below(fleet.UUID{}, strings.Repeat("n", 63), string(longestStream))) - 1; len(p.Key) > room {
+		if room := s3.MaxKey - len(below(fleet.UUID{}, strings.Repeat("n", 63), longestStream)) - 1; len(p.Key) > room {
 			return nil, fleet.Errorf(fleet.Invalid, "the prefix has %d bytes; at most %d leave room for the rest of the key", len(p.Key), room)
 		}
 		return toBucket{p}, nil
@@ -59,7 +59,25 @@ func parse(to string, d s3.Defaults) (destination, error) {
 	return nil, fleet.Errorf(fleet.Invalid, "%q is no place for output", to).Hinted("syslog, an absolute folder, or s3://BUCKET/PREFIX")
 }
 
-const longestStream = "stdout"
+// The streams: what a run wrote, and of a session its recording, and what was entered, copied and connected, in lines.
+const (
+	streamOut   = "stdout"
+	streamErr   = "stderr"
+	StreamCast  = "session.cast"
+	StreamLines = "commands"
+
+	longestStream = StreamCast
+)
+
+// StreamsOf lists what is copied of a session to a destination: a log takes lines, everything else takes files.
+func StreamsOf(to string) []string {
+	if to == syslogWord {
+		return []string{StreamLines}
+	}
+	return []string{StreamCast}
+}
+
+func streamsOfRun(string) []string { return []string{streamOut, streamErr} }
 
 // below returns the path of a stream under any destination.
 func below(command fleet.UUID, node, stream string) string {

@@ -1,5 +1,5 @@
-// Package outlet brings copies of a run's whole output from its node to where the operator or the fleet wants them: a
-// folder, the host's syslog, a bucket.
+// Package outlet brings copies of a run's whole output, and of sessions' recordings, from their node to where the operator or the
+// fleet wants them: a folder, the host's syslog, a bucket.
 //
 // It owns what a destination may be, how output is written to each, and the queue of copies that are still to be made,
 // which survives restarts. It never decides which runs are copied, and never deletes what the node keeps.

@@ -75,7 +75,7 @@ func (f folder) write(ctx context.Context, root *os.Root, part string, s Source)
 	case err != nil:
 		return f.trouble(err)
 	case n != s.Size:
-		return fleet.Errorf(fleet.Unavailable, "the output of command %s ended after %d of %d bytes", s.Command, n, s.Size)
+		return fleet.Errorf(fleet.Unavailable, "%s ended after %d of %d bytes", s, n, s.Size)
 	}
 	if err := errors.Join(out.Chmod(fileMode), out.Sync()); err != nil { // the mode whatever the umask
 		return f.trouble(err)

@@ -22,7 +22,7 @@ const (
 // and stream. A "+" behind the stream says that the text goes on where the message before it ended.
 func message(at time.Time, s Source, text string, cont bool) []byte {
 	priority, mark := priorityStdout, ""
-	if s.Stream == "stderr" {
+	if s.Stream == streamErr {
 		priority = priorityStderr
 	}
 	if cont {

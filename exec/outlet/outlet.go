@@ -2,6 +2,7 @@ package outlet
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"time"
@@ -10,12 +11,12 @@ import (
 	"github.com/muster-fleet/muster/node/fleet"
 )
 
-// Source is one stream of a run that has ended.
+// Source is one stream of a run or a session that has ended.
 type Source struct {
-	Command fleet.UUID
-	Node    string // its name
-	Stream  string // stdout or stderr
-	Size    int64  // bytes that are kept
+	Command fleet.UUID // or the session
+	Node    string     // its name
+	Stream  string     // stdout or stderr, StreamCast or StreamLines
+	Size    int64      // bytes that are kept
 	// Open begins at the first byte; it may be called more than once.
 	Open func() (io.ReadCloser, error)
 }
@@ -95,7 +96,7 @@ const nodeName = fleet.Pattern(`^[a-z0-9][a-z0-9.-]{0,62}$`)
 // check refuses sources whose names would lead elsewhere.
 func (s Source) check() error {
 	switch {
-	case s.Stream != "stdout" && s.Stream != "stderr":
+	case s.Stream != streamOut && s.Stream != streamErr && !s.ofSession():
 		return fleet.Errorf(fleet.Invalid, "there is no stream %q", s.Stream)
 	case !nodeName.MatchString(s.Node):
 		return fleet.Errorf(fleet.Invalid, "%q is no name of a node", s.Node)
@@ -103,6 +104,25 @@ func (s Source) check() error {
 		return fleet.Errorf(fleet.Invalid, "an output of %d bytes", s.Size)
 	}
 	return nil
+}
+
+// ofSession reports whether it is a session's, and not a run's.
+func (s Source) ofSession() bool { return s.Stream == StreamCast || s.Stream == StreamLines }
+
+// String says in words what is copied.
+func (s Source) String() string {
+	if s.ofSession() {
+		return "the recording of session " + s.Command.String()
+	}
+	return "the output of command " + s.Command.String()
+}
+
+// whole is the command that shows all of it.
+func (s Source) whole() string {
+	if s.ofSession() {
+		return fmt.Sprintf("muster session export %s --node %s --format commands", s.Command, s.Node)
+	}
+	return fmt.Sprintf("muster command show %s --node %s --%s --full", s.Command, s.Node, s.Stream)
 }
 
 // bucket puts objects PREFIX/COMMAND/NODE/STREAM.

@@ -37,6 +37,8 @@ type Config struct {
 	Dir     string // of its files, made if missing; 0700
 	Node    string // this node's name
 	Options Options
+	// Streams lists what is copied to a destination; nil: both outputs of a run.
+	Streams func(to string) []string
 	// Open gives a stream of a run that has ended, and how many bytes of it are kept. fleet.NotFound and fleet.Expired say
 	// that there is none to copy, ever.
 	Open func(command fleet.UUID, stream string) (io.ReadCloser, int64, error)
@@ -69,6 +71,9 @@ type job struct {
 // OpenQueue reads what is left from before.
 func OpenQueue(cfg Config) (*Queue, error) {
 	cfg.Options = cfg.Options.filled()
+	if cfg.Streams == nil {
+		cfg.Streams = streamsOfRun
+	}
 	jobs, err := readJobs(cfg.Dir, cfg.Log)
 	if err != nil {
 		return nil, err
@@ -284,13 +289,13 @@ func retry(tries int, chance float64) time.Duration {
 	return d/2 + time.Duration(chance*float64(d/2))
 }
 
-// copy copies both streams.
+// copy copies all streams.
 func (q *Queue) copy(ctx context.Context, command fleet.UUID, to string) error {
 	out, err := Open(to, q.cfg.Options)
 	if err != nil {
 		return err
 	}
-	for _, stream := range []string{"stdout", "stderr"} {
+	for _, stream := range q.cfg.Streams(to) {
 		if err := q.copyStream(ctx, out, command, stream); err != nil {
 			return err
 		}

@@ -47,7 +47,7 @@ func (l syslog) Copy(ctx context.Context, s Source) error {
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
-			return fleet.Errorf(fleet.Unavailable, "the output of command %s cannot be read: %w", s.Command, err)
+			return fleet.Errorf(fleet.Unavailable, "%s cannot be read: %w", s, err)
 		}
 		for _, text := range pieces(line) {
 			if w.sent == maxMessages {
@@ -79,8 +79,7 @@ func (w *speaker) hangUp() {
 
 // cut says that the rest is not here.
 func (w *speaker) cut(ctx context.Context) error {
-	return w.send(ctx, fmt.Sprintf("[only %d messages are sent; all of it: muster command show %s --node %s --%s --full]",
-		maxMessages, w.source.Command, w.source.Node, w.source.Stream), false)
+	return w.send(ctx, fmt.Sprintf("[only %d messages are sent; all of it: %s]", maxMessages, w.source.whole()), false)
 }
 
 // send sends one message, at the pace that the daemon keeps all of.

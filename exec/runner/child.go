@@ -61,14 +61,6 @@ type startError struct {
 
 func (e *startError) Error() string { return e.detail }
 
-func findProgram(name, dir string, env []string) (string, error) {
-	path, err := account.Program(name, dir, env)
-	if no, ok := errors.AsType[*account.NoProgram](err); ok {
-		return "", &startError{detail: no.Detail, code: no.Code}
-	}
-	return path, err
-}
-
 // workingFolder returns the folder to start a step in, or why it cannot be. A relative one lies below the downloads,
 // wherever its dots lead.
 func workingFolder(o order, step steps.Step) (string, error) {
@@ -101,9 +93,10 @@ func bare(err error) error {
 
 // child is a run's process, ready to be forked.
 type child struct {
-	path  string
+	paths []string // where its program may be; see account.Candidates
 	argv  []string
 	attr  syscall.ProcAttr
+	made  bool       // the step is made for an interpreter that its host may lack
 	close []*os.File // the supervisor's copies of what the child gets
 }
 
@@ -133,17 +126,13 @@ func makeChild(o order, i int, stdout, stderr *os.File) (*child, error) {
 		c.attr.Sys.Credential = account.Account{UID: o.UID, GID: o.GID, Groups: o.Groups}.Credential()
 	}
 	script, err := c.writeScript(o, i)
-	if err == nil {
-		c.argv = commandLine(o, step, script)
-		c.path, err = findProgram(c.argv[0], dir, env)
-	}
-	if se, ok := errors.AsType[*startError](err); ok && len(step.Script) > 0 && len(step.Interpreter) > 0 {
-		se.foreign = true
-	}
 	if err != nil {
 		c.closeFiles()
 		return nil, err
 	}
+	c.argv = commandLine(o, step, script)
+	c.paths = account.Candidates(c.argv[0], dir, env)
+	c.made = len(step.Script) > 0 && len(step.Interpreter) > 0
 	c.close = append(c.close, stdout, stderr)
 	return c, nil
 }
@@ -162,9 +151,13 @@ func input(o order, i int) []byte {
 // start forks the child into its cgroup and returns its PID. The calling thread must live as long as the supervisor: the
 // child dies with it (Pdeathsig).
 func (c *child) start(in cage.Cage) (int, error) {
-	pid, err := in.Start(c.path, c.argv, &c.attr)
+	pid, path, err := in.StartFirst(c.paths, c.argv, &c.attr)
 	if err != nil {
-		return 0, &startError{detail: "cannot run " + c.path + " in " + c.attr.Dir + ": " + err.Error(), code: account.ExitNotExecutable}
+		no := account.NotRun(c.argv[0], path, err)
+		if errors.Is(err, syscall.EACCES) && c.attr.Dir != "/" {
+			no.Detail += ", or not enter " + c.attr.Dir
+		}
+		return 0, &startError{detail: no.Detail, code: no.Code, foreign: c.made}
 	}
 	return pid, nil
 }

@@ -57,6 +57,7 @@ type Agent struct {
 
 	queue   chan node.Event
 	picture atomic.Pointer[picture]
+	turns   atomic.Uint64                 // of the loop, ended ones
 	own     atomic.Pointer[auth.Envelope] // the beacon that this server made last
 
 	mu     sync.Mutex
@@ -86,6 +87,7 @@ type Agent struct {
 	holding holding // of seeds
 
 	grown    growth // of the record
+	uplinks  uplinks
 	sessions sessions
 }
 
@@ -104,7 +106,7 @@ func New(cfg Config) *Agent {
 		keys: cfg.Keys, hints: cfg.Hints, seen: map[fleet.ID]node.Sighting{}, orders: newHeld(),
 		leave: make(chan struct{}), over: make(chan struct{}), copies: copies{}, notes: newNotes(),
 		shelf: newShelf(), grants: newTickets[node.GrantAnswer](), words: newTickets[[]exec.Report](),
-		holding: newHolding(), kept: newKept(), sessions: sessions{host: cfg.SessionHost},
+		holding: newHolding(), kept: newKept(), sessions: sessions{host: cfg.SessionHost, wanting: newWanting()},
 	}
 	if a.keys == nil {
 		a.keys = map[uint32][32]byte{}
@@ -136,8 +138,16 @@ type Shells struct {
 	Seeds Seeds
 	// Sessions is nil on a host in whose sessions nothing runs.
 	Sessions Sessions
+	// Archive is nil on a host that keeps no copies of other nodes' recordings.
+	Archive Archive
+	// Uplinks is nil on a host that others can dial.
+	Uplinks Uplinks
 	// Dial connects from this host to HOST:PORT, for operators who may. Nil: nobody may.
 	Dial func(ctx context.Context, to string) (net.Conn, error)
+	// Listen listens at ADDRESS:PORT of this host, for operators who may. Nil: nobody may.
+	Listen func(at string) (net.Listener, error)
+	// API serves the local API to operators elsewhere. Nil: it is not served to them.
+	API APIDoor
 }
 
 // Attach gives the agent its shells. Call it before Run and before any peer is served.
@@ -145,7 +155,10 @@ func (a *Agent) Attach(s Shells) {
 	a.peers, a.gossip, a.runner, a.reports, a.quorum, a.replica = s.Peers, s.Gossip, s.Runner, s.Reports, s.Quorum, s.Replica
 	a.decisions, a.outlets, a.seeds = s.Decisions, s.Outlets, s.Seeds
 	a.kept.store = s.Copies
-	a.sessions.shell, a.sessions.dial = s.Sessions, s.Dial
+	a.uplinks.shell = s.Uplinks
+	a.sessions.shell, a.sessions.dial, a.sessions.api = s.Sessions, s.Dial, s.API
+	a.sessions.listen = s.Listen
+	a.sessions.archive = s.Archive
 	a.useKeys()
 }
 
@@ -190,6 +203,12 @@ func (a *Agent) Run(ctx context.Context) error {
 	work.Go(func() { a.tellFacts(ctx) })
 	work.Go(func() { a.tendCopies(ctx) })
 	work.Go(func() { a.watchSessions(ctx) })
+	if a.sessions.shell != nil {
+		work.Go(func() { a.copyRecordings(ctx) })
+	}
+	if a.Outbound() {
+		work.Go(func() { a.keepUplinks(ctx) })
+	}
 	if a.quorum != nil {
 		work.Go(func() { a.serve(ctx) })
 		work.Go(func() { a.feed(ctx) })
@@ -220,6 +239,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			ev = node.Tick{}
 		}
 		timer.Reset(step(ev))
+		a.turns.Add(1)
 	}
 }
 
@@ -375,8 +395,8 @@ func (a *Agent) stamp() int64 {
 func (a *Agent) ring(e node.Ring) {
 	data := e.Bell.Encode()
 	for _, id := range e.To {
-		if addrs := a.Addrs(id); len(addrs) > 0 {
-			a.peers.Ring(addrs[0], data)
+		for _, way := range a.ways(id) { // to an outbound-only node through both relays: one of them may have lost it
+			a.peers.Ring(way, data)
 		}
 	}
 }
@@ -393,7 +413,9 @@ func (a *Agent) watchGossip(ctx context.Context) {
 	defer save.Stop()
 	rejoin := time.NewTicker(10 * time.Second)
 	defer rejoin.Stop()
-	a.gossip.Join(ctx, a.everyHint())
+	if a.mayJoinGossip() {
+		a.gossip.Join(ctx, a.everyHint())
+	}
 	for {
 		a.look()
 		select {
@@ -402,7 +424,7 @@ func (a *Agent) watchGossip(ctx context.Context) {
 			return
 		case <-a.gossip.Changed():
 		case <-rejoin.C:
-			if !a.anyOnline() {
+			if !a.anyOnline() && a.mayJoinGossip() {
 				a.gossip.Join(ctx, a.everyHint())
 			}
 		case <-save.C:
@@ -418,8 +440,12 @@ func (a *Agent) look() {
 	a.seen = make(map[fleet.ID]node.Sighting, len(members))
 	for _, m := range members {
 		a.seen[m.ID] = m
-		if m.ID != a.self && len(m.Addrs) > 0 {
+		switch {
+		case m.ID == a.self:
+		case len(m.Addrs) > 0:
 			a.hints[m.ID] = m.Addrs
+		case len(m.Via) > 0:
+			delete(a.hints, m.ID) // nobody is to try where it was before
 		}
 	}
 	a.mu.Unlock()

@@ -84,13 +84,13 @@ func (a *Agent) exchange(ctx context.Context, with fleet.ID) {
 
 // swapNotes exchanges beacons by packet; false when no answer came.
 func (a *Agent) swapNotes(ctx context.Context, with fleet.ID, mine auth.Envelope) bool {
-	addrs := a.Addrs(with)
-	if len(addrs) == 0 {
+	ways := a.ways(with)
+	if len(ways) == 0 {
 		return false
 	}
 	serial, answer := a.notes.expect()
 	defer a.notes.forget(serial)
-	a.peers.Note(addrs[0], wire.Marshal(beaconNote{From: a.self, Asks: true, Serial: serial, Act: a.newestOrder(), Beacon: mine}))
+	a.peers.Note(ways[0], wire.Marshal(beaconNote{From: a.self, Asks: true, Serial: serial, Act: a.newestOrder(), Beacon: mine}))
 	late := time.NewTimer(noteWait)
 	defer late.Stop()
 	select {
@@ -118,11 +118,22 @@ func (a *Agent) Note(from netip.AddrPort, data []byte) {
 	if _, enrolled := a.Trusted(note.From); !enrolled || p.envelope.Format == 0 {
 		return // it asks again over a stream, and hears why
 	}
-	a.peers.Note(from, wire.Marshal(beaconNote{From: a.self, Serial: note.Serial, Act: a.newestOrder(), Beacon: p.envelope}))
+	a.peers.Note(a.wayBack(note.From, from), wire.Marshal(beaconNote{From: a.self, Serial: note.Serial, Act: a.newestOrder(), Beacon: p.envelope}))
 	select {
 	case a.queue <- node.BeaconHeard{From: note.From, Envelope: note.Beacon, Hearsay: true, Act: note.Act}:
 	default:
 	}
+}
+
+// wayBack is how an answer gets to a member that asked from an address. Where a relay carried the question, for the one or
+// for the other, that address is the one that the relay saw, and may be good for the relay only.
+func (a *Agent) wayBack(to fleet.ID, from netip.AddrPort) node.Way {
+	if a.Outbound() || a.isOutbound(to) {
+		if ways := a.ways(to); len(ways) > 0 {
+			return ways[0]
+		}
+	}
+	return node.Way{To: to, Addr: from}
 }
 
 // newestOrder returns the act of the newest order here: who exchanges beacons with this host learns that it missed a bell

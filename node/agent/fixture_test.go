@@ -171,8 +171,8 @@ func (p *stubPeers) Open(_ context.Context, id fleet.ID) (Stream, error) {
 func (p *stubPeers) OpenBulk(ctx context.Context, id fleet.ID) (Stream, error) {
 	return p.Open(ctx, id)
 }
-func (p *stubPeers) Ring(netip.AddrPort, []byte)         {}
-func (p *stubPeers) Note(_ netip.AddrPort, note []byte)  { p.notes = append(p.notes, note) }
+func (p *stubPeers) Ring(node.Way, []byte)               {}
+func (p *stubPeers) Note(_ node.Way, note []byte)        { p.notes = append(p.notes, note) }
 func (p *stubPeers) Drop(fleet.ID, string)               {}
 func (p *stubPeers) UseKeys(uint32, map[uint32][32]byte) {}
 func (p *stubPeers) Observed() []netip.AddrPort          { return nil }
@@ -252,6 +252,12 @@ func (f *stubFolder) PutDocument(key fleet.ID, e auth.Envelope) error {
 	}
 	f.documents[key] = e
 	return nil
+}
+func (f *stubFolder) Documents() (all []auth.Envelope) {
+	for _, e := range f.documents {
+		all = append(all, e)
+	}
+	return all
 }
 func (f *stubFolder) Document(key fleet.ID) (auth.Envelope, error) {
 	e, ok := f.documents[key]

@@ -62,6 +62,7 @@ func FuzzRequest(f *testing.F) {
 	for kind, body := range map[byte][]byte{
 		askGrant: wire.Marshal(orderAsk{paced}), askDocument: wire.Marshal(documentAsk{fleet.Sum(nil)}), askNodeReport: wire.Marshal(own),
 		askOrders: wire.Marshal(ordersAsk{Known: []fleet.UUID{paced}}),
+		askNamed:  wire.Marshal(d.Sign(auth.ForRequest, node.Read{Header: d.Header(node.ReadLife), What: node.ReadSessionDocument, Name: "hello", Node: d.web.ID})),
 	} {
 		f.Add(kind, body, false)
 		f.Add(kind, body, true)

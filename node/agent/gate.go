@@ -60,6 +60,22 @@ func (a *Agent) Allow(peer fleet.ID, replicas bool) error {
 	return nil
 }
 
+// AllowRelay judges a peer on the plane of relays, at the connection and at every stream: members that this host's own
+// record knows, and current operators. An enrolment that is only shown is not enough, because it does not say whether its
+// node was removed since: who is not known here yet comes again in a moment, or asks another relay.
+func (a *Agent) AllowRelay(peer fleet.ID) error {
+	record := a.record()
+	if record.Charter == nil {
+		return nil
+	}
+	_, known := record.Roster.Node(peer)
+	_, err := record.Roster.Enrolled(peer)
+	if err != nil && !known && a.AllowOperator(peer) == nil {
+		return nil
+	}
+	return err
+}
+
 // Trusted returns the key of a node that is enrolled and not removed.
 func (a *Agent) Trusted(id fleet.ID) (ed25519.PublicKey, bool) {
 	entry, err := a.record().Roster.Enrolled(id)

@@ -261,13 +261,13 @@ func (p *townPeers) Request(ctx context.Context, id fleet.ID, kind byte, body []
 	return to.agent.answer(ctx, self, kind, bytes.Clone(body))
 }
 
-func (p *townPeers) Ring(to netip.AddrPort, bell []byte) {
-	if l, ok := p.w.between(p.i, int(to.Port())); ok {
+func (p *townPeers) Ring(by node.Way, bell []byte) {
+	if l, ok := p.w.between(p.i, int(by.Addr.Port())); ok {
 		l.agent.Bell(bell)
 	}
 }
 
-func (p *townPeers) Note(netip.AddrPort, []byte) {}
+func (p *townPeers) Note(node.Way, []byte) {}
 
 // townGossip sees who is up.
 type townGossip struct {

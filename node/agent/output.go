@@ -98,9 +98,12 @@ func (a *Agent) ServeBulk(s Stream) {
 	if err != nil {
 		return
 	}
-	if kind == askOutput {
+	switch kind {
+	case askOutput:
 		err = a.serveOutput(s, body)
-	} else {
+	case askKeepRecording:
+		err = a.keepRecording(s, body)
+	default:
 		err = fleet.Errorf(fleet.Invalid, "request of kind %d is not understood on the bulk plane by this version", kind)
 	}
 	if err != nil && !errors.Is(err, context.Canceled) { // there the asker has gone

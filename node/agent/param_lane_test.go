@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -107,7 +106,7 @@ func (p *nextDoor) Open(context.Context, fleet.ID) (Stream, error) {
 	return at, nil
 }
 
-func (p *nextDoor) Ring(netip.AddrPort, []byte) {}
+func (p *nextDoor) Ring(node.Way, []byte) {}
 
 // busy is a node that asks a server next door.
 func (d *desk) busy(tb testing.TB) (*Agent, *nextDoor) {

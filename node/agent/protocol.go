@@ -40,6 +40,7 @@ const (
 	askHandOver   byte = 25 // auth.Envelope of node.HandOver → nothing
 	askHPKE       byte = 26 // nothing → hpkeBody
 	askHeld       byte = 27 // nothing → heldBody
+	askNamed      byte = 30 // auth.Envelope of node.Read, as a node got it → namedBody
 	done          byte = 0x40
 	notLeader     byte = 0x41
 )

@@ -45,6 +45,7 @@ var requests = map[byte]may{
 	askHandOver:   anyMember, // an operator's signature is verified here
 	askHPKE:       anyMember, // a public key
 	askHeld:       anyMember, // which keys are here is no secret
+	askNamed:      anyMember, // an operator's signature is verified here
 }
 
 // Serve answers one stream of a member.
@@ -145,6 +146,8 @@ func (a *Agent) dispatch(ctx context.Context, peer fleet.ID, kind byte, body []b
 		return a.answerHPKE()
 	case askHeld:
 		return a.answerHeld()
+	case askNamed:
+		return a.answerNamed(peer, body)
 	}
 	return nil, fleet.Errorf(fleet.Internal, "request of kind %d has no answer", kind)
 }

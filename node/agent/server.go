@@ -171,7 +171,7 @@ func (a *Agent) candidates(ctx context.Context) []Candidate {
 	var out []Candidate
 	var ask []int // of out
 	for entry := range a.record().Roster.All() {
-		if !entry.Server {
+		if !entry.Server || a.isOutbound(entry.ID) { // raft must be able to dial its servers, from any of them
 			continue
 		}
 		c := Candidate{ID: entry.ID, Alive: a.alive(entry.ID), Zone: entry.Tags["zone"]}

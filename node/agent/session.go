@@ -23,6 +23,8 @@ type SessionStream interface {
 	ReadFrameOf(most int) (kind byte, body []byte, err error)
 	// SetReadDeadline ends reading at a time; zero: never.
 	SetReadDeadline(at time.Time) error
+	// SetWriteDeadline ends a Write at a time, with what was taken so far and os.ErrDeadlineExceeded; zero: never.
+	SetWriteDeadline(at time.Time) error
 	// CloseWrite tells the peer that nothing more comes; reading goes on.
 	CloseWrite() error
 	// Abort ends both directions at once, so that the peer cannot take it for an orderly end. Close is due all the same.
@@ -45,9 +47,17 @@ const (
 type sessions struct {
 	shell Sessions // nil where none run
 	dial  func(ctx context.Context, to string) (net.Conn, error)
-	host  func() node.SessionHost
+	// listen listens at ADDRESS:PORT.
+	listen func(at string) (net.Listener, error)
+	host   func() node.SessionHost
 
 	beginning turnstile
+	archive   Archive // nil where no copies of recordings are kept
+	wanting   wanting
+
+	api        APIDoor
+	apiStreams turnstile
+	apiLarge   turnstile
 
 	mu      sync.Mutex
 	opening map[fleet.UUID]node.SessionState // judged, and not in any list yet
@@ -105,10 +115,18 @@ func (a *Agent) serveSession(s SessionStream, kind byte, body []byte) error {
 		return a.attachSession(s, body)
 	case node.SessionDial:
 		return a.dialSession(s, body)
+	case node.SessionAccept:
+		return a.acceptSession(s, body)
 	case node.SessionAsk:
 		return a.askSession(s, body)
 	case node.SessionKill:
 		return a.killSession(s, body)
+	case node.SessionWatch:
+		return a.serveLook(s, body)
+	case node.SessionDocument:
+		return a.giveDocument(s, body)
+	case node.SessionAPI:
+		return a.serveAPI(s)
 	}
 	return fleet.Errorf(fleet.Invalid, "request of kind %d is not understood by this version", kind)
 }
@@ -140,13 +158,18 @@ func (a *Agent) openSession(s SessionStream, body []byte) error {
 	}
 	a.opened(order.ID)
 	a.note(order.ID, "start", "opened from %s", order.From)
-	return a.goOn(s, node.SessionOpen, order.ID, 0, func(uint64) []byte { return a.openedBody(order) })
+	return a.goOn(s, node.SessionOpen, order.ID, 0, func(uint64) []byte { return a.openedBody(order, nil) })
 }
 
 // judgeSession judges a statement by the newest record; where that is older than the signer's, it is fetched first.
 func (a *Agent) judgeSession(s SessionStream, signed auth.Envelope) (order node.SessionOrder, err error) {
 	err = a.caughtUp(s.Context(), func(record auth.Record) error {
-		order, err = node.JudgeSession(signed, record, s.Peer(), a.sessionHost(), a.now())
+		host := a.sessionHost()
+		needs, err := node.SessionNeeds(signed, record, s.Peer(), host, a.now())
+		if err != nil {
+			return err
+		}
+		order, err = node.JudgeSessionBy(signed, a.publicationsFor(s.Context(), needs), record, s.Peer(), host, a.now())
 		return err
 	})
 	return order, err
@@ -181,10 +204,10 @@ func (a *Agent) opened(id fleet.UUID) {
 	delete(a.sessions.opening, id)
 }
 
-func (a *Agent) openedBody(o node.SessionOrder) []byte {
+func (a *Agent) openedBody(o node.SessionOrder, listening []string) []byte {
 	return node.EncodeSession(node.SessionOpened{
 		ID: o.ID, Node: a.cfg.Name, User: o.User, Idle: o.Idle, Most: o.Most, Grace: o.Grace,
-		Recorded: o.Record != node.RecordNone, Input: o.Input,
+		Recorded: o.Record != node.RecordNone, Input: o.Input, Listening: listening,
 	})
 }
 
@@ -198,7 +221,7 @@ func (a *Agent) attachSession(s SessionStream, body []byte) error {
 		return err
 	}
 	if state.Kind == auth.SessionForward {
-		return a.holdTunnel(s, ask.ID)
+		return a.holdTunnel(s, state)
 	}
 	return a.goOn(s, node.SessionAttach, ask.ID, ask.Have, func(theirs uint64) []byte {
 		return node.EncodeSession(node.SessionAttached{Have: theirs})
@@ -230,7 +253,10 @@ func (a *Agent) goOn(s SessionStream, kind byte, id fleet.UUID, have uint64, ans
 		_ = pour(conn, s, nil)
 		conn.Close() // whoever ends the stream is gone: the supervisor waits for the next one
 	})
-	_ = pour(s, conn, nil)
+	if err := pour(&patient{s, func() bool { return isGone(conn) }}, conn, nil); errors.Is(err, errStuck) {
+		a.log.Debug("an operator's end took nothing of a session that is over", "session", id)
+		s.Abort()
+	}
 	s.Close() // what was written before arrives
 	in.Wait()
 	return nil

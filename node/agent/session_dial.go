@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -17,24 +18,68 @@ const dialWait = 10 * time.Second
 
 // openTunnel opens a session of kind SessionForward. The stream need not stay: while it does, the operator is connected.
 func (a *Agent) openTunnel(s SessionStream, order node.SessionOrder) error {
-	if err := a.sessions.tunnels.open(order, a.now, a.SessionEnded); err != nil {
+	x, err := a.beginTunnel(order)
+	if err != nil {
+		a.note(order.ID, "start", "not opened: %v", err)
 		return err
 	}
 	a.opened(order.ID)
-	x, err := a.sessions.tunnels.hold(order.ID, false, a.now())
-	if err != nil {
+	a.note(order.ID, "start", "%s", openedText(order, x.state.Listening))
+	if _, err := a.sessions.tunnels.hold(order.ID, false, a.now()); err != nil {
 		return err
 	}
 	defer func() { a.sessions.tunnels.release(x, false, a.now()) }()
-	if s.WriteFrame(node.SessionOpen, a.openedBody(order)) == nil {
+	if s.WriteFrame(node.SessionOpen, a.openedBody(order, x.state.Listening)) == nil {
 		a.stay(s, x)
 	}
 	return nil
 }
 
-// holdTunnel is openTunnel for a tunnel that there is.
-func (a *Agent) holdTunnel(s SessionStream, id fleet.UUID) error {
-	x, err := a.sessions.tunnels.hold(id, false, a.now())
+func openedText(o node.SessionOrder, listening []string) string {
+	if len(listening) == 0 {
+		return "opened from " + o.From
+	}
+	return "opened from " + o.From + ", listens at " + strings.Join(listening, " ")
+}
+
+// beginTunnel listens where a tunnel is to, and begins it.
+func (a *Agent) beginTunnel(order node.SessionOrder) (*tunnel, error) {
+	ears, err := a.listenAll(order)
+	if err != nil {
+		return nil, err
+	}
+	var keep tunnelKeeper
+	if a.sessions.shell != nil {
+		if err := a.sessions.shell.OpenTunnel(order); err != nil {
+			closeEars(ears)
+			return nil, err
+		}
+		keep = a.sessions.shell
+	}
+	x, err := a.sessions.tunnels.open(order, ears, keep, a.now, a.SessionEnded)
+	if err != nil {
+		closeEars(ears)
+		if keep != nil {
+			state := order.State()
+			state.Ended, state.Why, state.Code = a.now().UnixMilli(), err.Error(), tunnelLost
+			keep.EndTunnel(state)
+		}
+		return nil, err
+	}
+	for _, e := range ears {
+		go e.serve(func(err error) {
+			a.log.Warn("a tunnel's listener has no room", "session", order.ID, "at", e.addr, "err", err)
+		})
+	}
+	return x, nil
+}
+
+// holdTunnel is openTunnel for a tunnel that there is, or was.
+func (a *Agent) holdTunnel(s SessionStream, state node.SessionState) error {
+	if state.Ended != 0 {
+		return endedError(state)
+	}
+	x, err := a.sessions.tunnels.hold(state.ID, false, a.now())
 	if err != nil {
 		return err
 	}
@@ -71,6 +116,9 @@ func (a *Agent) dialSession(s SessionStream, body []byte) error {
 	if err == nil {
 		err = state.MayDial(ask.To)
 	}
+	if err == nil && state.Ended != 0 {
+		err = endedError(state)
+	}
 	if err != nil {
 		return err
 	}
@@ -79,16 +127,20 @@ func (a *Agent) dialSession(s SessionStream, body []byte) error {
 		return err
 	}
 	defer func() { a.sessions.tunnels.release(x, true, a.now()) }()
+	c := node.SessionConnection{To: ask.To, Began: a.now().UnixMilli()}
 	conn, err := a.dialOut(s, x, ask.To)
 	if err != nil {
-		a.note(ask.ID, "dial", "%s: %v", ask.To, err)
+		c.Why = err.Error()
+		a.connected(x, c)
 		return err
 	}
 	defer conn.Close()
 	if s.WriteFrame(node.SessionDial, node.EncodeSession(node.SessionDialled{Addr: conn.RemoteAddr().String()})) != nil {
+		c.Why = operatorGone
+		a.connected(x, c)
 		return nil
 	}
-	a.relay(s, conn, x, ask.To)
+	a.relay(s, conn, x, c)
 	return nil
 }
 
@@ -138,9 +190,8 @@ type half struct {
 
 // relay copies both ways until both have ended, and each keeps its own end: whoever has said all may still hear. When one
 // breaks, both are broken off, so that nobody takes half of something for all of it.
-func (a *Agent) relay(s SessionStream, conn net.Conn, x *tunnel, to string) {
-	began := a.cfg.Clock().Boot
-	var there, back int64
+func (a *Agent) relay(s SessionStream, conn net.Conn, x *tunnel, c node.SessionConnection) {
+	c.Began = a.now().UnixMilli()
 	var said atomic.Bool // all that is to be written to the stream
 	defer context.AfterFunc(x.over, func() { breakOff(s, conn) })()
 	defer context.AfterFunc(s.Context(), func() {
@@ -150,14 +201,17 @@ func (a *Agent) relay(s SessionStream, conn net.Conn, x *tunnel, to string) {
 	})()
 	halves := make(chan half, 2)
 	go func() {
-		halves <- half{err: pour(conn, s, func(n int) { there += int64(n); x.in.Add(int64(n)) })}
+		halves <- half{err: pour(conn, s, func(n int) { c.In += int64(n); x.in.Add(int64(n)) })}
 	}()
 	go func() {
-		halves <- half{out: true, err: pour(s, conn, func(n int) { back += int64(n); x.out.Add(int64(n)) })}
+		halves <- half{out: true, err: pour(s, conn, func(n int) { c.Out += int64(n); x.out.Add(int64(n)) })}
 	}()
 	for range 2 {
 		switch h := <-halves; {
 		case h.err != nil:
+			if c.Why == "" {
+				c.Why = brokenBy(h, x, s)
+			}
 			breakOff(s, conn)
 		case h.out:
 			said.Store(true)
@@ -166,16 +220,42 @@ func (a *Agent) relay(s SessionStream, conn net.Conn, x *tunnel, to string) {
 			closeWrite(conn)
 		}
 	}
-	lasted := (a.cfg.Clock().Boot - began).Round(time.Millisecond)
-	a.note(x.state.ID, "dial", "%s: %d bytes there, %d back, in %s", to, there, back, lasted)
+	a.connected(x, c)
 }
+
+// operatorGone is why a connection broke whose operator's end did.
+const operatorGone = "the operator's end is gone"
+
+// brokenBy says why a connection broke off, by the half that broke first.
+func brokenBy(h half, x *tunnel, s SessionStream) string {
+	switch {
+	case x.over.Err() != nil:
+		return "the session ended"
+	case s.Context().Err() != nil:
+		return operatorGone
+	}
+	if errno, ok := errors.AsType[syscall.Errno](h.err); ok {
+		return errno.Error()
+	}
+	return "broken off"
+}
+
+// connected keeps what became of a connection.
+func (a *Agent) connected(x *tunnel, c node.SessionConnection) {
+	c.Ended = max(a.now().UnixMilli(), c.Began)
+	if len(c.Why) > maxConnectionText {
+		c.Why = strings.ToValidUTF8(c.Why[:maxConnectionText], "")
+	}
+	a.note(x.state.ID, "connection", "%s", c.Text())
+	a.sessions.tunnels.record(x, c)
+}
+
+// maxConnectionText bounds why a connection came to nothing, in bytes.
+const maxConnectionText = 256
 
 // breakOff ends both in a way that cannot be taken for an orderly end.
 func breakOff(s SessionStream, conn net.Conn) {
-	if c, ok := conn.(interface{ SetLinger(sec int) error }); ok {
-		_ = c.SetLinger(0)
-	}
-	conn.Close()
+	reset(conn)
 	s.Abort()
 }
 

@@ -10,8 +10,11 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/iotest"
 	"testing/synctest"
@@ -62,8 +65,9 @@ func inLobby(t *testing.T, test func(t *testing.T, l *lobby)) {
 				return node.SessionHost{User: node.DefaultSessionUser, Roots: []string{"root"}}
 			},
 		})
+		l.shell.ended = l.SessionEnded
 		l.Attach(Shells{
-			Peers: l.peers, Gossip: stubGossip{}, Runner: stubRunner{}, Decisions: l.notes, Sessions: l.shell, Dial: l.far.dial,
+			Peers: l.peers, Gossip: stubGossip{}, Runner: stubRunner{}, Decisions: l.notes, Sessions: l.shell, Dial: l.far.dial, Listen: l.far.listen,
 		})
 		defer func() {
 			l.Agent.sessions.tunnels.close(time.Now())
@@ -91,6 +95,7 @@ func (l *lobby) asks(kind auth.SessionKind) auth.Session {
 	case auth.SessionForward:
 		s.Forward = []string{"10.0.0.5:5432"}
 	case auth.SessionCopy:
+		s.Paths = []string{"/srv/www/"}
 	}
 	return s
 }
@@ -128,7 +133,7 @@ func (l *lobby) open(kind auth.SessionKind) (*wireEnd, fleet.UUID) {
 	return near, opened.ID
 }
 
-func decoded[T node.SessionOpened | node.SessionAttached | node.SessionDialled | node.SessionAnswer](t *testing.T, data []byte) T {
+func decoded[T node.SessionOpened | node.SessionAttached | node.SessionDialled | node.SessionAccepted | node.SessionAnswer](t *testing.T, data []byte) T {
 	t.Helper()
 	body, err := node.DecodeSession[T](data)
 	if err != nil {
@@ -200,6 +205,13 @@ type wireEnd struct {
 	reads  sync.Mutex
 	header [5]byte
 	alarm  *time.Timer
+	limit  time.Time    // of a Write
+	under  chan written // what of a Write whose time was over is still under way; the next one goes on with it
+}
+
+type written struct {
+	n   int
+	err error
 }
 
 var errAborted = errors.New("the peer broke the stream off")
@@ -215,12 +227,37 @@ func newWire(by fleet.ID) (near, far *wireEnd) {
 	return near, far
 }
 
-func (e *wireEnd) Peer() fleet.ID              { return e.peer }
-func (e *wireEnd) Context() context.Context    { return e.ctx }
-func (e *wireEnd) Addr() netip.AddrPort        { return netip.MustParseAddrPort("10.9.9.9:40000") }
-func (e *wireEnd) Read(p []byte) (int, error)  { return e.r.Read(p) }
-func (e *wireEnd) Write(p []byte) (int, error) { return e.w.Write(p) }
-func (e *wireEnd) CloseWrite() error           { e.ended(); return e.w.Close() }
+func (e *wireEnd) Peer() fleet.ID             { return e.peer }
+func (e *wireEnd) Context() context.Context   { return e.ctx }
+func (e *wireEnd) Addr() netip.AddrPort       { return netip.MustParseAddrPort("10.9.9.9:40000") }
+func (e *wireEnd) Read(p []byte) (int, error) { return e.r.Read(p) }
+func (e *wireEnd) CloseWrite() error          { e.ended(); return e.w.Close() }
+
+func (e *wireEnd) Write(p []byte) (int, error) {
+	if e.limit.IsZero() {
+		return e.w.Write(p)
+	}
+	if e.under == nil {
+		under := make(chan written, 1)
+		e.under = under
+		go func() {
+			n, err := e.w.Write(p)
+			under <- written{n, err}
+		}()
+	}
+	select {
+	case w := <-e.under:
+		e.under = nil
+		return w.n, w.err
+	case <-time.After(time.Until(e.limit)):
+		return 0, os.ErrDeadlineExceeded
+	}
+}
+
+func (e *wireEnd) SetWriteDeadline(at time.Time) error {
+	e.limit = at
+	return nil
+}
 
 func (e *wireEnd) Close() error {
 	e.ended()
@@ -301,6 +338,8 @@ type stubSessions struct {
 	killed         map[fleet.UUID]string
 	slow           time.Duration // that Open takes
 	recorded       string
+	conns          []node.SessionConnection // of tunnels, that have ended
+	ended          func(node.SessionState)
 	recordingFails error // behind what was recorded
 }
 
@@ -329,8 +368,10 @@ func (s *stubSessions) Attach(_ context.Context, id fleet.UUID, by fleet.ID, hav
 		older.Close()
 	}
 	near, far := net.Pipe()
+	gone := &atomic.Bool{}
 	s.open[id], s.have = far, have
 	go func() {
+		defer gone.Store(true)
 		buf := make([]byte, 4096)
 		for {
 			n, err := far.Read(buf)
@@ -342,7 +383,33 @@ func (s *stubSessions) Attach(_ context.Context, id fleet.UUID, by fleet.ID, hav
 			}
 		}
 	}()
-	return near, have + 7, nil
+	return goneConn{near, gone}, have + 7, nil
+}
+
+func (s *stubSessions) OpenTunnel(o node.SessionOrder) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fails
+}
+
+func (s *stubSessions) TunnelConnection(id fleet.UUID, c node.SessionConnection) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns = append(s.conns, c)
+}
+
+func (s *stubSessions) EndTunnel(state node.SessionState) {
+	s.mu.Lock()
+	s.states[state.ID] = state
+	s.mu.Unlock()
+	s.ended(state)
+}
+
+// connections returns what was recorded so far.
+func (s *stubSessions) connections() []node.SessionConnection {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.conns)
 }
 
 func (s *stubSessions) Known() []node.SessionState { return s.List() }
@@ -448,6 +515,7 @@ type farEnd struct {
 	asked []string
 	err   error
 	conns []*tcpEnd // this end of each connection, in order
+	ports map[string]*port
 }
 
 func (f *farEnd) dial(_ context.Context, to string) (net.Conn, error) {
@@ -467,6 +535,68 @@ func (f *farEnd) last() *tcpEnd {
 	defer f.mu.Unlock()
 	return f.conns[len(f.conns)-1]
 }
+
+// listen listens in memory, at each place once.
+func (f *farEnd) listen(at string) (net.Listener, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err != nil {
+		return nil, f.err
+	}
+	if strings.HasSuffix(at, ":0") {
+		at = strings.TrimSuffix(at, "0") + strconv.Itoa(40_000+len(f.ports))
+	}
+	if f.ports[at] != nil {
+		return nil, &net.OpError{Op: "listen", Err: syscall.EADDRINUSE}
+	}
+	p := &port{f: f, at: at, queue: make(chan net.Conn, 100), over: make(chan struct{})}
+	if f.ports == nil {
+		f.ports = map[string]*port{}
+	}
+	f.ports[at] = p
+	return p, nil
+}
+
+// connects is somebody who connects to where the host listens; nil: nothing does there.
+func (f *farEnd) connects(at string) *tcpEnd {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p := f.ports[at]
+	if p == nil {
+		return nil
+	}
+	near, far := newTCP()
+	p.queue <- near
+	f.conns = append(f.conns, far)
+	return far
+}
+
+// port is a listener in memory.
+type port struct {
+	f     *farEnd
+	at    string
+	queue chan net.Conn
+	over  chan struct{}
+}
+
+func (p *port) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.queue:
+		return c, nil
+	case <-p.over:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *port) Close() error {
+	p.f.mu.Lock()
+	defer p.f.mu.Unlock()
+	delete(p.f.ports, p.at)
+	close(p.over)
+	return nil
+}
+
+func (p *port) Addr() net.Addr { return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(p.at)) }
 
 // tcpEnd is one end of a connection as TCP makes them: each direction has an end of its own, and may break.
 type tcpEnd struct {

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"cmp"
+	"io"
 	"slices"
 
 	"github.com/muster-fleet/muster/node"
@@ -60,7 +61,10 @@ func (a *Agent) askSession(s SessionStream, body []byte) error {
 	if err != nil {
 		return err
 	}
-	answer, err := node.AnswerSessions(read, reader, a.Sessions())
+	if read.What == node.ReadCopies || read.What == node.ReadCopy {
+		return a.askCopies(s, read, reader)
+	}
+	answer, err := node.AnswerSessions(read, reader, a.withCopies(a.Sessions()))
 	if err != nil {
 		return err
 	}
@@ -79,8 +83,23 @@ func (a *Agent) sendRecording(s SessionStream, id fleet.UUID, answer node.Sessio
 	if err != nil {
 		return err
 	}
+	return a.pourRecording(s, node.EncodeSession(answer), recording, id)
+}
+
+// withCopies adds who has copies of the recordings.
+func (a *Agent) withCopies(all []node.SessionState) []node.SessionState {
+	for i, s := range all {
+		if s.Ended != 0 && s.Recording.Bytes > 0 && a.sessions.shell != nil {
+			all[i].Copies = a.sessions.shell.CopiesOf(s.ID).At
+		}
+	}
+	return all
+}
+
+// pourRecording writes an answer and a recording behind it.
+func (a *Agent) pourRecording(s SessionStream, answer []byte, recording io.ReadCloser, id fleet.UUID) error {
 	defer recording.Close()
-	if s.WriteFrame(node.SessionAsk, node.EncodeSession(answer)) != nil {
+	if s.WriteFrame(node.SessionAsk, answer) != nil {
 		return nil
 	}
 	if err := pour(s, recording, nil); err != nil {
@@ -120,7 +139,7 @@ func (a *Agent) killSession(s SessionStream, body []byte) error {
 func (a *Agent) endSession(s node.SessionState, why string) error {
 	a.note(s.ID, "kill", "%s", why)
 	if s.Kind == auth.SessionForward {
-		a.sessions.tunnels.finish(s.ID, why, a.now(), false)
+		a.sessions.tunnels.finish(s.ID, why, a.now())
 		return nil
 	}
 	return a.sessions.shell.Kill(s.ID, why)

@@ -50,5 +50,26 @@ func (a *Agent) SessionEnded(s node.SessionState) {
 		end += ": " + s.Why
 	}
 	a.note(s.ID, exec.DecidedEnd, "%s; %d bytes in, %d out", end, s.In, s.Out)
+	if r := s.Recording; !r.Digest.IsZero() {
+		a.note(s.ID, "record", "%d bytes are recorded%s, SHA-256 %s", r.Bytes, leftText(r.Left), r.Digest.Text())
+		a.sessions.wanting.add(s.ID)
+	}
 	a.log.Info("a session ended", "session", s.ID, "operator", s.Operator, "kind", s.Kind, "end", end)
+}
+
+func leftText(left int64) string {
+	if left == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (and %d left out)", left)
+}
+
+// RecordingTold notes what became of the copy of a recording that leaves the fleet; err is nil when it is complete.
+func (a *Agent) RecordingTold(session fleet.UUID, to string, err error) {
+	if err == nil {
+		a.note(session, "copy", "the recording was copied to %s", to)
+		return
+	}
+	a.note(session, "copy", "the recording could not be copied to %s: %v", to, err)
+	a.log.Warn("the recording of a session could not be copied; it is still kept here", "session", session, "to", to, "err", err)
 }

@@ -254,7 +254,7 @@ func TestATunnelCarriesBothWaysAndEachEnds(t *testing.T) {
 		if state.In != 8 || state.Out != 13 || !state.Attached || state.Ended != 0 {
 			t.Errorf("%+v", state)
 		}
-		if said := l.notes.of(id); !strings.Contains(said, "dial 10.0.0.5:5432: 8 bytes there, 13 back") {
+		if said := l.notes.of(id); !strings.Contains(said, "connection 10.0.0.5:5432, ") || !strings.Contains(said, "8 bytes in, 13 out") {
 			t.Error(said)
 		}
 		if s, err = l.dials(id, "10.0.0.5:5432"); err != nil { // the far end says all first
@@ -386,7 +386,7 @@ func TestHowATunnelEnds(t *testing.T) {
 		}
 		_, err = l.dials(id, "10.0.0.5:5432")
 		wantKind(t, err, fleet.NotFound, "no session") // another is opened then
-		if !strings.Contains(l.notes.of(id), "end exit code 0: nobody was connected") {
+		if !strings.Contains(l.notes.of(id), "end exit code -1: nobody was connected") {
 			t.Error(l.notes.of(id))
 		}
 
@@ -490,7 +490,7 @@ func TestAKeyThatExpiresEndsItsSessions(t *testing.T) {
 func TestWhoSignedUnderANewerRecordWaitsForIt(t *testing.T) {
 	inLobby(t, func(t *testing.T, l *lobby) {
 		l.AddOperator("dee", "web")
-		act := l.Acts[len(l.Acts)-1]
+		act := l.Fleet.Acts[len(l.Fleet.Acts)-1]
 		server := fleet.Sum([]byte("server"))
 		p := *l.picture.Load()
 		p.beacon.Voters, p.beacon.Leader = []fleet.ID{server}, server

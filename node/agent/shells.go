@@ -27,8 +27,8 @@ type Peers interface {
 	Open(ctx context.Context, id fleet.ID) (Stream, error)
 	// OpenBulk is Open on the plane of what is large.
 	OpenBulk(ctx context.Context, id fleet.ID) (Stream, error)
-	Ring(to netip.AddrPort, bell []byte)
-	Note(to netip.AddrPort, beacon []byte)
+	Ring(by node.Way, bell []byte)
+	Note(by node.Way, beacon []byte)
 	Drop(id fleet.ID, why string)
 	UseKeys(send uint32, accept map[uint32][32]byte)
 	Observed() []netip.AddrPort
@@ -146,8 +146,21 @@ type Sessions interface {
 	List() []node.SessionState
 	// Kill ends a session that runs; by is what its operator is told.
 	Kill(id fleet.UUID, by string) error
+	// OpenTunnel begins to keep a session of kind auth.SessionForward, which the agent itself serves, and TunnelConnection a
+	// connection of it that has ended. EndTunnel keeps its end, and tells of it as of every end; from then on the others have it.
+	OpenTunnel(order node.SessionOrder) error
+	TunnelConnection(id fleet.UUID, c node.SessionConnection)
+	EndTunnel(state node.SessionState)
 	// Recording opens the recording of a session, as far as it has come. It is sealed where the session's was.
 	Recording(id fleet.UUID) (io.ReadCloser, error)
+	// Look shows a session that runs to somebody else than its operator, who is told of it: lines as node/session/cast has
+	// them. Whoever reads slowly slows nobody.
+	Look(ctx context.Context, id fleet.UUID, who string) (io.ReadCloser, error)
+	// PutCopies keeps what is known of the copies of a recording, and CopiesOf returns it. Wanting lists the sessions whose
+	// recordings are to have more copies than they have.
+	PutCopies(id fleet.UUID, c node.RecordingCopies) error
+	CopiesOf(id fleet.UUID) node.RecordingCopies
+	Wanting() []fleet.UUID
 }
 
 // Reports is the store of a server.
@@ -171,4 +184,6 @@ type Folder interface {
 	PutDocument(key fleet.ID, publication auth.Envelope) error
 	// Document returns what PutDocument kept, or fleet.NotFound.
 	Document(key fleet.ID) (auth.Envelope, error)
+	// Documents returns all that it keeps, in whatever order; there are few. What cannot be read is left out.
+	Documents() []auth.Envelope
 }

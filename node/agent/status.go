@@ -37,6 +37,10 @@ func (a *Agent) Status(ctx context.Context) node.Status {
 		}
 	}
 	s.Self.ID, s.Self.Name, s.Self.Facts = a.self, a.cfg.Name, a.cfg.Facts
+	s.Outbound = a.Outbound()
+	for _, id := range a.Via() {
+		s.Uplinks = append(s.Uplinks, a.serverStatus(id))
+	}
 	s.Warnings = a.warnings(p, s)
 	return s
 }
@@ -56,6 +60,7 @@ func (a *Agent) warnings(p *picture, s node.Status) []string {
 	if s.ClockOff != 0 {
 		out = append(out, fmt.Sprintf("this host's clock is off by %s: commands wait until it is set (timedatectl set-ntp true)", s.ClockOff.Round(1e9)))
 	}
+	out = append(out, a.uplinkWarnings(s)...)
 	if s.Quorum.Danger != "" {
 		out = append(out, s.Quorum.Danger)
 	}
@@ -75,6 +80,11 @@ func (a *Agent) quorumStatus() node.QuorumStatus {
 	}
 	for _, id := range b.Spares {
 		q.Spares = append(q.Spares, a.serverStatus(id))
+	}
+	for entry := range a.record().Roster.All() {
+		if entry.Server && entry.Removed == 0 && a.isOutbound(entry.ID) {
+			q.Outbound = append(q.Outbound, a.serverStatus(entry.ID))
+		}
 	}
 	q.Danger = node.Danger(q.Voters)
 	return q
@@ -117,12 +127,12 @@ func (a *Agent) nodes(p *picture, facts map[fleet.ID]fleet.Facts) []fleet.Member
 	for entry := range p.record.Roster.All() {
 		seen := a.seen[entry.ID]
 		if entry.ID == a.self {
-			seen.Status, seen.LastSeen = fleet.Online, now
+			seen.Status, seen.LastSeen, seen.Via = fleet.Online, now, a.Via()
 		}
 		if seen.Status == fleet.Online {
 			seen.LastSeen = now
 		}
-		if len(seen.Addrs) == 0 {
+		if len(seen.Addrs) == 0 && len(seen.Via) == 0 {
 			seen.Addrs = a.hints[entry.ID]
 		}
 		out = append(out, node.Describe(entry, seen, facts[entry.ID], b))

@@ -30,6 +30,7 @@ type stub struct {
 	keyringStub
 	paramsStub
 	sessionsStub
+	recordStub
 
 	status    node.Status
 	nodes     []Node
@@ -117,7 +118,9 @@ func (s *stub) Watch(ctx context.Context, e auth.Envelope, each func(node.Update
 }
 
 // serve opens b's API and returns a client of it.
-func serve(t *testing.T, b Backend) *Client {
+func serve(t *testing.T, b Backend) *Client { return serveWith(t, b, Options{Version: "1.2.3"}) }
+
+func serveWith(t *testing.T, b Backend, o Options) *Client {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "a.sock")
 	l, err := Listen(path)
@@ -126,7 +129,7 @@ func serve(t *testing.T, b Backend) *Client {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	served := make(chan error, 1)
-	go func() { served <- Serve(ctx, l, b, Options{Version: "1.2.3"}) }()
+	go func() { served <- Serve(ctx, l, b, o) }()
 	c := Dial(path)
 	t.Cleanup(func() {
 		c.Close()

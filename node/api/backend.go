@@ -15,6 +15,7 @@ type Backend interface {
 	KeyringBackend
 	ParamsBackend
 	SessionsBackend
+	RecordBackend
 	// Status returns what the host says of itself and of what it sees.
 	Status(ctx context.Context) node.Status
 	// Quorum returns who keeps the replicated state, and what this host's own replica has come to.

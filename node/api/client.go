@@ -6,11 +6,8 @@ import (
 	"context"
 	"errors"
 	"io"
-	"io/fs"
 	"net"
 	"net/http"
-	"path/filepath"
-	"syscall"
 
 	"github.com/muster-fleet/muster/consensus"
 	"github.com/muster-fleet/muster/node"
@@ -20,18 +17,28 @@ import (
 	"github.com/muster-fleet/muster/node/fleet/wire"
 )
 
-// Client asks the agent at one socket. It may be used by many goroutines at once.
+// Client asks one agent. It may be used by many goroutines at once.
 type Client struct {
-	path string
+	way  way
 	http *http.Client
+	own  OwnRecord // nil: the agent's word counts
 }
 
 // Dial returns a client of the socket at path. Nothing is opened before the first request.
-func Dial(path string) *Client {
-	var dialer net.Dialer
-	return &Client{path: path, http: &http.Client{
+func Dial(path string) *Client { return newClient(socketWay(path)) }
+
+// Over returns a client that asks over connections which dial opens, each to the API of an agent (Operators). who names that
+// agent, for people. Errors of dial come back as they are.
+func Over(who string, dial func(context.Context) (net.Conn, error)) *Client {
+	return newClient(otherWay{who, dial})
+}
+
+func newClient(w way) *Client {
+	return &Client{way: w, http: &http.Client{
 		Transport: &http.Transport{
-			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dialer.DialContext(ctx, "unix", path) },
+			DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return w.dial(ctx) },
+			DisableCompression:     true, // an answer is as long as its bytes
+			MaxResponseHeaderBytes: maxAnswerHeader,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
@@ -39,9 +46,6 @@ func Dial(path string) *Client {
 
 // Close closes idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
-
-// Path returns the socket's path.
-func (c *Client) Path() string { return c.path }
 
 // Version returns the agent's version.
 func (c *Client) Version(ctx context.Context) (string, error) {
@@ -56,7 +60,14 @@ func (c *Client) Status(ctx context.Context) (node.Status, error) {
 	if err := c.get(ctx, "/v1/status", &out); err != nil {
 		return node.Status{}, err
 	}
-	return out.Status()
+	s, err := out.Status()
+	if err != nil {
+		return s, err
+	}
+	if record, ok, err := c.record(ctx); ok || err != nil {
+		return provenStatus(record, s), err
+	}
+	return s, nil
 }
 
 // Nodes lists the enrolled nodes by name.
@@ -73,7 +84,11 @@ func (c *Client) Nodes(ctx context.Context) ([]Node, error) {
 		}
 		nodes = append(nodes, Node{m, n.Sequence})
 	}
-	return nodes, nil
+	record, ok, err := c.record(ctx)
+	if !ok || err != nil {
+		return nodes, err
+	}
+	return provenNodes(record, nodes), nil
 }
 
 // Quorum returns who keeps the replicated state.
@@ -85,6 +100,11 @@ func (c *Client) Quorum(ctx context.Context) (node.QuorumStatus, error) {
 
 // Operators lists the operators who stand.
 func (c *Client) Operators(ctx context.Context) ([]auth.Operator, error) {
+	if record, ok, err := c.record(ctx); err != nil {
+		return nil, err
+	} else if ok {
+		return record.Charter.Operators(), nil
+	}
 	var out []shape.Operator
 	if err := c.get(ctx, "/v1/operators", &out); err != nil {
 		return nil, err
@@ -186,7 +206,7 @@ func (c *Client) post(ctx context.Context, path string, body, out any) error {
 
 // send returns an answer that is one: failures come back as errors.
 func (c *Client) send(ctx context.Context, method, path string, body any) (*http.Response, error) {
-	if err := checkPath(c.path); err != nil {
+	if err := c.way.check(); err != nil {
 		return nil, err
 	}
 	var in io.Reader
@@ -239,21 +259,8 @@ func decode(resp *http.Response, out any) error {
 
 // unreached says why the agent could not be asked.
 func (c *Client) unreached(ctx context.Context, err error) error {
-	switch {
-	case ctx.Err() != nil:
+	if ctx.Err() != nil {
 		return ctx.Err()
-	case errors.Is(err, fs.ErrPermission):
-		return fleet.Errorf(fleet.Denied, "may not open %s", c.path).Hinted("repeat it with sudo")
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return fleet.Errorf(fleet.Unavailable, "no agent answers at %s", c.path).Hinted("%s", start(c.path))
 	}
-	return fleet.Errorf(fleet.Unavailable, "the agent at %s: %w", c.path, err)
-}
-
-// start returns the command that starts the agent that should be at path.
-func start(path string) string {
-	if filepath.Dir(path) == "/run/muster" {
-		return "sudo systemctl start muster; if this host is in no fleet yet: muster init or muster join"
-	}
-	return "muster agent --data-dir " + filepath.Dir(path)
+	return c.way.unreached(err)
 }

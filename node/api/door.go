@@ -14,6 +14,8 @@ type door struct {
 	all  int
 }
 
+func newDoor(l net.Listener) *door { return &door{Listener: l, open: map[uint32]int{}} }
+
 // knownConn is a connection with its caller.
 type knownConn struct {
 	net.Conn

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os/user"
 	"strconv"
+	"time"
 
 	"github.com/muster-fleet/muster/node"
 	"github.com/muster-fleet/muster/node/api/shape"
@@ -82,6 +83,9 @@ func (s *desk) account(r *http.Request) (string, error) {
 	switch {
 	case !known:
 		return "", fleet.Errorf(fleet.Denied, "the kernel does not say who asks")
+	case who.operator != nil:
+		return "", fleet.Errorf(fleet.Denied, "from elsewhere, parameters are read with an operator's signature alone").
+			Hinted("what is read as a host or an account of it is read there, without --via")
 	case who.uid == 0 || who.uid == s.self:
 		return "", nil
 	}
@@ -95,8 +99,15 @@ func (s *desk) account(r *http.Request) (string, error) {
 // Keyrings lists the keyrings of the fleet, or the one of that name, with what their living members say.
 func (c *Client) Keyrings(ctx context.Context, name string) (node.KeyringList, error) {
 	var out shape.Keyrings
-	err := c.get(ctx, "/v1/keyrings?name="+url.QueryEscape(name), &out)
-	return out.List(), err
+	if err := c.get(ctx, "/v1/keyrings?name="+url.QueryEscape(name), &out); err != nil {
+		return node.KeyringList{}, err
+	}
+	if record, ok, err := c.record(ctx); err != nil {
+		return node.KeyringList{}, err
+	} else if ok {
+		return provenKeyrings(record, name, out.List(), time.Now()), nil
+	}
+	return out.List(), nil
 }
 
 // HandOver brings a node.HandOver, signed by an operator, to its node.
@@ -107,8 +118,16 @@ func (c *Client) HandOver(ctx context.Context, to fleet.ID, signed auth.Envelope
 // NodeHPKE returns the public key that keys are handed over to at a node. The agent has checked it against the roster.
 func (c *Client) NodeHPKE(ctx context.Context, id fleet.ID) ([]byte, error) {
 	var out shape.PublicKey
-	err := c.get(ctx, "/v1/nodes/"+id.Text()+"/hpke", &out)
-	return out.Key, err
+	if err := c.get(ctx, "/v1/nodes/"+id.Text()+"/hpke", &out); err != nil {
+		return nil, err
+	}
+	if record, ok, err := c.record(ctx); ok || err != nil {
+		if err == nil {
+			err = provenHPKE(record, id, out.Key)
+		}
+		return out.Key, err
+	}
+	return out.Key, nil
 }
 
 // OpenParam returns the value of a secret that the host can read, if policy lets the caller's account have it.

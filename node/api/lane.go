@@ -60,17 +60,17 @@ const (
 
 // lane serves a lane until the caller hangs up.
 func (s *desk) lane(w http.ResponseWriter, r *http.Request) {
-	local, err := s.localUser(r)
+	who, err := s.laneCaller(r)
 	if err == nil && r.Header.Get("Upgrade") != laneProtocol {
 		err = fleet.Errorf(fleet.Invalid, "a lane is asked for with Upgrade: %s", laneProtocol)
 	}
 	most := laneUnderway
-	if err == nil && len(local) > 0 {
+	if err == nil && who.other() {
 		most = laneUnderwayOther
-		if !s.takeLane(local[0].Name) {
-			err = fleet.Errorf(fleet.Exhausted, "%s has %d lanes to this agent, the most", local[0].Name, lanesOther)
+		if !s.takeLane(who.name) {
+			err = fleet.Errorf(fleet.Exhausted, "%s has %d lanes to this agent, the most", who.name, lanesOther)
 		} else {
-			defer s.giveLane(local[0].Name)
+			defer s.giveLane(who.name)
 		}
 	}
 	if err != nil {
@@ -90,7 +90,41 @@ func (s *desk) lane(w http.ResponseWriter, r *http.Request) {
 	if _, err := io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+laneProtocol+"\r\n\r\n"); err != nil {
 		return
 	}
-	s.serveLane(r.Context(), rw.Reader, conn, local, most)
+	s.serveLane(r.Context(), rw.Reader, conn, who, most)
+}
+
+// laneCaller is for whom a lane asks where a question has no signature.
+type laneCaller struct {
+	name   string           // of an account or an operator; empty: the node itself asks
+	local  []node.LocalUser // the account; none: the node
+	signed bool             // nothing is asked without a signature
+}
+
+// other reports whether it is neither root nor the agent's own account.
+func (c laneCaller) other() bool { return c.name != "" }
+
+func (s *desk) laneCaller(r *http.Request) (laneCaller, error) {
+	if who, known := r.Context().Value(callerKey{}).(caller); known && who.operator != nil {
+		return laneCaller{name: "the operator with key " + who.operator.Key.String(), signed: true}, nil
+	}
+	local, err := s.localUser(r)
+	if err != nil || len(local) == 0 {
+		return laneCaller{}, err
+	}
+	return laneCaller{name: local[0].Name, local: local}, nil
+}
+
+// signFor says for whom a question is asked. A name that came with it is passed over.
+func (c laneCaller) signFor(question *node.ParamsAsk) error {
+	question.Local = nil
+	if len(question.Signed) > 0 {
+		return nil
+	}
+	if c.signed {
+		return fleet.Errorf(fleet.Denied, "from elsewhere, parameters are read with an operator's signature alone")
+	}
+	question.Local = c.local
+	return nil
 }
 
 func (s *desk) takeLane(account string) bool {
@@ -114,7 +148,7 @@ func (s *desk) giveLane(account string) {
 	}
 }
 
-func (s *desk) serveLane(ctx context.Context, in *bufio.Reader, conn net.Conn, local []node.LocalUser, most int) {
+func (s *desk) serveLane(ctx context.Context, in *bufio.Reader, conn net.Conn, who laneCaller, most int) {
 	ctx, stop := context.WithCancel(ctx)
 	var work sync.WaitGroup
 	defer work.Wait()
@@ -128,13 +162,13 @@ func (s *desk) serveLane(ctx context.Context, in *bufio.Reader, conn net.Conn, l
 			return
 		}
 		for _, ask := range batch.Asks {
-			n := laneSlots(ask, len(local) > 0, most)
+			n := laneSlots(ask, who.other(), most)
 			if !takeSlots(ctx, slots, n) {
 				return
 			}
 			work.Go(func() {
 				defer giveSlots(slots, n)
-				if out.put(laneAnswers{[]laneAnswer{s.answerLane(ctx, ask, local)}}) != nil {
+				if out.put(laneAnswers{[]laneAnswer{s.answerLane(ctx, ask, who)}}) != nil {
 					stop()
 					conn.Close()
 				}
@@ -200,7 +234,7 @@ func giveSlots(slots chan struct{}, n int) {
 	}
 }
 
-func (s *desk) answerLane(ctx context.Context, ask laneAsk, local []node.LocalUser) laneAnswer {
+func (s *desk) answerLane(ctx context.Context, ask laneAsk, who laneCaller) laneAnswer {
 	answer := laneAnswer{ID: ask.ID}
 	var err error
 	switch {
@@ -208,8 +242,8 @@ func (s *desk) answerLane(ctx context.Context, ask laneAsk, local []node.LocalUs
 		err = fleet.Errorf(fleet.Exhausted, "an entry of %d bytes; at most %d", len(ask.Entry), consensus.MaxEntry)
 	case len(ask.Read) == 1 && len(ask.Entry) == 0:
 		question := ask.Read[0]
-		if question.Local = nil; len(question.Signed) == 0 {
-			question.Local = local
+		if err = who.signFor(&question); err != nil {
+			break
 		}
 		var read node.ParamsRead
 		if read, err = s.backend.ReadParams(ctx, question); err == nil {

@@ -27,11 +27,10 @@ type Lane struct {
 
 // Lane opens one. Close it.
 func (c *Client) Lane(ctx context.Context) (*Lane, error) {
-	if err := checkPath(c.path); err != nil {
+	if err := c.way.check(); err != nil {
 		return nil, err
 	}
-	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "unix", c.path)
+	conn, err := c.way.dial(ctx)
 	if err != nil {
 		return nil, c.unreached(ctx, err)
 	}

@@ -189,7 +189,7 @@ func TestLaneSlots(t *testing.T) {
 		t.Errorf("slots are taken of a lane that is over, or kept: %d", len(slots))
 	}
 	s := newDesk(&echo{stub: &stub{}}, Options{})
-	if a := s.answerLane(t.Context(), laneAsk{Entry: make([]byte, consensus.MaxEntry+1)}, nil); len(a.Fail) != 1 || a.Fail[0].Kind != fleet.Exhausted.String() {
+	if a := s.answerLane(t.Context(), laneAsk{Entry: make([]byte, consensus.MaxEntry+1)}, laneCaller{}); len(a.Fail) != 1 || a.Fail[0].Kind != fleet.Exhausted.String() {
 		t.Errorf("an entry that is too large: %+v", a)
 	}
 }
@@ -230,7 +230,7 @@ func FuzzLane(f *testing.F) {
 		s := newDesk(&stub{}, Options{})
 		at, to := net.Pipe()
 		served := make(chan struct{})
-		go func() { s.serveLane(t.Context(), bufio.NewReader(to), to, nil, 4); close(served) }()
+		go func() { s.serveLane(t.Context(), bufio.NewReader(to), to, laneCaller{}, 4); close(served) }()
 		go func() {
 			_ = at.SetDeadline(time.Now().Add(5 * time.Second))
 			_, _ = at.Write(data)

@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/muster-fleet/muster/exec"
+	"github.com/muster-fleet/muster/node"
 	"github.com/muster-fleet/muster/node/api/shape"
 	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/fleet"
@@ -15,6 +16,12 @@ import (
 
 // Policy returns the text of the policy that the host judges by; "" before it has one.
 func (c *Client) Policy(ctx context.Context) (string, error) {
+	if record, ok, err := c.record(ctx); ok || err != nil {
+		if err != nil {
+			return "", err
+		}
+		return record.Charter.Policy().Text(), nil
+	}
 	var out shape.Policy
 	err := c.get(ctx, "/v1/policy", &out)
 	return out.Text, err
@@ -22,6 +29,9 @@ func (c *Client) Policy(ctx context.Context) (string, error) {
 
 // Groups lists the saved groups by name.
 func (c *Client) Groups(ctx context.Context) ([]auth.Group, error) {
+	if record, ok, err := c.record(ctx); ok || err != nil {
+		return record.Groups.All(), err
+	}
 	var out []shape.Group
 	err := c.get(ctx, "/v1/groups", &out)
 	return shape.Groups(out), err
@@ -29,6 +39,9 @@ func (c *Client) Groups(ctx context.Context) ([]auth.Group, error) {
 
 // Settings lists the fleet's settings that are not at their default, by name.
 func (c *Client) Settings(ctx context.Context) ([]auth.Setting, error) {
+	if record, ok, err := c.record(ctx); ok || err != nil {
+		return record.Settings.All(), err
+	}
 	var out []shape.Setting
 	err := c.get(ctx, "/v1/settings", &out)
 	return shape.Settings(out), err
@@ -62,13 +75,23 @@ func (c *Client) Direct(ctx context.Context, order exec.Order) error {
 }
 
 // NodeReport asks a node for its own newest report of a command. The agent has verified it.
-func (c *Client) NodeReport(ctx context.Context, node fleet.ID, signed auth.Envelope) (auth.Envelope, error) {
+func (c *Client) NodeReport(ctx context.Context, id fleet.ID, signed auth.Envelope) (auth.Envelope, error) {
 	var out shape.Statement
 	var report auth.Envelope
-	if err := c.post(ctx, "/v1/report/"+node.Text(), shape.Statement{Statement: wire.Marshal(signed)}, &out); err != nil {
+	if err := c.post(ctx, "/v1/report/"+id.Text(), shape.Statement{Statement: wire.Marshal(signed)}, &out); err != nil {
 		return report, err
 	}
-	err := wire.Unmarshal(out.Statement, &report)
+	if err := wire.Unmarshal(out.Statement, &report); err != nil {
+		return report, err
+	}
+	record, ok, err := c.record(ctx)
+	if !ok || err != nil {
+		return report, err
+	}
+	read, err := auth.Peek[node.Read](signed)
+	if err == nil {
+		err = provenReport(record, id, read.Arg, report)
+	}
 	return report, err
 }
 

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"time"
 
 	"github.com/muster-fleet/muster/node/api/shape"
 )
@@ -13,7 +14,17 @@ func (c *Client) ReadParams(ctx context.Context, ask ParamsAsk) (ParamsRead, err
 	if err := c.post(ctx, "/v1/params/read", shape.OfParamsAsk(ask), &out); err != nil {
 		return ParamsRead{}, err
 	}
-	return out.Read()
+	read, err := out.Read()
+	if err != nil {
+		return read, err
+	}
+	if record, ok, err := c.record(ctx); err != nil {
+		return ParamsRead{}, err
+	} else if ok {
+		err = provenParams(record, ask.Ask, read.Answer, time.Now())
+		return read, err
+	}
+	return read, nil
 }
 
 // WatchParams calls each with what happens to parameters, in order, until ctx ends, each fails or the agent hangs up, which

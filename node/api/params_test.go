@@ -122,7 +122,7 @@ func TestParamsCaller(t *testing.T) {
 	// On a lane a client's own word about the account counts as little.
 	b := &stub{}
 	s := newDesk(b, Options{})
-	s.answerLane(t.Context(), laneAsk{Read: []node.ParamsAsk{{Local: []node.LocalUser{{Name: "root"}}}}}, []node.LocalUser{{Name: "nobody"}})
+	s.answerLane(t.Context(), laneAsk{Read: []node.ParamsAsk{{Local: []node.LocalUser{{Name: "root"}}}}}, laneCaller{name: "nobody", local: []node.LocalUser{{Name: "nobody"}}})
 	if !reflect.DeepEqual(b.asked.Local, []node.LocalUser{{Name: "nobody"}}) {
 		t.Errorf("on a lane %v asks", b.asked.Local)
 	}

@@ -12,10 +12,12 @@ import (
 	"github.com/muster-fleet/muster/node/fleet"
 )
 
-// caller is who opened a connection, by the kernel's word at the moment of connecting.
+// caller is who opened a connection: an account of this host, by the kernel's word at the moment of connecting, or an operator
+// elsewhere, by a proved key.
 type caller struct {
-	uid    uint32
-	groups []uint32
+	uid      uint32
+	groups   []uint32
+	operator *Operator // nil: an account
 }
 
 // need says what a path asks of its caller.
@@ -23,12 +25,15 @@ type need uint8
 
 const (
 	anyone need = iota
-	member      // root, the agent's account, or the group that may look at the fleet
-	owner       // root or the agent's account
+	member      // root, the agent's account, the group that may look at the fleet, or an operator elsewhere
+	owner       // root or the agent's account, and nobody elsewhere
 )
 
 // admit reports why c may not use a path, or nil. group returns the ID of the group that may look, if there is one.
 func (c caller) admit(n need, self uint32, group func() (uint32, bool)) error {
+	if c.operator != nil {
+		return c.operator.admit(n)
+	}
 	if n == anyone || c.uid == 0 || c.uid == self {
 		return nil
 	}
@@ -40,6 +45,18 @@ func (c caller) admit(n need, self uint32, group func() (uint32, bool)) error {
 	}
 	return fleet.Errorf(fleet.Denied, "only root and the group muster may look at the fleet through this host").
 		Hinted("sudo usermod -aG muster $USER and log in again, or repeat it with sudo")
+}
+
+// admit is caller.admit of an operator elsewhere, whose rights on this host are those of an account that may look at the fleet.
+// An account's right to act as the host, or as somebody on it, is none of theirs.
+func (o *Operator) admit(n need) error {
+	if err := o.Stands(); err != nil {
+		return err
+	}
+	if n == owner {
+		return fleet.Errorf(fleet.Denied, "only root of the host itself may do this").Hinted("do it on that host, without --via")
+	}
+	return nil
 }
 
 // callerOf asks the kernel who opened conn.

@@ -21,9 +21,11 @@ import (
 
 // Options are what Serve needs beside the backend. The zero value serves.
 type Options struct {
-	Version string       // of muster, for /v1/version
-	Group   string       // members may look at the fleet; empty: muster
-	Log     *slog.Logger // nil: none
+	Version string // of muster, for /v1/version
+	Group   string // members may look at the fleet; empty: muster
+	// Operators is the door for operators elsewhere, which Serve closes; nil: there is none.
+	Operators *Operators
+	Log       *slog.Logger // nil: none
 }
 
 // Serve answers on l until ctx ends, and closes l. Open watches end with it.
@@ -51,7 +53,15 @@ func Serve(ctx context.Context, l net.Listener, b Backend, o Options) error {
 			server.Close()
 		}
 	})
-	err := server.Serve(&door{Listener: l, open: map[uint32]int{}})
+	var others sync.WaitGroup
+	if o.Operators != nil {
+		others.Go(func() { _ = server.Serve(o.Operators) })
+	}
+	err := server.Serve(newDoor(l))
+	if o.Operators != nil {
+		o.Operators.Close() // also where the socket broke
+	}
+	others.Wait()
 	if !stop() {
 		<-stopped // let the last answers out
 	}
@@ -99,6 +109,7 @@ func (s *desk) routes() http.Handler {
 		write(w, http.StatusOK, shape.OfQuorum(s.backend.Quorum(r.Context())))
 	}))
 	mux.Handle("GET /v1/operators", s.guard(member, s.operators))
+	mux.Handle("GET /v1/record", s.guard(member, s.record))
 	mux.Handle("POST /v1/entries", s.guard(anyone, s.propose))
 	mux.Handle("POST /v1/read", s.guard(anyone, s.read))
 	mux.Handle("POST /v1/watch", s.guard(anyone, s.watch))
@@ -142,9 +153,16 @@ func (s *desk) guard(n need, then http.HandlerFunc) http.Handler {
 			err = who.admit(n, s.self, s.group)
 		}
 		if err != nil {
-			s.log.Debug("refused a local request", "path", r.URL.Path, "uid", who.uid, "error", err)
+			s.log.Debug("refused a request", "path", r.URL.Path, "uid", who.uid, "error", err)
 			fail(w, err)
 			return
+		}
+		if n == member && who.operator != nil { // what only members may see are lists of the whole fleet
+			leave, ok := who.operator.Large(r.Context())
+			if !ok {
+				return
+			}
+			defer leave()
 		}
 		defer s.ownFault(w, r)
 		then(w, r)
@@ -157,7 +175,7 @@ func (s *desk) ownFault(w http.ResponseWriter, r *http.Request) {
 	if cause == nil {
 		return
 	}
-	s.log.Error("a local request failed by a fault of the agent", "path", r.URL.Path, "cause", cause, "stack", string(debug.Stack()))
+	s.log.Error("a request failed by a fault of the agent", "path", r.URL.Path, "cause", cause, "stack", string(debug.Stack()))
 	fail(w, fleet.Errorf(fleet.Internal, "the agent failed at %s; its log says more", r.URL.Path))
 }
 

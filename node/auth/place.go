@@ -26,6 +26,33 @@ func CanonicalPlace(text string) (string, error) {
 	return host + ":" + strconv.FormatUint(number, 10), nil
 }
 
+// CanonicalListen returns the one way to write where a node listens, ADDRESS:PORT: names are not looked up, so that what was
+// signed is what listens. Port 0 takes a free one; 0.0.0.0 and [::] are all addresses of that kind.
+func CanonicalListen(text string) (string, error) {
+	host, port, ok := cutPort(text)
+	number, err := strconv.ParseUint(port, 10, 16)
+	addr, bad := netip.ParseAddr(host)
+	if addr = addr.Unmap(); !ok || err != nil || bad != nil || addr.Zone() != "" || addr.IsMulticast() || addr == broadcast {
+		return "", fleet.Errorf(fleet.Invalid, "%q is not ADDRESS:PORT that a node can listen at", shorten(text)).Hinted("127.0.0.1:8080 or [::1]:8080")
+	}
+	return netip.AddrPortFrom(addr, uint16(number)).String(), nil
+}
+
+// anyPort reports whether a place in canonical form leaves the port open.
+func anyPort(at string) bool { return strings.HasSuffix(at, ":0") }
+
+// Exposes reports whether listening at a place in canonical form gives away more than a port of the node's own that any of its
+// accounts could take: another address than loopback, or a port that is kept for root.
+func Exposes(at string) bool {
+	place, err := netip.ParseAddrPort(at)
+	return err != nil || !place.Addr().IsLoopback() || place.Port() != 0 && place.Port() < firstFreePort
+}
+
+// firstFreePort is the first that Linux lets any account listen at.
+const firstFreePort = 1024
+
+var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
 // cutPort cuts HOST:PORT. The address in brackets comes without them.
 func cutPort(text string) (host, port string, ok bool) {
 	if rest, brackets := strings.CutPrefix(text, "["); brackets {

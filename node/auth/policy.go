@@ -59,9 +59,10 @@ const (
 	ActDeleteParam  Action = "param.delete"  // Parameter
 	ActPutKeyring   Action = "keyring.put"   // Keyring: make, retarget, rotate, delete, hand over
 
-	ActSession       Action = "session"        // Node; context: kind, user, shell, terminal, to
+	ActSession       Action = "session"        // Node; context: kind, user, shell, document, terminal, to, listen, path, put
 	ActKillSession   Action = "session.kill"   // Node: another operator's session
 	ActReplaySession Action = "session.replay" // Node: the recording of another operator's session; context: kind, user, shell, terminal
+	ActWatchSession  Action = "session.watch"  // Node: to look on at another operator's session; context: kind, user, shell, terminal
 )
 
 // Actions lists them all, for documentation and for tests that must miss none.
@@ -69,7 +70,7 @@ var Actions = []Action{
 	ActRun, ActCancel, ActReport, ActRead, ActPutToken, ActDeleteToken, ActTagNode, ActRemoveNode,
 	ActPutDocument, ActDeleteDocument, ActPutGroup, ActPutSetting,
 	ActPutParam, ActReadParam, ActDecryptParam, ActDeleteParam, ActPutKeyring,
-	ActSession, ActKillSession, ActReplaySession,
+	ActSession, ActKillSession, ActReplaySession, ActWatchSession,
 }
 
 // Policy is a compiled Cedar policy set.
@@ -142,12 +143,15 @@ type Ask struct {
 	Resource  Resource
 	User      string // context.user of a run or session: the account it runs as
 	Shell     bool   // context.shell of a run or session: a shell line or a script, not an argv; of a document: it takes its script as a value
-	Document  string // context.document of a run: the name of the document; empty: none
+	Document  string // context.document of a run or session: the name of the document; empty: none
 	Direct    bool   // context.direct of a run: the quorum did not order it
 	OutputTo  string // context.output_to of a run: where the command itself sends its full output; empty: only where the fleet's setting says
 	Kind      string // context.kind of a session: SessionKind.String
 	Terminal  bool   // context.terminal of a session: what runs has a terminal
 	To        string // context.to of a session that is a tunnel: HOST:PORT, in canonical form; each place is a question of its own
+	Listen    string // context.listen of a session for which the node listens: ADDRESS:PORT; each is a question of its own
+	Path      string // context.path of a session that copies: as CanonicalPath has it; each path is a question of its own
+	Put       bool   // context.put of a session that copies: the node writes
 	Server    bool   // context.server: a token lets nodes hold replicated state; a node to be tagged or removed does, or will
 }
 
@@ -195,11 +199,28 @@ func (a Ask) mend(said string) string {
 	if a.User != "" {
 		when = append(when, "context.user == "+strconv.Quote(a.User))
 	}
+	if a.Document != "" {
+		when = append(when, "context.document == "+strconv.Quote(a.Document), shellIs(a.Shell))
+	}
 	if a.To != "" {
 		when = append(when, "context.to == "+strconv.Quote(a.To))
 	}
+	if a.Listen != "" {
+		when = append(when, "context.listen == "+strconv.Quote(a.Listen))
+	}
+	if a.Path != "" {
+		when = append(when, "context.path == "+strconv.Quote(a.Path), "context.put == "+strconv.FormatBool(a.Put))
+	}
 	return fmt.Sprintf("the rule that is missing: permit (principal == %s::%q, action == Action::%q, resource == %s::%q) when { %s };",
 		a.Principal.Type, a.Principal.Name, string(a.Action), a.Resource.Type, a.Resource.Name, strings.Join(when, " && "))
+}
+
+// shellIs is what a rule for a document says of it: one whose next version would take code as a value needs another rule.
+func shellIs(shell bool) string {
+	if shell {
+		return "context.shell"
+	}
+	return "!context.shell"
 }
 
 // noRule is the refusal where nothing permits and nothing is broken.
@@ -207,7 +228,8 @@ const noRule = "no rule permits it"
 
 // context is what rules can read of a question beside who asks what about what.
 func (p *Policy) context(ask Ask) types.Record {
-	if ask.User == "" && !ask.Shell && !ask.Server && ask.Document == "" && !ask.Direct && ask.OutputTo == "" && ask.Kind == "" && !ask.Terminal && ask.To == "" {
+	if ask.User == "" && !ask.Shell && !ask.Server && ask.Document == "" && !ask.Direct && ask.OutputTo == "" && ask.Kind == "" && !ask.Terminal && ask.To == "" &&
+		ask.Listen == "" && ask.Path == "" && !ask.Put {
 		return p.plain
 	}
 	return contextOf(ask)
@@ -218,6 +240,7 @@ func contextOf(ask Ask) types.Record {
 		"user": types.String(ask.User), "shell": types.Boolean(ask.Shell), "server": types.Boolean(ask.Server),
 		"document": types.String(ask.Document), "direct": types.Boolean(ask.Direct), "output_to": types.String(ask.OutputTo),
 		"kind": types.String(ask.Kind), "terminal": types.Boolean(ask.Terminal), "to": types.String(ask.To),
+		"listen": types.String(ask.Listen), "path": types.String(ask.Path), "put": types.Boolean(ask.Put),
 	})
 }
 

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -25,6 +26,16 @@ type Session struct {
 	Reason  string // for those who read the record of it
 	Idle    int64  // milliseconds without input or output before it ends; 0: the node's own limit, which is never exceeded
 	Most    int64  // milliseconds that it lasts at most; 0: the node's own limit, which is never exceeded
+	// Listen is where SessionForward listens on the node, each ADDRESS:PORT as CanonicalListen has it: who connects there comes
+	// out at the operator's end. Such a session has Forward, Listen or both.
+	Listen []string
+	// Paths are what SessionCopy may touch on the node, each with what is below it, as CanonicalPath has them: the sources; or, with
+	// Put, the destination. Links lead no further: where a path leads by one must be signed as well.
+	Paths []string
+	Put   bool // the node writes
+	Deep  bool // folders are copied with what is in them
+	// Document says what the session is, in place of Argv and Forward. None or one.
+	Document []SessionDocument
 }
 
 // Terminal is a terminal as a program sees it.
@@ -41,7 +52,7 @@ type SessionKind uint8
 const (
 	SessionShell   SessionKind = 1 // the account's login shell
 	SessionExec    SessionKind = 2 // one program
-	SessionForward SessionKind = 3 // connections from the node to elsewhere
+	SessionForward SessionKind = 3 // connections from the node to elsewhere, or to the node and from there to the operator's end
 	SessionCopy    SessionKind = 4 // files of the node, as the account may read and write them
 )
 
@@ -72,11 +83,13 @@ const (
 	MaxSessionArgs     = 64 << 10 // bytes of Argv in all
 	MaxSessionEnv      = 32 << 10 // bytes of Env in all
 	MaxSessionEnvs     = 64       // entries of Env
-	MaxForwards        = 32
-	MaxReason          = 1 << 10 // bytes
-	MaxUser            = 64      // bytes of an account's name
-	MaxTerminalName    = 64      // bytes
-	MaxTerminalSize    = 10_000  // rows and columns
+	MaxForwards        = 32       // places and listeners of a tunnel, together
+	MaxPaths           = 256      // of a copy
+	MaxPathsSize       = 64 << 10 // bytes of them in all
+	MaxReason          = 1 << 10  // bytes
+	MaxUser            = 64       // bytes of an account's name
+	MaxTerminalName    = 64       // bytes
+	MaxTerminalSize    = 10_000   // rows and columns
 )
 
 // SessionKill is an order to one node to end a session: purpose ForSessionKill.
@@ -95,7 +108,7 @@ func (s Session) Shell() bool {
 // Check reports what is wrong with a session on the face of it, or nil. It does not judge whether its time is over.
 func (s Session) Check() error {
 	for _, check := range []func(Session) error{
-		Session.checkHeader, Session.checkKind, Session.checkArgv, Session.checkEnv, Session.checkUser, Session.checkTerminal, Session.checkForward, Session.checkRest,
+		Session.checkHeader, Session.checkDocument, Session.checkKind, Session.checkArgv, Session.checkEnv, Session.checkUser, Session.checkTerminal, Session.checkForward, Session.checkPaths, Session.checkRest,
 	} {
 		if err := check(s); err != nil {
 			return err
@@ -130,15 +143,16 @@ func (h Header) checkLife(what string, most time.Duration) error {
 
 func (s Session) checkKind() error {
 	var bad bool
+	tunnels, copies := len(s.Forward)+len(s.Listen) > 0, len(s.Paths) > 0 || s.Put || s.Deep
 	switch s.Kind {
 	case SessionShell:
-		bad = len(s.Argv)+len(s.Forward) > 0 || len(s.Terminal) == 0
+		bad = tunnels || copies || len(s.Argv) > 0 || len(s.Terminal) == 0
 	case SessionExec:
-		bad = len(s.Forward) > 0
+		bad = tunnels || copies
 	case SessionForward:
-		bad = len(s.Argv)+len(s.Env)+len(s.Terminal)+len(s.User) > 0
+		bad = copies || len(s.Argv)+len(s.Env)+len(s.Terminal)+len(s.User) > 0
 	case SessionCopy:
-		bad = len(s.Argv)+len(s.Env)+len(s.Terminal)+len(s.Forward) > 0
+		bad = tunnels || len(s.Argv)+len(s.Env)+len(s.Terminal) > 0
 	default:
 		return fleet.Errorf(fleet.Invalid, "sessions of kind %d are not understood by this version", s.Kind)
 	}
@@ -149,7 +163,7 @@ func (s Session) checkKind() error {
 }
 
 func (s Session) checkArgv() error {
-	if s.Kind == SessionExec && (len(s.Argv) == 0 || strings.TrimSpace(s.Argv[0]) == "") {
+	if s.Kind == SessionExec && len(s.Document) == 0 && (len(s.Argv) == 0 || strings.TrimSpace(s.Argv[0]) == "") {
 		return fleet.Errorf(fleet.Invalid, "nothing to run").Hinted("muster exec NODE -- COMMAND")
 	}
 	size := 0
@@ -218,8 +232,20 @@ func (s Session) checkTerminal() error {
 }
 
 func (s Session) checkForward() error {
-	if s.Kind == SessionForward && (len(s.Forward) == 0 || len(s.Forward) > MaxForwards) {
-		return fleet.Errorf(fleet.Invalid, "a tunnel leads to 1 to %d places, not %d", MaxForwards, len(s.Forward)).Hinted("muster forward NODE LOCAL:HOST:PORT")
+	if n := len(s.Forward) + len(s.Listen); s.Kind == SessionForward && len(s.Document) == 0 && (n == 0 || n > MaxForwards) {
+		return fleet.Errorf(fleet.Invalid, "a tunnel leads to 1 to %d places, not %d", MaxForwards, n).Hinted("muster forward NODE LOCAL:HOST:PORT")
+	}
+	for i, at := range s.Listen {
+		canonical, err := CanonicalListen(at)
+		if err != nil {
+			return err
+		}
+		if canonical != at {
+			return fleet.Errorf(fleet.Invalid, "%s is not in canonical form, which is %s", shorten(at), canonical)
+		}
+		if slices.Contains(s.Listen[:i], at) && !anyPort(at) {
+			return fleet.Errorf(fleet.Invalid, "the node cannot listen at %s twice", at)
+		}
 	}
 	for _, to := range s.Forward {
 		canonical, err := CanonicalPlace(to)
@@ -229,6 +255,31 @@ func (s Session) checkForward() error {
 		if canonical != to {
 			return fleet.Errorf(fleet.Invalid, "%s is not in canonical form, which is %s", shorten(to), canonical)
 		}
+	}
+	return nil
+}
+
+func (s Session) checkPaths() error {
+	if s.Kind != SessionCopy {
+		return nil
+	}
+	if n := len(s.Paths); n == 0 || n > MaxPaths {
+		return fleet.Errorf(fleet.Invalid, "a copy has 1 to %d paths on the node, not %d", MaxPaths, n).
+			Hinted("muster cp NODE:PATH… TO")
+	}
+	size := 0
+	for _, path := range s.Paths {
+		size += len(path) + 1
+		canonical, err := CanonicalPath(path)
+		if err != nil {
+			return err
+		}
+		if canonical != path {
+			return fleet.Errorf(fleet.Invalid, "%s is not in canonical form, which is %s", shorten(path), shorten(canonical))
+		}
+	}
+	if size > MaxPathsSize {
+		return fleet.Errorf(fleet.Exhausted, "%d bytes of paths; at most %d", size, MaxPathsSize).Hinted("name the folder that they are in, or a pattern")
 	}
 	return nil
 }

@@ -25,6 +25,7 @@ func aSession(kind SessionKind) Session {
 	case SessionForward:
 		s.Forward = []string{"db.internal:5432"}
 	case SessionCopy:
+		s.Paths = []string{"/srv/www/"}
 	}
 	return s
 }

@@ -35,10 +35,18 @@ const (
 	SettingSessionIdle   = "session.idle"   // how long a session on a terminal may idle: 20m, 12h
 	SettingSessionMost   = "session.most"   // how long a session lasts at most: 8h, 7d
 	SettingSessionRecord = "session.record" // how nodes record sessions: best-effort, durable, off
+
+	SettingSessionAuditors = "session.auditors" // who alone can read recordings: ann,team:security
+	SettingSessionCopies   = "session.copies"   // which recordings servers keep copies of: sealed, all, off
+	SettingSessionKeep     = "session.keep"     // how long recordings are kept: 30d
+	SettingSessionTo       = "session.to"       // where recordings go besides: syslog, a folder, s3://BUCKET/PREFIX
 )
 
 // SettingNames lists them all, sorted.
-var SettingNames = []string{SettingOutputKeep, SettingOutputTo, SettingRecordsKeep, SettingSessionIdle, SettingSessionMost, SettingSessionRecord}
+var SettingNames = []string{
+	SettingOutputKeep, SettingOutputTo, SettingRecordsKeep, SettingSessionAuditors, SettingSessionCopies, SettingSessionIdle, SettingSessionKeep,
+	SettingSessionMost, SettingSessionRecord, SettingSessionTo,
+}
 
 // Bounds of settings.
 const (
@@ -60,12 +68,12 @@ func CheckSetting(name, value string) error {
 		return nil
 	}
 	switch name {
-	case SettingOutputTo:
+	case SettingOutputTo, SettingSessionTo:
 		return CheckOutputTo(value)
 	case SettingOutputKeep:
 		_, err := parseSize(value)
 		return err
-	case SettingRecordsKeep:
+	case SettingRecordsKeep, SettingSessionKeep:
 		_, err := parseSpan(value, MinRecordsKeep, MaxRecordsKeep)
 		return err
 	case SettingSessionIdle, SettingSessionMost:
@@ -73,6 +81,10 @@ func CheckSetting(name, value string) error {
 		return err
 	case SettingSessionRecord:
 		return checkSessionRecord(value)
+	case SettingSessionAuditors:
+		return checkSessionAuditors(value)
+	case SettingSessionCopies:
+		return checkSessionCopies(value)
 	}
 	return nil
 }

@@ -41,6 +41,7 @@ const (
 
 	ForSession     Purpose = "muster/session/1"
 	ForSessionKill Purpose = "muster/session-kill/1"
+	ForRecording   Purpose = "muster/recording/1"
 )
 
 // Mode says which path an order may take.

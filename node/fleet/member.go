@@ -42,7 +42,8 @@ type Facts struct {
 type Member struct {
 	ID       ID
 	Name     string
-	Addrs    []netip.AddrPort
+	Addrs    []netip.AddrPort // where it can be dialled; none on an outbound-only node
+	Via      []ID             // of an outbound-only node: the members through which it is reached, at most two
 	Status   Status
 	LastSeen time.Time // when somebody last heard of it; zero if never
 	Facts    Facts

@@ -48,6 +48,21 @@ func (f *Folder) Document(key fleet.ID) (auth.Envelope, error) {
 	return e, nil
 }
 
+// Documents returns all publications that are kept, without those that are damaged.
+func (f *Folder) Documents() []auth.Envelope {
+	f.documents.Lock()
+	defer f.documents.Unlock()
+	entries, _ := os.ReadDir(filepath.Join(f.dir, documentsName)) // none were kept yet
+	var out []auth.Envelope
+	for _, file := range entries {
+		var e auth.Envelope
+		if f.read(filepath.Join(documentsName, file.Name()), &e) == nil {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
 func documentPath(key fleet.ID) string {
 	return filepath.Join(documentsName, hex.EncodeToString(key[:]))
 }

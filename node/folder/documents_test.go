@@ -48,6 +48,9 @@ func TestDocuments(t *testing.T) {
 	if _, err := f.Document(key(0)); fleet.KindOf(err) != fleet.NotFound {
 		t.Errorf("a damaged one: %v", err)
 	}
+	if all := f.Documents(); len(all) != MaxDocuments-1 {
+		t.Errorf("%d whole ones are kept", len(all))
+	}
 	must(t, f.PutDocument(key(0), e)) // it comes again
 	if _, err := f.Document(key(0)); err != nil {
 		t.Error(err)

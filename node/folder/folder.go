@@ -59,6 +59,12 @@ type Host struct {
 	Advertise []string // IP:PORT, told to others before what the host finds out itself
 }
 
+// Outbound is what a host knows of being outbound-only.
+type Outbound struct {
+	Only bool // nobody can dial it
+	Free bool // the others do without the replica that it has from the time when they could
+}
+
 // Floor is what may not go back.
 type Floor struct {
 	Time   int64 // Unix milliseconds: the newest beacon's
@@ -155,6 +161,16 @@ func (f *Folder) Host() (Host, error) {
 
 // PutHost writes how the host is reached.
 func (f *Folder) PutHost(h Host) error { return f.write("host", h) }
+
+// Outbound reads whether nobody can dial the host. A host that never said so can be dialled.
+func (f *Folder) Outbound() (Outbound, error) {
+	var outbound Outbound
+	err := f.read(outboundName, &outbound)
+	return outbound, hint(orNone(err), "remove the file; and start the agent with --outbound if nobody can dial this host")
+}
+
+// PutOutbound writes it.
+func (f *Folder) PutOutbound(outbound Outbound) error { return f.write(outboundName, outbound) }
 
 // Floor reads what may not go back; a host that never kept one has the zero Floor.
 func (f *Folder) Floor() (Floor, error) {

@@ -17,10 +17,11 @@ const (
 	identityName = "identity"
 	joiningName  = "joining"
 	lockName     = "lock"
+	outboundName = "outbound"
 )
 
 // unfinished is what init and join write before the identity: without an identity it is worth nothing.
-var unfinished = []string{"host", "record", "floor", "gossip-keys", "peers", "told", "founding"}
+var unfinished = []string{"host", "record", "floor", "gossip-keys", "peers", "told", "founding", outboundName}
 
 // lived is what an agent leaves: a folder with any of it was a host once.
 var lived = []string{"raft", "ledger", "runs", "reports"}

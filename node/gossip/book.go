@@ -14,6 +14,7 @@ import (
 type Member struct {
 	ID     fleet.ID
 	Addrs  []netip.AddrPort // signed by the node; the one it advertises first
+	Via    []fleet.ID       // the same, of an outbound-only node, which has no Addrs
 	Status fleet.Status
 	Seq    uint64        // of what it signed
 	RTT    time.Duration // of the last probe that it answered us; zero if none
@@ -61,7 +62,7 @@ func (e *entry) mark() uint64 {
 func (e *entry) present() bool { return e.met && e.alive }
 
 func (e *entry) member() Member {
-	return Member{ID: e.id, Addrs: slices.Clone(e.tag.addrs), Status: e.status(), Seq: e.tag.seq, RTT: e.rtt}
+	return Member{ID: e.id, Addrs: slices.Clone(e.tag.addrs), Via: slices.Clone(e.tag.via), Status: e.status(), Seq: e.tag.seq, RTT: e.rtt}
 }
 
 // status says Left only where the member itself said so.
@@ -98,7 +99,7 @@ func (b *book) take(id fleet.ID, raw string, t tag) (v verdict, moved *Member) {
 		return v, nil
 	}
 	before := e.tag.addrs
-	stayed := slices.Equal(before, t.addrs)
+	stayed := slices.Equal(before, t.addrs) && slices.Equal(e.tag.via, t.via)
 	b.change(e, func() { e.raw, e.tag = raw, t })
 	if stayed {
 		return newer, nil
@@ -175,18 +176,54 @@ func (b *book) hint(id fleet.ID, addr netip.AddrPort) {
 	}
 }
 
-// route returns where to send the next packet for name.
-func (b *book) route(name string, now time.Time) (netip.AddrPort, bool) {
+// way is where a packet for a node goes: to an address of its own, or to the relay's.
+type way struct {
+	addr    netip.AddrPort // invalid with relayed: this node itself is the relay
+	relayed bool
+}
+
+// route returns where to send the next packet for name, and where else if that is known not to have left.
+func (b *book) route(name string, self fleet.ID, now time.Time) []way {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e, ok := b.byName[name]
 	if !ok {
-		addr, ok := b.hints[name]
-		return addr, ok
+		if addr, ok := b.hints[name]; ok {
+			return []way{{addr: addr}}
+		}
+		return nil
 	}
-	at := choose(e.heard[:len(e.tag.addrs)], now, e.turn)
 	e.turn++
-	return e.tag.addrs[at], true
+	if len(e.tag.via) > 0 {
+		return b.relays(e, self, now)
+	}
+	if len(e.tag.addrs) == 0 {
+		return nil // this node itself, while it has no uplink
+	}
+	return []way{{addr: e.tag.addrs[choose(e.heard[:len(e.tag.addrs)], now, e.turn-1)]}}
+}
+
+// relays lists the ways to an outbound-only node. Its uplink to this node is the surest. Of two other relays that are
+// there each has its turn: where one has lost the uplink and does not know it yet, the next packet finds the other.
+func (b *book) relays(e *entry, self fleet.ID, now time.Time) []way {
+	var own, online, other []way
+	for i := range e.tag.via {
+		id := e.tag.via[(e.turn+i)%len(e.tag.via)]
+		r, known := b.byName[id.Text()]
+		switch {
+		case id == self:
+			own = append(own, way{relayed: true})
+		case !known || len(r.tag.addrs) == 0:
+		default:
+			w := way{addr: r.tag.addrs[choose(r.heard[:len(r.tag.addrs)], now, e.turn)], relayed: true}
+			if r.alive {
+				online = append(online, w)
+			} else {
+				other = append(other, w)
+			}
+		}
+	}
+	return slices.Concat(own, online, other)
 }
 
 // choose takes the address heard from last, if that is not long ago; else each in turn, until one is heard from.
@@ -203,12 +240,18 @@ func choose(heard []time.Time, now time.Time, turn int) int {
 	return turn % len(heard)
 }
 
-// routes returns every address to try for a stream to name, the likeliest first.
+// routes returns every address to try for a stream to name, the likeliest first; the invalid address for a node that has
+// none and is reached through relays.
 func (b *book) routes(name string, now time.Time) []netip.AddrPort {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var out []netip.AddrPort
-	if e, ok := b.byName[name]; ok {
+	e, ok := b.byName[name]
+	switch {
+	case !ok:
+	case len(e.tag.via) > 0:
+		return []netip.AddrPort{{}}
+	case len(e.tag.addrs) > 0:
 		at := choose(e.heard[:len(e.tag.addrs)], now, 0)
 		out = append(out, e.tag.addrs[at])
 		out = append(out, slices.Delete(slices.Clone(e.tag.addrs), at, at+1)...)

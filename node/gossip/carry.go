@@ -16,9 +16,13 @@ import (
 type Carrier interface {
 	// SendPacket sends one sealed packet of at most MaxPayload bytes; it may drop it silently, and must not keep payload.
 	SendPacket(to netip.AddrPort, payload []byte) error
-	// Open opens a stream to the node, whose identity the transport verifies.
+	// SendVia is SendPacket to a node that is reached through a relay at an address; the invalid one: through its uplink
+	// to this node. It is an error where it is known at once that nothing left.
+	SendVia(relay netip.AddrPort, to fleet.ID, payload []byte) error
+	// Open opens a stream to the node, whose identity the transport verifies. With the invalid address it goes through the
+	// node's relays.
 	Open(ctx context.Context, id fleet.ID, addr netip.AddrPort) (net.Conn, error)
-	// MaxPayload is how many bytes fit one packet (about 1,190).
+	// MaxPayload is how many bytes fit one packet, also through a relay (about 1,100).
 	MaxPayload() int
 	// LocalAddr is where the socket listens.
 	LocalAddr() netip.AddrPort
@@ -40,6 +44,7 @@ type carry struct {
 	packets chan *memberlist.Packet
 	streams chan net.Conn
 	open    atomic.Int32
+	heard   atomic.Int64 // when the last packet was taken, in Unix nanoseconds; 0: none was
 }
 
 var _ memberlist.NodeAwareTransport = (*carry)(nil)
@@ -59,11 +64,40 @@ func (c *carry) FinalAdvertiseAddr(string, int) (net.IP, int, error) {
 // WriteToAddress sends a packet. It never fails: memberlist would not suspect a node to whom sending failed.
 func (c *carry) WriteToAddress(b []byte, to memberlist.Address) (time.Time, error) {
 	msg, some := admit(b)
-	addr, known := c.book.route(to.Name, time.Now())
-	if some && known && c.ctx.Err() == nil {
-		_ = c.carrier.SendPacket(addr, shorten(msg)) // lost is lost
+	if !some || c.ctx.Err() != nil {
+		return time.Now(), nil
+	}
+	msg = shorten(msg)
+	for _, w := range c.book.route(to.Name, c.self, time.Now()) {
+		if c.send(to.Name, w, msg) == nil && !news(msg) {
+			break // lost is lost
+		}
 	}
 	return time.Now(), nil
+}
+
+// news reports whether a packet is more than a probe or its answer, of which there is always another. It goes by both relays
+// of an outbound-only node, for one may have lost it, and who does not hear that it is suspected cannot say that it lives.
+func news(msg []byte) bool { return msg[0] != shortPing && msg[0] != shortAck }
+
+func (c *carry) send(name string, w way, msg []byte) error {
+	if !w.relayed {
+		_ = c.carrier.SendPacket(w.addr, msg)
+		return nil
+	}
+	id, err := fleet.ParseID(name)
+	if err != nil {
+		return err
+	}
+	return c.carrier.SendVia(w.addr, id, msg)
+}
+
+func (c *carry) lastHeard() time.Time {
+	at := c.heard.Load()
+	if at == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, at)
 }
 
 // DialAddressTimeout opens a stream for a push/pull, at the first of the node's addresses that answers.
@@ -120,6 +154,7 @@ func (c *carry) packet(from netip.AddrPort, payload []byte, at time.Time) {
 	}
 	from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
 	c.book.heardFrom(from, at)
+	c.heard.Store(at.UnixNano())
 	// memberlist queues parts of the packet, so they must be ours.
 	packet := &memberlist.Packet{Buf: append([]byte(nil), msg...), From: net.UDPAddrFromAddrPort(from), Timestamp: at}
 	select {

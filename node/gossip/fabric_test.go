@@ -62,6 +62,58 @@ type host struct {
 	addr netip.AddrPort
 	dead bool // guarded by f.mu
 	g    *Gossip
+
+	hidden  bool              // nobody can send to it but through relays
+	uplinks map[fleet.ID]bool // of hidden hosts to this one; guarded by f.mu
+}
+
+// uplink makes or cuts the connection by which a relay reaches h.
+func (h *host) uplink(to *host, stands bool) {
+	h.f.set(func() {
+		if to.uplinks == nil {
+			to.uplinks = map[fleet.ID]bool{}
+		}
+		to.uplinks[h.id] = stands
+	})
+}
+
+func (h *host) byID(id fleet.ID) *host {
+	for _, o := range h.f.hosts {
+		if o.id == id {
+			return o
+		}
+	}
+	return nil
+}
+
+// SendVia goes two ways, each with its loss, or one from the relay itself.
+func (h *host) SendVia(relay netip.AddrPort, to fleet.ID, payload []byte) error {
+	f := h.f
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	by, hops := h, 1
+	if relay.IsValid() {
+		by, hops = f.reach(h, relay), 2
+	} else if !h.uplinks[to] {
+		return errors.New("no uplink")
+	}
+	f.packets += hops
+	f.bytes += hops * len(payload)
+	if by == nil || !by.uplinks[to] {
+		return nil
+	}
+	target := h.byID(to)
+	if target == nil || target.g == nil || target.dead || h.dead || f.cut != nil && f.cut(by, target) {
+		return nil
+	}
+	for range hops {
+		if rand.Float64() < f.loss {
+			return nil
+		}
+	}
+	from, copied := h.addr, append([]byte(nil), payload...)
+	time.AfterFunc(time.Duration(hops)*latency, func() { target.g.Packet(from, copied, time.Now()) })
+	return nil
 }
 
 func addrOf(n int) netip.AddrPort {
@@ -132,7 +184,7 @@ func (h *host) SendPacket(to netip.AddrPort, payload []byte) error {
 // reach returns the host at an address if h can reach it. The caller holds f.mu.
 func (f *fabric) reach(h *host, to netip.AddrPort) *host {
 	target := f.hosts[to]
-	if target == nil || target.g == nil || target.dead || h.dead || (f.cut != nil && f.cut(h, target)) {
+	if target == nil || target.g == nil || target.dead || target.hidden || h.dead || (f.cut != nil && f.cut(h, target)) {
 		return nil
 	}
 	return target
@@ -141,6 +193,9 @@ func (f *fabric) reach(h *host, to netip.AddrPort) *host {
 func (h *host) Open(ctx context.Context, id fleet.ID, addr netip.AddrPort) (net.Conn, error) {
 	h.f.mu.Lock()
 	target := h.f.reach(h, addr)
+	if !addr.IsValid() {
+		target = h.relayed(id)
+	}
 	h.f.mu.Unlock()
 	if target == nil {
 		<-ctx.Done()
@@ -152,6 +207,20 @@ func (h *host) Open(ctx context.Context, id fleet.ID, addr netip.AddrPort) (net.
 	near, far := net.Pipe()
 	target.g.Stream(far, h.id)
 	return &countedConn{near, h.f}, nil
+}
+
+// relayed returns the host of that ID if some relay has its uplink. The caller holds f.mu.
+func (h *host) relayed(id fleet.ID) *host {
+	target := h.byID(id)
+	if target == nil || target.g == nil || target.dead || h.dead {
+		return nil
+	}
+	for _, r := range h.f.hosts {
+		if r.uplinks[id] && !r.dead && r.g != nil && (h.f.cut == nil || !h.f.cut(h, r) && !h.f.cut(r, target)) {
+			return target
+		}
+	}
+	return nil
 }
 
 type countedConn struct {

@@ -136,10 +136,11 @@ func TestMemory(t *testing.T) {
 	public, fleetID := key.Public().(ed25519.PublicKey), fleet.Sum([]byte("f"))
 	raw := tag{seq: 1, addrs: nil}
 	raw.addrs = append(raw.addrs, addrOf(1), addrOf(2))
+	hidden := tag{seq: 1, via: []fleet.ID{fleet.Sum([]byte("a")), fleet.Sum([]byte("b"))}}
 	hostile.Check(t, hostile.Bound{Base: 16 << 10, PerByte: 64}, func(in []byte) {
 		_, _ = openTag(fleetID, public, in)
 		_, _ = decodeTag(in)
-	}, hostile.Join(hostile.Inputs(2*maxTag, raw.sign(fleetID, key)), hostile.Corpus(t, "FuzzTag")))
+	}, hostile.Join(hostile.Inputs(2*maxTag, raw.sign(fleetID, key), hidden.sign(fleetID, key)), hostile.Corpus(t, "FuzzTag")))
 	hostile.Check(t, hostile.Bound{Base: 16 << 10, PerByte: 32}, func(in []byte) {
 		if long, ok := lengthen(in, id, net.ParseIP(everywhere).To4()); ok {
 			_, _ = admit(long)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,13 +23,16 @@ type Peer struct {
 	Addr netip.AddrPort
 }
 
-// Config is what gossip needs. All but Addrs, Seq, Preset and Log is required.
+// Config is what gossip needs. All but Addrs, Outbound, Seq, Preset and Log is required.
 type Config struct {
-	Fleet   fleet.ID
-	Self    fleet.ID
-	Key     ed25519.PrivateKey // of the node
-	Addrs   []netip.AddrPort   // where others reach this node, the best first; Carrier.LocalAddr if empty
-	Carrier Carrier
+	Fleet fleet.ID
+	Self  fleet.ID
+	Key   ed25519.PrivateKey // of the node
+	Addrs []netip.AddrPort   // where others reach this node, the best first; Carrier.LocalAddr if empty
+	// Outbound is set where nobody can send to this node but through relays: it has no addresses, and nobody is to hear
+	// of it before SetVia has named a relay.
+	Outbound bool
+	Carrier  Carrier
 	// Trusted returns the public key of a node that is enrolled and not removed. It is called under locks, often: it must
 	// be fast and must not call Gossip.
 	Trusted func(id fleet.ID) (ed25519.PublicKey, bool)
@@ -98,11 +102,14 @@ func complete(cfg *Config) error {
 	if cfg.Seq == nil {
 		cfg.Seq = func() uint64 { return uint64(max(0, time.Now().UnixNano())) }
 	}
+	if cfg.Preset = cfg.Preset.orLAN(); cfg.Outbound {
+		cfg.Addrs = nil
+		return nil
+	}
 	if len(cfg.Addrs) == 0 {
 		cfg.Addrs = []netip.AddrPort{cfg.Carrier.LocalAddr()}
 	}
 	cfg.Addrs = cleanAddrs(cfg.Addrs)
-	cfg.Preset = cfg.Preset.orLAN()
 	return checkAddrs(cfg.Addrs)
 }
 
@@ -183,7 +190,7 @@ func (g *Gossip) tell(change func(*tag)) error {
 	next := g.mine
 	change(&next)
 	next.seq = max(g.cfg.Seq(), g.mine.seq+1, g.echoed.Load()+1)
-	if err := checkAddrs(next.addrs); err != nil {
+	if err := g.mayTell(next); err != nil {
 		return err
 	}
 	g.mine = next
@@ -191,6 +198,13 @@ func (g *Gossip) tell(change func(*tag)) error {
 		g.cfg.Log.Debug("the news of this node's addresses is slow to leave", "err", err) // exchanges carry it
 	}
 	return nil
+}
+
+func (g *Gossip) mayTell(t tag) error {
+	if g.cfg.Outbound {
+		return checkVia(t.via)
+	}
+	return checkAddrs(t.addrs)
 }
 
 var errClosed = fleet.Errorf(fleet.Unavailable, "gossip has ended")
@@ -291,6 +305,20 @@ func (g *Gossip) SetAddrs(addrs []netip.AddrPort) error {
 	addrs = cleanAddrs(addrs)
 	return g.tell(func(t *tag) { t.addrs = addrs })
 }
+
+// SetVia tells the fleet through which members this outbound-only node is reached from now on, the best first. With the
+// same ones it announces the node again, as SetAddrs does.
+func (g *Gossip) SetVia(via []fleet.ID) error {
+	if !g.cfg.Outbound {
+		return fleet.Errorf(fleet.Internal, "gossip: this node has addresses, and needs no relays")
+	}
+	via = slices.Clone(via)
+	return g.tell(func(t *tag) { t.via = via })
+}
+
+// LastHeard returns when the last packet of gossip came that could be taken, the zero time if none did. Where members
+// are online, one comes every second, and more.
+func (g *Gossip) LastHeard() time.Time { return g.carry.lastHeard() }
 
 // Evict forgets a node that was removed from the fleet. Trusted must refuse it already. Nothing more is sent to it, so
 // that memberlist loses it within seconds.

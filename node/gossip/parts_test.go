@@ -16,6 +16,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/muster-fleet/muster/node/fleet"
+	"github.com/muster-fleet/muster/node/fleet/wire"
 )
 
 func testKey() (fleet.ID, ed25519.PrivateKey) {
@@ -30,10 +31,11 @@ func TestTagRoundTrip(t *testing.T) {
 	for i := range maxAddrs {
 		full.addrs = append(full.addrs, netip.AddrPortFrom(netip.AddrFrom16([16]byte{0xfd, 15: byte(i)}), 65535))
 	}
-	for _, want := range []tag{{seq: 1, addrs: []netip.AddrPort{addrOf(1)}}, full} {
+	relays := []fleet.ID{fleet.Sum([]byte("a")), fleet.Sum([]byte("b"))}
+	for _, want := range []tag{{seq: 1, addrs: []netip.AddrPort{addrOf(1)}}, full, {seq: 2, via: relays}, {seq: 3, leaving: true, via: relays[:1]}} {
 		raw := want.sign(fleetID, key)
 		got, err := openTag(fleetID, key.Public().(ed25519.PublicKey), raw)
-		if err != nil || got.seq != want.seq || got.leaving != want.leaving || !slices.Equal(got.addrs, want.addrs) {
+		if err != nil || got.seq != want.seq || got.leaving != want.leaving || !slices.Equal(got.addrs, want.addrs) || !slices.Equal(got.via, want.via) {
 			t.Errorf("%+v came back as %+v, %v", want, got, err)
 		}
 		if len(raw) > maxTag {
@@ -45,6 +47,23 @@ func TestTagRoundTrip(t *testing.T) {
 			if _, err := openTag(fleetID, key.Public().(ed25519.PublicKey), bent); err == nil {
 				t.Errorf("byte %d may change", i)
 			}
+		}
+	}
+	for name, bad := range map[string]tag{
+		"no relay":     {seq: 1},
+		"three relays": {seq: 1, via: append(relays, fleet.Sum([]byte("c")))},
+		"one twice":    {seq: 1, via: []fleet.ID{relays[0], relays[0]}},
+		"nobody":       {seq: 1, via: []fleet.ID{{}}},
+	} {
+		if got, err := openTag(fleetID, key.Public().(ed25519.PublicKey), bad.sign(fleetID, key)); err == nil {
+			t.Errorf("%s: taken as %+v", name, got)
+		}
+	}
+	both := wire.Marshal(viaBody{Seq: 1, Addrs: [][]byte{{10, 0, 0, 1, 31, 44}}, Via: [][]byte{relays[0][:]}})
+	short := wire.Marshal(viaBody{Seq: 1, Addrs: [][]byte{}, Via: [][]byte{relays[0][:31]}})
+	for _, bad := range [][]byte{both, short} {
+		if got, err := decodeTag(bad); err == nil {
+			t.Errorf("%x is taken as %+v", bad, got)
 		}
 	}
 	for _, bad := range []string{"0.0.0.0:1", "10.0.0.1:0", "224.0.0.1:1", "[::]:1", "[fe80::1%eth0]:1", "[::ffff:10.0.0.1]:1"} {
@@ -64,9 +83,12 @@ func FuzzTag(f *testing.F) {
 	f.Add([]byte{0x92, 0xc4, 0, 0xc4, 0})
 	f.Add([]byte{0x93, 1, 0xc2, 0x91, 0xc4, 6, 10, 0, 0, 1, 31, 44})
 	genuine := tag{seq: 1, addrs: []netip.AddrPort{addrOf(1)}}.sign(fleetID, key)
+	hidden := tag{seq: 7, via: []fleet.ID{fleet.Sum([]byte("a")), fleet.Sum([]byte("b"))}}.sign(fleetID, key)
+	f.Add(hidden)
+	f.Add(hidden[3:])
 	f.Add(tag{seq: 1 << 63, leaving: true, addrs: []netip.AddrPort{netip.MustParseAddrPort("[fd00::1]:7980"), addrOf(2)}}.sign(fleetID, key)[4:])
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		if _, err := openTag(fleetID, key.Public().(ed25519.PublicKey), raw); (err == nil) != bytes.Equal(raw, genuine) {
+		if _, err := openTag(fleetID, key.Public().(ed25519.PublicKey), raw); (err == nil) != (bytes.Equal(raw, genuine) || bytes.Equal(raw, hidden)) {
 			t.Fatalf("%x: %v", raw, err)
 		}
 		got, err := decodeTag(raw)
@@ -74,7 +96,10 @@ func FuzzTag(f *testing.F) {
 			return
 		}
 		again, err := openTag(fleetID, key.Public().(ed25519.PublicKey), got.sign(fleetID, key))
-		if err != nil || again.seq != got.seq || again.leaving != got.leaving || !slices.Equal(again.addrs, got.addrs) || checkAddrs(got.addrs) != nil {
+		if err != nil || again.seq != got.seq || again.leaving != got.leaving || !slices.Equal(again.addrs, got.addrs) || !slices.Equal(again.via, got.via) {
+			t.Fatalf("%+v came back as %+v, %v", got, again, err)
+		}
+		if hidden := len(got.via) > 0; hidden && (len(got.addrs) > 0 || checkVia(got.via) != nil) || !hidden && checkAddrs(got.addrs) != nil {
 			t.Fatalf("%+v came back as %+v, %v", got, again, err)
 		}
 	})

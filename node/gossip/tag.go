@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"github.com/muster-fleet/muster/node/fleet"
 	"github.com/muster-fleet/muster/node/fleet/wire"
@@ -15,6 +16,7 @@ const purpose = "muster/gossip-tag/1"
 // Limits of a tag: with 8 IPv6 addresses it takes 250 bytes, half of what memberlist carries.
 const (
 	maxAddrs = 8
+	maxVia   = 2
 	maxTag   = 320
 )
 
@@ -23,6 +25,9 @@ type tag struct {
 	seq     uint64 // grows with every change
 	leaving bool   // it is about to go on purpose
 	addrs   []netip.AddrPort
+	// via are the members through which an outbound-only node is reached, in place of addresses; the node itself has a tag
+	// with neither while no uplink of it stands, which it shows to nobody.
+	via []fleet.ID
 }
 
 // tagBody and tagWire are the form on the wire: {body, signature}, the body {sequence, leaving, addresses}, an address
@@ -33,18 +38,38 @@ type tagBody struct {
 	Addrs   [][]byte
 }
 
+// viaBody is the body of an outbound-only node's tag. It is a form of its own, so that tags with addresses stay as they
+// were: members of different versions understand each other's.
+type viaBody struct {
+	Seq     uint64
+	Leaving bool
+	Addrs   [][]byte // none
+	Via     [][]byte // IDs
+}
+
 type tagWire struct {
 	Body      []byte
 	Signature []byte
 }
 
 func (t tag) sign(fleetID fleet.ID, key ed25519.PrivateKey) []byte {
+	raw := t.body()
+	return wire.Marshal(tagWire{raw, ed25519.Sign(key, signedBytes(fleetID, raw))})
+}
+
+func (t tag) body() []byte {
+	if len(t.addrs) == 0 {
+		body := viaBody{Seq: t.seq, Leaving: t.leaving, Addrs: [][]byte{}, Via: make([][]byte, len(t.via))}
+		for i, id := range t.via {
+			body.Via[i] = id[:]
+		}
+		return wire.Marshal(body)
+	}
 	body := tagBody{Seq: t.seq, Leaving: t.leaving, Addrs: make([][]byte, len(t.addrs))}
 	for i, a := range t.addrs {
 		body.Addrs[i] = binary.BigEndian.AppendUint16(a.Addr().AsSlice(), a.Port())
 	}
-	raw := wire.Marshal(body)
-	return wire.Marshal(tagWire{raw, ed25519.Sign(key, signedBytes(fleetID, raw))})
+	return wire.Marshal(body)
 }
 
 func signedBytes(fleetID fleet.ID, body []byte) []byte {
@@ -68,7 +93,13 @@ func openTag(fleetID fleet.ID, key ed25519.PublicKey, raw []byte) (tag, error) {
 	return decodeTag(w.Body)
 }
 
+// fourFields begins the body of four fields, as msgpack has it.
+const fourFields = 0x94
+
 func decodeTag(body []byte) (tag, error) {
+	if len(body) > 0 && body[0] == fourFields {
+		return decodeViaTag(body)
+	}
 	var b tagBody
 	if err := wire.Unmarshal(body, &b); err != nil {
 		return tag{}, err
@@ -85,6 +116,40 @@ func decodeTag(body []byte) (tag, error) {
 		t.addrs = append(t.addrs, netip.AddrPortFrom(ip, binary.BigEndian.Uint16(raw[len(raw)-2:])))
 	}
 	return t, checkAddrs(t.addrs)
+}
+
+func decodeViaTag(body []byte) (tag, error) {
+	var b viaBody
+	if err := wire.Unmarshal(body, &b); err != nil {
+		return tag{}, err
+	}
+	if len(b.Addrs) > 0 {
+		return tag{}, fleet.Errorf(fleet.Invalid, "gossip tag: both addresses and relays")
+	}
+	t := tag{seq: b.Seq, leaving: b.Leaving}
+	for _, raw := range b.Via {
+		if len(raw) != len(fleet.ID{}) {
+			return tag{}, fleet.Errorf(fleet.Invalid, "gossip tag: malformed relay")
+		}
+		t.via = append(t.via, fleet.ID(raw))
+	}
+	if len(t.via) == 0 {
+		return tag{}, fleet.Errorf(fleet.Invalid, "gossip tag: neither addresses nor relays")
+	}
+	return t, checkVia(t.via)
+}
+
+// checkVia reports why via cannot be an outbound-only node's relays, or nil.
+func checkVia(via []fleet.ID) error {
+	if len(via) > maxVia {
+		return fleet.Errorf(fleet.Invalid, "%d relays; an outbound-only node has at most %d", len(via), maxVia)
+	}
+	for i, id := range via {
+		if id.IsZero() || slices.Contains(via[:i], id) {
+			return fleet.Errorf(fleet.Invalid, "gossip tag: no relay, or the same twice")
+		}
+	}
+	return nil
 }
 
 var errAddr = fleet.Errorf(fleet.Invalid, "gossip tag: malformed address")

@@ -10,12 +10,13 @@ import (
 )
 
 // What the agent asks of a supervisor. A connection begins with one ask, which is answered by a reply; askAttach goes on with
-// flow, and askFollow has a second reply when the session has ended.
+// flow, askLook with what is shown, and askFollow has a second reply when the session has ended.
 const (
 	askFollow = 'F' // answered when the program runs, or cannot; and when it has ended
 	askAttach = 'A' // with Have, answered with Have
 	askState  = 'S' // answered with the vital signs
 	askKill   = 'K' // with the reason in Text
+	askLook   = 'L' // with who it is in Text; answered, and then what is shown as cast has it
 )
 
 // ask is what the agent says first.

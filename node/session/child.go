@@ -45,14 +45,6 @@ func (c *child) handedOver() {
 // calling thread must live as long as the supervisor: the child dies with it.
 func startChild(o order, in cage.Cage) (_ *child, err error) {
 	env, what := o.environment(), o.program()
-	path, err := account.Program(what.name, o.dir(), env)
-	if err != nil && o.Session.Kind == auth.SessionShell {
-		return nil, fleet.Errorf(fleet.NotFound, "the login shell of user %q cannot be run: %w", o.Account.Name, err).
-			Hinted("see /etc/passwd on the node")
-	}
-	if err != nil {
-		return nil, err
-	}
 	c, err := openEnds(o)
 	if err != nil {
 		return nil, err
@@ -67,26 +59,32 @@ func startChild(o order, in cage.Cage) (_ *child, err error) {
 	if o.Drop {
 		attr.Sys.Credential = o.Account.Credential()
 	}
-	if c.pid, err = fork(in, path, what.argv, attr, o.dir()); err != nil {
-		c.close()
-		return nil, &account.NoProgram{Detail: "cannot run " + path + ": " + err.Error(), Code: account.ExitNotExecutable}
+	c.pid, err = fork(in, what, attr, o.dir())
+	if err == nil {
+		c.handedOver()
+		return c, nil
 	}
-	c.handedOver()
-	return c, nil
+	c.close()
+	if o.Session.Kind == auth.SessionShell {
+		return nil, fleet.Errorf(fleet.NotFound, "the login shell of user %q cannot be run: %w", o.Account.Name, err).
+			Hinted("see /etc/passwd on the node")
+	}
+	return nil, err
 }
 
-// fork starts the program in its folder, or in / where the account may not enter that.
-func fork(in cage.Cage, path string, argv []string, attr *syscall.ProcAttr, dir string) (int, error) {
+// fork starts the program in its folder, or in / where the account may not enter that. The error is a *account.NoProgram.
+func fork(in cage.Cage, what program, attr *syscall.ProcAttr, dir string) (int, error) {
+	paths := account.Candidates(what.name, dir, attr.Env)
 	attr.Dir = dir
-	pid, err := in.Start(path, argv, attr)
-	if err == nil || dir == "/" {
-		return pid, err
+	pid, path, err := in.StartFirst(paths, what.argv, attr)
+	if err != nil && dir != "/" { // that the folder cannot be entered looks the same
+		attr.Dir = "/"
+		pid, path, err = in.StartFirst(paths, what.argv, attr)
 	}
-	attr.Dir = "/"
-	if pid, again := in.Start(path, argv, attr); again == nil {
-		return pid, nil
+	if err != nil {
+		return 0, account.NotRun(what.name, path, err)
 	}
-	return 0, err
+	return pid, nil
 }
 
 // dir is the account's home, if there is one.

@@ -103,7 +103,7 @@ func TestWhatRuns(t *testing.T) {
 		"no shell":    {node.SessionOrder{Kind: auth.SessionShell}, "", program{"/bin/sh", []string{"-sh"}}},
 		"a line":      {node.SessionOrder{Kind: auth.SessionExec, Argv: []string{"a | b"}}, "x", program{"/bin/sh", []string{"/bin/sh", "-c", "a | b"}}},
 		"an argv":     {node.SessionOrder{Kind: auth.SessionExec, Argv: []string{"a", "| b"}}, "x", program{"a", []string{"a", "| b"}}},
-		"a copy":      {node.SessionOrder{Kind: auth.SessionCopy}, "x", program{"/me", []string{"/me", "copy"}}},
+		"a copy":      {node.SessionOrder{Kind: auth.SessionCopy, Paths: []string{"~/a", "/b/"}, Put: true}, "x", program{"/me", []string{"/me", "copy", "put", "flat", "~/a", "/b/"}}},
 	} {
 		who.Shell = c.shell
 		if got := (order{Session: c.o, Account: who, Copy: []string{"/me", "copy"}}).program(); !reflect.DeepEqual(got, c.want) {

@@ -26,7 +26,7 @@ const (
 )
 
 // noteFormat is the version of the notes in a folder, of the order, and of what is said on the socket.
-const noteFormat = 1
+const noteFormat = 2
 
 // MarkVar is the variable in the environment of everything in a session that names the session.
 const MarkVar = "MUSTER_SESSION_ID"
@@ -50,6 +50,8 @@ type ending struct {
 	Signal    string
 	Why       string
 	Recording node.SessionRecording
+	Dials     int64 // of a tunnel
+	Recent    []node.SessionConnection
 }
 
 // maxWhy bounds the texts of an ending, so that it fits into its block.
@@ -58,7 +60,7 @@ const maxWhy = 512
 // put fills in how a session ended.
 func (e ending) put(s node.SessionState) node.SessionState {
 	s.Ended, s.Active, s.In, s.Out = e.Ended, e.Active, e.In, e.Out
-	s.Code, s.Signal, s.Why, s.Recording = e.Code, e.Signal, e.Why, e.Recording
+	s.Code, s.Signal, s.Why, s.Recording, s.Dials, s.Recent = e.Code, e.Signal, e.Why, e.Recording, e.Dials, e.Recent
 	return s
 }
 
@@ -86,32 +88,49 @@ func (p *prepared) close() {
 
 // prepare makes the folder, which must not exist, with all that needs room on the disk.
 func (f folder) prepare(a about) (_ *prepared, err error) {
-	if err = os.Mkdir(string(f), 0o700); err != nil {
+	p := &prepared{}
+	if p.end, err = f.prepareTunnel(a); err != nil {
 		return nil, err
 	}
-	p := &prepared{}
 	defer func() {
 		if err != nil {
 			p.close()
 			os.RemoveAll(string(f))
 		}
 	}()
-	if p.end, err = f.create(endName); err != nil {
-		return nil, err
-	}
-	if !cage.Lock(p.end) {
-		return nil, fs.ErrExist
-	}
-	if _, err = p.end.Write(make([]byte, cage.NoteSize)); err != nil {
-		return nil, err
-	}
 	if p.errors, err = f.create(errorsName); err != nil {
 		return nil, err
 	}
 	if p.listener, err = cage.Listen(string(f), socketName); err != nil {
 		return nil, err
 	}
-	return p, f.writeAbout(a)
+	return p, nil
+}
+
+// prepareTunnel is prepare for a session without a supervisor. It returns the end file, locked.
+func (f folder) prepareTunnel(a about) (_ *os.File, err error) {
+	if err = os.Mkdir(string(f), 0o700); err != nil {
+		return nil, err
+	}
+	var end *os.File
+	defer func() {
+		if err != nil {
+			if end != nil {
+				end.Close()
+			}
+			os.RemoveAll(string(f))
+		}
+	}()
+	if end, err = f.create(endName); err != nil {
+		return nil, err
+	}
+	if !cage.Lock(end) {
+		return nil, fs.ErrExist
+	}
+	if _, err = end.Write(make([]byte, cage.NoteSize)); err != nil {
+		return nil, err
+	}
+	return end, f.writeAbout(a)
 }
 
 func (f folder) create(name string) (*os.File, error) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/muster-fleet/muster/node"
+	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/fleet"
 )
 
@@ -48,10 +49,13 @@ func (s *Sessions) follow(id fleet.UUID, about about) {
 // lost ends a session whose supervisor is gone without a word. What is left of it is killed: nobody would watch over it.
 func (s *Sessions) lost(id fleet.UUID, about about) ending {
 	dir := s.folder(id)
-	e := ending{Session: id, Ended: s.cfg.Now().UnixMilli(), Active: about.State.Active, Code: -1, Why: "its supervisor died", Recording: dir.recorded()}
-	if about.Opened != s.boot {
+	e := ending{Session: id, Ended: s.cfg.Now().UnixMilli(), Active: about.State.Active, Code: -1, Why: "its supervisor died", Recording: dir.summed()}
+	switch {
+	case about.Opened != s.boot:
 		e.Why = "the host restarted"
-	} else {
+	case about.State.Kind == auth.SessionForward:
+		e.Why = "its agent died"
+	default:
 		s.bury(id)
 	}
 	if words := dir.lastWords(); words != "" {
@@ -67,6 +71,7 @@ func (s *Sessions) lost(id fleet.UUID, about about) ending {
 func (s *Sessions) ended(id fleet.UUID, state node.SessionState) {
 	dir := s.folder(id)
 	if !dir.told() {
+		s.want(id, state)
 		if s.cfg.Ended != nil {
 			s.cfg.Ended(state)
 		}

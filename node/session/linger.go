@@ -1,6 +1,10 @@
 package session
 
-import "github.com/muster-fleet/muster/node/fleet"
+import (
+	"slices"
+
+	"github.com/muster-fleet/muster/node/fleet"
+)
 
 // maxLingering is how many supervisors of ended sessions may wait for their clients. At 3 MB for each, what a client that opens
 // and leaves could pile up is bounded.
@@ -34,6 +38,27 @@ func (s *Sessions) linger(id fleet.UUID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lingering = append(still, s.lingering...)
+}
+
+// stillHere lists the ended sessions whose supervisors wait for their clients.
+func (s *Sessions) stillHere() (still []fleet.UUID) {
+	s.mu.Lock()
+	all := slices.Clone(s.lingering)
+	s.mu.Unlock()
+	var gone []fleet.UUID
+	for _, id := range all {
+		if s.folder(id).alive() {
+			still = append(still, id)
+		} else {
+			gone = append(gone, id)
+		}
+	}
+	if len(gone) > 0 {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.lingering = slices.DeleteFunc(s.lingering, func(id fleet.UUID) bool { return slices.Contains(gone, id) })
+	}
+	return still
 }
 
 // loneliest is the place of the first to which nobody is attached, or of the first.

@@ -7,6 +7,7 @@ import (
 	"github.com/muster-fleet/muster/node"
 	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/fleet"
+	"github.com/muster-fleet/muster/node/session/copy/talk"
 )
 
 // order is what the agent hands to a supervisor, in memory: environments are nobody else's business.
@@ -41,7 +42,8 @@ func (o order) program() program {
 		name := o.loginShell()
 		return program{name, []string{"-" + base(name)}}
 	case auth.SessionCopy:
-		return program{o.Copy[0], o.Copy}
+		grant := talk.Grant{Put: o.Session.Put, Deep: o.Session.Deep, Paths: o.Session.Paths}
+		return program{o.Copy[0], slices.Concat(o.Copy, grant.Words())}
 	case auth.SessionExec, auth.SessionForward:
 	}
 	if len(o.Session.Argv) == 1 {

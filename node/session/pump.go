@@ -39,6 +39,7 @@ func (s *supervision) pump(alive context.Context, from *os.File, onError bool) {
 			s.touch()
 			s.out.Add(int64(n))
 			if s.tape.output(onError, buf[:n]) {
+				s.seen.output(onError, buf[:n])
 				keeping = keeping || s.line.Push(alive, outputFrame(onError, buf[:n])) != nil
 				if kept += n; keeping {
 					s.keep(outputFrame(onError, bytes.Clone(buf[:n])))
@@ -47,7 +48,13 @@ func (s *supervision) pump(alive context.Context, from *os.File, onError bool) {
 				}
 			}
 		}
-		if err != nil || kept > maxRest { // also EIO: nobody has the terminal any more
+		if err != nil { // also EIO: nobody has the terminal any more
+			return
+		}
+		if kept > maxRest {
+			s.mu.Lock()
+			s.cut = true
+			s.mu.Unlock()
 			return
 		}
 	}
@@ -74,6 +81,7 @@ func (s *supervision) urgent(f flow.Frame) bool {
 		if s.child != nil && s.child.screen != nil {
 			_ = s.child.screen.resize(f.Rows, f.Cols) // a terminal of another size is no reason to end
 			s.tape.resize(f.Rows, f.Cols)
+			s.seen.resize(f.Rows, f.Cols)
 		}
 		return true
 	case flow.Signal:
@@ -86,8 +94,12 @@ func (s *supervision) urgent(f flow.Frame) bool {
 	}
 }
 
-// feed gives the program its input. What it does not take any more is taken off the line all the same.
+// feed gives the program its input, behind what a session's document types. What it does not take any more is taken off the line
+// all the same.
 func (s *supervision) feed(ctx context.Context) {
+	if profile := s.o.Session.Profile; profile != "" {
+		s.write([]byte(profile))
+	}
 	for {
 		number, f, err := s.line.Next(ctx)
 		if err != nil {

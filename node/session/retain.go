@@ -50,7 +50,11 @@ func (s *Sessions) prune() {
 			lives[id] = dir.alive()
 		}
 	}
-	folders, recordings := outdated(all, s.cfg.Keep, MaxKept, s.cfg.Now())
+	keep := s.cfg.Keep
+	if s.cfg.Age != nil {
+		keep.Age = s.cfg.Age()
+	}
+	folders, recordings := outdated(all, keep, MaxKept, s.cfg.Now())
 	for _, id := range recordings {
 		if err := os.Remove(s.folder(id).path(recordingName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			s.cfg.Log.Warn("the recording of a session cannot be removed", "session", id.String(), "err", err)

@@ -44,6 +44,8 @@ func (s *supervision) answer(conn net.Conn) {
 		s.attach(conn, a.Have)
 	case askState:
 		_ = s.say(conn, s.signs()) // if it is gone it asks again
+	case askLook:
+		s.look(conn, a.Text)
 	case askKill:
 		s.stop(a.Text)
 		_ = s.say(conn, s.signs()) // likewise

@@ -37,8 +37,12 @@ type Config struct {
 	// Ended is told of every session that ended, once, also of one that ended while no agent ran; it may be told twice of one
 	// around which the agent died. nil: nobody is. It is called by one goroutine per session.
 	Ended func(node.SessionState)
-	Keep  cast.Keep        // which ended sessions stay; zero: cast.DefaultKeep
-	Now   func() time.Time // nil: time.Now
+	// Wants says of a session that has ended how many servers are to have copies of its recording; that is on the disk before
+	// Ended is told. nil: none. It is called as Ended is.
+	Wants func(node.SessionState) int
+	Keep  cast.Keep            // which ended sessions stay; zero: cast.DefaultKeep
+	Age   func() time.Duration // how long they stay, in place of Keep's; nil: Keep's
+	Now   func() time.Time     // nil: time.Now
 
 	// What follows is for this package's tests.
 	timing  timing
@@ -81,6 +85,7 @@ type Sessions struct {
 	mu        sync.Mutex
 	closed    bool
 	known     map[fleet.UUID]node.SessionState // slim, see Known
+	tunnels   map[fleet.UUID]*tunnel           // that run: somebody else serves them, and tells of them
 	lingering []fleet.UUID                     // ended, and some of their supervisors wait for their clients; the oldest first
 }
 
@@ -104,7 +109,7 @@ func Open(cfg Config) (*Sessions, error) {
 		home.Close()
 		return nil, fleet.Errorf(fleet.Conflict, "another agent uses %s", path).Hinted("stop it first, or use another data folder")
 	}
-	s := &Sessions{cfg: cfg, boot: strings.TrimSpace(string(boot)), home: home, known: map[fleet.UUID]node.SessionState{}, grown: make(chan struct{}, 1)}
+	s := &Sessions{cfg: cfg, boot: strings.TrimSpace(string(boot)), home: home, known: map[fleet.UUID]node.SessionState{}, tunnels: map[fleet.UUID]*tunnel{}, grown: make(chan struct{}, 1)}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	for _, id := range s.all() {
 		s.takeUp(id)
@@ -271,6 +276,10 @@ func (s *Sessions) register(o node.SessionOrder) error {
 // slim leaves out what can be long: a thousand sessions are remembered.
 func slim(state node.SessionState) node.SessionState {
 	state.Argv, state.Forward, state.Reason = nil, nil, ""
+	state.Document = node.DocumentNames(state.Document)
+	if state.Ended != 0 { // of one that runs, policy is asked about them again
+		state.Paths = nil
+	}
 	return state
 }
 
@@ -302,7 +311,27 @@ func (s *Sessions) Attach(ctx context.Context, id fleet.UUID, by fleet.ID, have 
 	if err != nil {
 		return nil, 0, s.explain(id, about, err)
 	}
-	return conn, r.Have, nil
+	return attachment{conn}, r.Have, nil
+}
+
+// attachment is a connection to a supervisor.
+type attachment struct{ *net.UnixConn }
+
+// Gone reports whether the supervisor has hung up, also while what it said before was not read.
+func (a attachment) Gone() bool {
+	raw, err := a.SyscallConn()
+	if err != nil {
+		return true
+	}
+	gone := true
+	if err := raw.Control(func(fd uintptr) {
+		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+		n, err := unix.Poll(poll, 0)
+		gone = err == nil && n > 0
+	}); err != nil {
+		return true
+	}
+	return gone
 }
 
 // explain says why a session cannot be reached.
@@ -409,6 +438,9 @@ func (s *Sessions) List() []node.SessionState {
 	var all sync.WaitGroup
 	places := make(chan struct{}, askedAtOnce)
 	for _, id := range s.all() {
+		if s.servedElsewhere(id) {
+			continue
+		}
 		places <- struct{}{}
 		all.Go(func() {
 			defer func() { <-places }()
@@ -424,6 +456,12 @@ func (s *Sessions) List() []node.SessionState {
 	return out
 }
 
+func (s *Sessions) servedElsewhere(id fleet.UUID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tunnels[id] != nil
+}
+
 // askedAtOnce is how many supervisors are asked at a time: one that hangs holds up nobody.
 const askedAtOnce = 16
 
@@ -431,10 +469,17 @@ func newestFirst(a, b node.SessionState) int {
 	return cmp.Or(cmp.Compare(b.Started, a.Started), strings.Compare(a.ID.String(), b.ID.String()))
 }
 
-// Known returns the same sessions without asking anybody or reading anything: those that run as they began, and none of them
-// with its Argv, Forward and Reason. It is what admitting one more session takes.
+// Known returns the same sessions without asking anybody or reading anything, but for the locks of those that ended a moment
+// ago: those that run as they began, and none of them with its Argv, Forward and Reason. It is what admitting one more session
+// takes.
 func (s *Sessions) Known() []node.SessionState {
+	lingering := s.stillHere()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.SortedFunc(maps.Values(s.known), newestFirst)
+	all := slices.SortedFunc(maps.Values(s.known), newestFirst)
+	all = slices.DeleteFunc(all, func(state node.SessionState) bool { return s.tunnels[state.ID] != nil })
+	for i := range all {
+		all[i].Lingers = all[i].Ended != 0 && slices.Contains(lingering, all[i].ID)
+	}
+	return all
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -43,6 +44,7 @@ type supervision struct {
 	cage cage.Cage
 	line *line.End
 	tape *tape
+	seen *gallery
 
 	child  *child
 	status *syscall.WaitStatus // of the program; nil: nobody has taken it yet
@@ -61,6 +63,8 @@ type supervision struct {
 	mu       sync.Mutex
 	dead     bool         // the program's PID may become another's: nothing is sent to it
 	rest     []flow.Frame // what the program wrote before it died and the line had no room for
+	cut      bool         // some of that was more than is kept
+	parting  []flow.Frame // what is told behind it
 	attached int
 	left     time.Duration // on the boot clock: since when nobody is attached
 
@@ -92,6 +96,7 @@ func supervise() error {
 	now := cage.BootNow()
 	s.left = now
 	s.active.Store(int64(now))
+	s.seen = newGallery(s.o.header(), func() time.Duration { return cage.BootNow() - now })
 	s.line = line.New(flow.ToProgram, flow.Window(s.o.terminal()), s.urgent)
 	s.conns.Go(func() { s.serve(listener) })
 	err = s.run(now)
@@ -282,11 +287,16 @@ func milliseconds(n int64) time.Duration { return time.Duration(n) * time.Millis
 
 // bury kills what the program left, when its output had time to come: nothing of a session outlives it.
 func (s *supervision) bury(pumped <-chan struct{}) {
+	left := 0
 	if s.hasEnded() {
 		select {
 		case <-pumped:
 		case <-cage.BootTimer(s.o.Timing.Linger):
 		}
+		left = s.leftRunning()
+	}
+	if left > 0 {
+		s.part(leftText(left))
 	}
 	s.mu.Lock()
 	s.dead = true
@@ -295,6 +305,48 @@ func (s *supervision) bury(pumped <-chan struct{}) {
 		fmt.Fprintln(os.Stderr, "some of the session's processes cannot be killed")
 	}
 	s.child.unblock()
+}
+
+// leaving is how long what ends with the program may take to be gone.
+const leaving = 50 * time.Millisecond
+
+// leftRunning counts what the ended program left running.
+func (s *supervision) leftRunning() (n int) {
+	late := cage.BootTimer(leaving)
+	for {
+		s.reapOthers()
+		if n = len(s.others()); n == 0 {
+			return 0
+		}
+		select {
+		case <-late:
+			return n
+		case <-s.exited:
+		case <-time.After(leaving / 10): // what is in the cgroup need not be a child
+		}
+	}
+}
+
+// others lists the living processes of the session beside the program.
+func (s *supervision) others() []int {
+	pids := append(cage.Children(), s.cage.PIDs()...)
+	slices.Sort(pids)
+	return slices.DeleteFunc(slices.Compact(pids), func(pid int) bool { return pid == s.child.pid || pid == os.Getpid() })
+}
+
+func leftText(n int) string {
+	if n == 1 {
+		return "a process that was left running was ended with the session, and what it had still to write is lost"
+	}
+	return fmt.Sprintf("%d processes that were left running were ended with the session, and what they had still to write is lost", n)
+}
+
+// part tells the human something about the end, behind all output, and records it.
+func (s *supervision) part(text string) {
+	s.tape.mark(text)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.parting = append(s.parting, flow.Notice(text))
 }
 
 // drainTime bounds how long the dead program's output is read: somebody else may hold the other end, and never let go.
@@ -309,16 +361,27 @@ func (s *supervision) drain(pumped <-chan struct{}) []flow.Frame {
 			_ = f.SetReadDeadline(time.Unix(1, 0)) // pipes and terminals have deadlines
 		}
 		<-pumped
+		s.part("somebody outside the session has its output open; what comes of it from now on is lost")
+	}
+	if s.wasCut() {
+		s.part("nobody read the output, and the last of it was more than is kept: its end is lost")
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.rest
+	return append(s.rest, s.parting...)
+}
+
+func (s *supervision) wasCut() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cut
 }
 
 // finish records the end, says the last words, and waits until they were heard, or nobody is there to hear them.
 func (s *supervision) finish(exit flow.Exit, rest []flow.Frame) error {
 	ended := cage.BootNow()
 	recording := s.tape.close(cast.End{Code: exit.Code, Signal: exit.Signal, Why: exit.Why})
+	s.seen.end(cast.End{Code: exit.Code, Signal: exit.Signal, Why: exit.Why})
 	recording.Sealed = recording.Bytes > 0 && len(s.o.Session.Auditors) > 0
 	err := s.writeEnd(exit, recording)
 	close(s.over)
@@ -424,6 +487,9 @@ func (s *supervision) stop(why string) {
 }
 
 // notice tells the human, if there is room.
-func (s *supervision) notice(text string) { s.line.TryPush(flow.Notice(text)) }
+func (s *supervision) notice(text string) {
+	s.line.TryPush(flow.Notice(text))
+	s.seen.notice(text)
+}
 
 func (s *supervision) touch() { s.active.Store(int64(cage.BootNow())) }

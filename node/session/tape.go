@@ -20,22 +20,21 @@ type tape struct {
 
 	mu     sync.Mutex
 	timer  *time.Timer // nil: nothing waits for the disk
-	failed bool        // and the human knows
+	over   bool
+	failed bool // and the human knows
 }
 
 // openTape begins the recording. Where it must not fail and does, that is the error; else the session goes on without.
 func openTape(o order, path string, notice, spoiled func(string)) (*tape, error) {
 	t := &tape{durable: o.Session.Record == node.RecordDurable, notice: notice, spoiled: spoiled}
 	if o.Session.Record == node.RecordNone {
+		if why := o.Session.Unrecorded; why != "" {
+			notice("this session is not recorded: " + why)
+		}
 		return t, nil
 	}
 	s := o.Session
-	h := cast.Header{Session: s.ID, Node: o.Node, NodeName: o.NodeName, Operator: s.Operator, By: s.By, User: s.User, Kind: s.Kind.String(),
-		Argv: s.Argv, Reason: s.Reason, Start: time.UnixMilli(s.Opened)}
-	for _, x := range s.Terminal {
-		h.Terminal, h.Rows, h.Cols = x.Name, x.Rows, x.Cols
-	}
-	w, err := cast.Create(path, h, cast.Options{Input: s.Input, Auditors: s.Auditors})
+	w, err := cast.Create(path, o.header(), cast.Options{Input: s.Input, Auditors: s.Auditors})
 	switch {
 	case err == nil:
 		t.w = w
@@ -45,6 +44,17 @@ func openTape(o order, path string, notice, spoiled func(string)) (*tape, error)
 		notice("this session is not recorded: " + err.Error())
 	}
 	return t, nil
+}
+
+// header is what the recording begins with.
+func (o order) header() cast.Header {
+	s := o.Session
+	h := cast.Header{Session: s.ID, Node: o.Node, NodeName: o.NodeName, Operator: s.Operator, By: s.By, User: s.User, Kind: s.Kind.String(),
+		Argv: s.Argv, Reason: s.Reason, Start: time.UnixMilli(s.Opened)}
+	for _, x := range s.Terminal {
+		h.Terminal, h.Rows, h.Cols = x.Name, x.Rows, x.Cols
+	}
+	return h
 }
 
 // output records what the program wrote, and reports whether it may be shown.
@@ -63,15 +73,27 @@ func (t *tape) output(onError bool, p []byte) bool {
 // keep brings what was recorded to where its mode wants it, and reports whether it is there or need not be.
 func (t *tape) keep() bool {
 	if t.durable {
-		err := t.w.Sync()
-		if err != nil {
-			t.spoiled("its recording, which is to be durable, cannot be written: " + err.Error())
+		err := t.sync()
+		if t.w.Gaps() {
+			t.syncSoon()
 		}
 		return err == nil
 	}
 	t.heard(t.w.Flush())
 	t.syncSoon()
 	return true
+}
+
+// sync brings to the disk what was recorded, and says what it means if it cannot.
+func (t *tape) sync() error {
+	err := t.w.Sync()
+	switch {
+	case !t.durable:
+		t.heard(err)
+	case err != nil:
+		t.spoiled("its recording, which is to be durable, cannot be written: " + err.Error())
+	}
+	return err
 }
 
 // input records what was typed, as far as it is to be.
@@ -110,7 +132,7 @@ func (t *tape) heard(err error) {
 func (t *tape) syncSoon() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.timer == nil {
+	if t.timer == nil && !t.over {
 		t.timer = time.AfterFunc(syncPace, t.syncNow)
 	}
 }
@@ -119,7 +141,10 @@ func (t *tape) syncNow() {
 	t.mu.Lock()
 	t.timer = nil
 	t.mu.Unlock()
-	t.heard(t.w.Sync())
+	_ = t.sync() // which has said what is wrong
+	if t.w.Gaps() {
+		t.syncSoon()
+	}
 }
 
 // close ends the recording, and says what it came to.
@@ -128,6 +153,7 @@ func (t *tape) close(e cast.End) node.SessionRecording {
 		return node.SessionRecording{}
 	}
 	t.mu.Lock()
+	t.over = true
 	if t.timer != nil {
 		t.timer.Stop()
 	}
@@ -136,5 +162,5 @@ func (t *tape) close(e cast.End) node.SessionRecording {
 	if err != nil {
 		t.notice("the recording of this session is not whole: " + err.Error())
 	}
-	return node.SessionRecording{Bytes: sum.Bytes, Digest: sum.Digest}
+	return node.SessionRecording{Bytes: sum.Bytes, Digest: sum.Digest, Left: sum.Missing + sum.Omitted}
 }

@@ -58,6 +58,9 @@ func (d *door) mustProve(now time.Time) bool {
 // enter takes a place for a connection that has not said hello; leave gives it back, however often it is called.
 func (d *door) enter(from netip.Addr) (leave func(), err error) {
 	net := neighbourhood(from, 24, 56)
+	if piped(from) {
+		net = neighbourhood(from, 0, 96) // one peer's pipes
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.halfOpen >= maxHalfOpen || !from.IsLoopback() && d.perNet[net] >= maxHalfOpenPerNet {

@@ -46,7 +46,12 @@ type Config struct {
 	Addrs func(fleet.ID) []netip.AddrPort // where a peer may be, best first; at most 16 are tried
 	// DialOnly is set for an operator's command line: nobody can open a connection to it, and packets are not read.
 	DialOnly bool
-	Log      *slog.Logger // nil: nothing is logged
+	// Relays returns the peers through which a node may be reached, best first; nil: none are. Direct addresses are tried
+	// first. This node's own ID among them stands for the uplink that the node itself keeps here.
+	Relays func(fleet.ID) []fleet.ID
+	// NoRelay is set where nothing is carried for others.
+	NoRelay bool
+	Log     *slog.Logger // nil: nothing is logged
 }
 
 // Endpoint is the node's end of the network. All methods are safe for concurrent use.
@@ -68,6 +73,9 @@ type Endpoint struct {
 	grown     atomic.Int64 // bytes of growthBudget that are given away
 	sealer    *sealer
 	opener    *opener
+	relays    func(fleet.ID) []fleet.ID
+	noRelay   bool
+	patrons   *patrons
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -80,6 +88,7 @@ type Endpoint struct {
 	streams  map[Plane]StreamFunc
 	packets  map[Kind]PacketFunc
 	flights  map[destination]*flight
+	inner    *inner // nil: there was no pipe yet
 }
 
 // New makes an Endpoint that does nothing until Start.
@@ -106,6 +115,13 @@ func New(cfg Config) (*Endpoint, error) {
 		streams:  map[Plane]StreamFunc{},
 		packets:  map[Kind]PacketFunc{},
 		flights:  map[destination]*flight{},
+		relays:   cfg.Relays,
+		noRelay:  cfg.NoRelay,
+		patrons:  newPatrons(),
+	}
+	e.streams[Relay] = e.serveRelay
+	if e.relays == nil {
+		e.relays = func(fleet.ID) []fleet.ID { return nil }
 	}
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
@@ -114,17 +130,22 @@ func New(cfg Config) (*Endpoint, error) {
 	e.pool = newPool(e.id)
 	e.sealer = &sealer{fleet: cfg.Fleet, salt: e.instance}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
-	resetKey := quic.StatelessResetKey(derive(cfg.Key, "stateless reset"))
-	tokenKey := quic.TokenGeneratorKey(derive(cfg.Key, "address token"))
-	e.transport = &quic.Transport{
-		Conn:                cfg.Conn,
-		ConnectionIDLength:  8,
-		StatelessResetKey:   &resetKey, // the same after a restart, so that peers learn of it at once
-		TokenGeneratorKey:   &tokenKey,
-		VerifySourceAddress: func(net.Addr) bool { return e.door.mustProve(time.Now()) },
-		ConnContext:         e.meet,
-	}
+	e.transport = e.newTransport(cfg.Conn)
+	e.transport.VerifySourceAddress = func(net.Addr) bool { return e.door.mustProve(time.Now()) }
 	return e, nil
+}
+
+func (e *Endpoint) newTransport(conn net.PacketConn) *quic.Transport {
+	key := e.leaf.PrivateKey.(ed25519.PrivateKey)
+	resetKey := quic.StatelessResetKey(derive(key, "stateless reset"))
+	tokenKey := quic.TokenGeneratorKey(derive(key, "address token"))
+	return &quic.Transport{
+		Conn:               conn,
+		ConnectionIDLength: 8,
+		StatelessResetKey:  &resetKey, // the same after a restart, so that peers learn of it at once
+		TokenGeneratorKey:  &tokenKey,
+		ConnContext:        e.meet,
+	}
 }
 
 // ID returns this node's ID.
@@ -137,9 +158,10 @@ func (e *Endpoint) LocalAddr() netip.AddrPort { return addrPort(e.conn.LocalAddr
 // word.
 func (e *Endpoint) Observed() []netip.AddrPort { return e.seen.newest() }
 
-// Handle sets who serves a plane's incoming streams. Call it before Start; a plane without one is not served.
+// Handle sets who serves a plane's incoming streams. Call it before Start; a plane without one is not served. The Relay
+// plane is the Endpoint's own.
 func (e *Endpoint) Handle(plane Plane, serve func(*Stream)) {
-	if _, known := plane.limits(); !known {
+	if _, known := plane.limits(); !known || plane == Relay {
 		panic("transport: no plane " + string(plane))
 	}
 	e.mu.Lock()
@@ -179,7 +201,7 @@ func (e *Endpoint) Start() error {
 		return nil
 	}
 	e.openQueue()
-	listener, err := e.transport.Listen(serverTLS(e.leaf), e.serverQUIC())
+	listener, err := e.transport.Listen(serverTLS(e.leaf, alpns()), e.serverQUIC())
 	if err != nil {
 		return &fleet.Error{Kind: fleet.Unavailable, What: "cannot serve " + e.conn.LocalAddr().String() + "/udp", Err: err}
 	}
@@ -202,12 +224,20 @@ func (e *Endpoint) Close() error {
 	e.mu.Unlock()
 
 	e.cancel()
-	closeAll(e.pool.shut(), closeGone, "")
+	direct, throughPipes := e.pool.shut()
+	closeAll(throughPipes, closeGone, "") // while there is somebody to carry that word
+	closeAll(direct, closeGone, "")
 	if started {
 		if e.listener != nil {
 			_ = e.listener.Close()
 		}
+		if e.inner != nil {
+			e.inner.shut()
+		}
 		e.tasks.Wait()
+		if e.inner != nil {
+			e.inner.close()
+		}
 		_ = e.transport.Close()
 	}
 	return e.conn.Close()
@@ -221,6 +251,7 @@ func (e *Endpoint) Drop(id fleet.ID, why string) {
 // serverQUIC serves every plane: QUIC does not know the plane yet when the connection begins.
 func (e *Endpoint) serverQUIC() *quic.Config {
 	cfg := commonQUIC()
+	cfg.EnableDatagrams = true                        // for the Relay plane; on others they are not read
 	cfg.MaxConnectionReceiveWindow = maxSessionWindow // as far as mayGrow lets it
 	cfg.AllowConnectionWindowIncrease = e.mayGrow
 	return cfg
@@ -239,8 +270,9 @@ func commonQUIC() *quic.Config {
 	}
 }
 
-func clientQUIC(limits planeLimits) *quic.Config {
+func clientQUIC(plane Plane, limits planeLimits) *quic.Config {
 	cfg := commonQUIC()
+	cfg.EnableDatagrams = plane == Relay
 	cfg.InitialConnectionReceiveWindow, cfg.MaxConnectionReceiveWindow = limits.window, limits.window
 	cfg.MaxIdleTimeout = limits.idle
 	cfg.KeepAlivePeriod = limits.keepAlive

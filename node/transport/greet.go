@@ -3,7 +3,6 @@ package transport
 import (
 	"context"
 	"errors"
-	"net/netip"
 	"os"
 	"sync/atomic"
 	"time"
@@ -28,7 +27,23 @@ func (e *Endpoint) newLink(conn *quic.Conn, dialled bool) (*link, error) {
 	if !known {
 		return nil, fleet.Errorf(fleet.Invalid, "no plane %q", state.NegotiatedProtocol)
 	}
-	return &link{e: e, conn: conn, plane: plane, limits: limits, peer: peer, dialled: dialled, leave: func() {}}, nil
+	l := &link{e: e, conn: conn, plane: plane, limits: limits, peer: peer, dialled: dialled, leave: func() {}}
+	if l.pipe, err = e.pipeOf(conn); err != nil {
+		return nil, err
+	}
+	if l.pipe != nil && l.pipe.peer != peer {
+		return nil, fleet.Errorf(fleet.Denied, "the pipe is with node %s, and not with %s", l.pipe.peer, peer)
+	}
+	if l.pipe != nil && !dialled {
+		l.pipe.carry(conn)
+	}
+	if plane == Relay {
+		if !conn.ConnectionState().SupportsDatagrams.Remote {
+			return nil, fleet.Errorf(fleet.Invalid, "%s takes no datagrams", l.who())
+		}
+		l.channels = newChannels(&e.patrons.all)
+	}
+	return l, nil
 }
 
 // welcome is the hello of the side that was dialled: it hears first, so that strangers learn nothing.
@@ -58,6 +73,7 @@ func (e *Endpoint) welcome(conn *quic.Conn) (*link, error) {
 	defer watch(ctx, l.control)()
 	early := l.watchEarly(ctx)
 	defer early.stop()
+	defer e.watchDatagrams(ctx, conn)()
 	if err := l.hear(); err != nil {
 		return nil, err
 	}
@@ -79,35 +95,46 @@ func (e *Endpoint) welcome(conn *quic.Conn) (*link, error) {
 	return l, nil
 }
 
-// early takes the second stream of a peer that dialled while the hellos are said. Before it has heard ours it may open none: a
-// stranger could fill the windows of all while nobody reads them.
+// early takes the streams of a peer that dialled which come while the hellos are said. Before it has heard ours it may open
+// one, whose bytes wait in QUIC's first window until it is admitted (words): with more, a stranger could fill the windows of all
+// while nobody reads them.
 type early struct {
 	welcome atomic.Bool
 	stop    context.CancelFunc
-	came    chan *quic.Stream // gets one, which may be nil
+	came    chan []*quic.Stream // gets one value
 }
 
 func (l *link) watchEarly(ctx context.Context) *early {
-	x := &early{came: make(chan *quic.Stream, 1)}
+	x := &early{came: make(chan []*quic.Stream, 1)}
 	ctx, x.stop = context.WithCancel(ctx)
 	l.e.tasks.Go(func() { // under the task that welcomes
-		s, err := l.conn.AcceptStream(ctx)
-		if err == nil && !x.welcome.Load() {
-			l.close(closeRefused+quic.ApplicationErrorCode(fleet.Invalid), "a stream before the hello")
+		var came []*quic.Stream
+		for len(came) < 2 {
+			s, err := l.conn.AcceptStream(ctx)
+			if err != nil {
+				break
+			}
+			came = append(came, s)
+			if x.welcome.Load() {
+				break
+			}
 		}
-		x.came <- s
+		if len(came) == 2 && !x.welcome.Load() {
+			l.close(closeRefused+quic.ApplicationErrorCode(fleet.Invalid), "a second stream before the hello")
+		}
+		x.came <- came
 	})
 	return x
 }
 
-// over ends the watch and returns the stream that came meanwhile, if one did.
-func (x *early) over() *quic.Stream {
+// over ends the watch and returns the streams that came meanwhile, in order.
+func (x *early) over() []*quic.Stream {
 	x.stop()
 	return <-x.came
 }
 
-// introduce is the hello of the side that dialled.
-func (e *Endpoint) introduce(ctx context.Context, conn *quic.Conn) (*link, error) {
+// introduce is the hello of the side that dialled. What is to be said first goes out behind it.
+func (e *Endpoint) introduce(ctx context.Context, conn *quic.Conn, first *words) (*link, error) {
 	l, err := e.newLink(conn, true)
 	if err != nil {
 		return nil, err
@@ -120,6 +147,9 @@ func (e *Endpoint) introduce(ctx context.Context, conn *quic.Conn) (*link, error
 	defer watch(ctx, l.control)()
 	// When the peer refuses, writing may fail first; reading tells why.
 	said := l.sayHello()
+	if said == nil {
+		first.say(ctx, l)
+	}
 	if err := l.hear(); err != nil {
 		return nil, err
 	}
@@ -138,7 +168,10 @@ func watch(ctx context.Context, s *quic.Stream) (stop func() bool) {
 }
 
 func (l *link) sayHello() error {
-	h := hello{Fleet: l.e.fleet, Instance: l.e.instance, Seen: addrPort(l.conn.RemoteAddr()).String()}
+	h := hello{Fleet: l.e.fleet, Instance: l.e.instance}
+	if l.pipe == nil {
+		h.Seen = addrPort(l.conn.RemoteAddr()).String()
+	}
 	if l.plane != Join || !l.dialled {
 		h.Proof = l.e.gate.Prove(l.plane)
 	}
@@ -169,7 +202,7 @@ func (l *link) hear() error {
 		return err
 	}
 	l.instance = h.Instance
-	if seen, ok := h.seenAt(); ok {
+	if seen, ok := h.seenAt(); ok && l.pipe == nil {
 		l.e.seen.note(l.peer, seen)
 	}
 	return nil
@@ -197,20 +230,23 @@ func (e *Endpoint) enrol(l *link) error {
 
 // refusedFor turns what stopped a dial into an error for people. final says that it was the right peer who said no, so
 // that its other addresses need not be tried.
-func refusedFor(err error, addr netip.AddrPort) (e *fleet.Error, final bool) {
+func refusedFor(err error, w way) (e *fleet.Error, final bool) {
 	if app, ok := errors.AsType[*quic.ApplicationError](err); ok {
-		return closed(app, addr.String()), true
+		return closed(app, w.who()), true
 	}
 	if tls, ok := errors.AsType[*quic.TransportError](err); ok {
-		return refusedByTLS(tls, addr), false
+		return refusedByTLS(tls, w), false
+	}
+	if ours, ok := errors.AsType[*fleet.Error](err); ok && !w.relay.IsZero() { // why there is no pipe
+		return &fleet.Error{Kind: ours.Kind, What: "through node " + w.relay.String() + ": " + ours.What, Hint: ours.Hint}, false
 	}
 	switch {
 	case isA[*quic.HandshakeTimeoutError](err), isA[*quic.IdleTimeoutError](err), errors.Is(err, os.ErrDeadlineExceeded):
-		return noAnswer([]netip.AddrPort{addr}), false
+		return noAnswer([]way{w}), false
 	case isA[*quic.VersionNegotiationError](err):
-		return fleet.Errorf(fleet.Invalid, "%s/udp speaks another version of QUIC; is it muster?", addr), false
+		return fleet.Errorf(fleet.Invalid, "%s speaks another version of QUIC; is it muster?", w), false
 	}
-	return &fleet.Error{Kind: fleet.Unavailable, What: "cannot reach " + addr.String() + "/udp", Err: err}, false
+	return &fleet.Error{Kind: fleet.Unavailable, What: "cannot reach " + w.String(), Err: err}, false
 }
 
 // TLS alerts (RFC 8446, 6) as QUIC carries them: 0x100 plus the alert.
@@ -219,28 +255,28 @@ const (
 	alertNoALPN         = 0x100 + 120
 )
 
-func refusedByTLS(e *quic.TransportError, addr netip.AddrPort) *fleet.Error {
+func refusedByTLS(e *quic.TransportError, w way) *fleet.Error {
 	if ours, ok := errors.AsType[*fleet.Error](e); ok { // from VerifyConnection
-		return &fleet.Error{Kind: ours.Kind, What: addr.String() + "/udp: " + ours.What, Hint: ours.Hint}
+		return &fleet.Error{Kind: ours.Kind, What: w.String() + ": " + ours.What, Hint: ours.Hint}
 	}
 	switch {
 	case e.ErrorCode == quic.ConnectionRefused:
-		return fleet.Errorf(fleet.Unavailable, "%s/udp has too much to do; try again in a moment", addr)
+		return fleet.Errorf(fleet.Unavailable, "%s has too much to do; try again in a moment", w)
 	case e.ErrorCode == alertNoALPN:
-		return fleet.Errorf(fleet.Invalid, "%s/udp is no muster of this version", addr)
+		return fleet.Errorf(fleet.Invalid, "%s is no muster of this version", w)
 	case e.Remote && e.ErrorCode == alertBadCertificate:
-		return fleet.Errorf(fleet.Denied, "%s/udp does not accept this node's key", addr)
+		return fleet.Errorf(fleet.Denied, "%s does not accept this node's key", w)
 	}
-	return &fleet.Error{Kind: fleet.Unavailable, What: "no connection to " + addr.String() + "/udp", Err: e}
+	return &fleet.Error{Kind: fleet.Unavailable, What: "no connection to " + w.String(), Err: e}
 }
 
-func noAnswer(addrs []netip.AddrPort) *fleet.Error {
+func noAnswer(ways []way) *fleet.Error {
 	what := "no answer from "
-	for i, a := range addrs {
+	for i, w := range ways {
 		if i > 0 {
 			what += ", "
 		}
-		what += a.String() + "/udp"
+		what += w.String()
 	}
 	return &fleet.Error{Kind: fleet.Unavailable, What: what + " (firewall?)", Hint: "check that the agent runs there and that UDP passes both ways"}
 }

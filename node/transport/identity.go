@@ -40,12 +40,12 @@ func derive(key ed25519.PrivateKey, purpose string) [32]byte {
 }
 
 // serverTLS accepts any peer that proves an Ed25519 key. Whom that key belongs to is settled by the hello.
-func serverTLS(leaf tls.Certificate) *tls.Config {
+func serverTLS(leaf tls.Certificate, planes []string) *tls.Config {
 	return &tls.Config{
 		MinVersion:             tls.VersionTLS13,
 		Certificates:           []tls.Certificate{leaf},
 		ClientAuth:             tls.RequireAnyClientCert,
-		NextProtos:             alpns(),
+		NextProtos:             planes,
 		SessionTicketsDisabled: true,
 		VerifyConnection: func(state tls.ConnectionState) error {
 			_, err := provenID(state)

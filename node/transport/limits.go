@@ -9,6 +9,8 @@ const (
 	MaxPacket = 1232
 	// MaxPayload is what fits into one after header and tag, in bytes.
 	MaxPayload = MaxPacket - headerSize - tagSize
+	// MaxRelayed is the size of the largest payload of SendPacketVia, in bytes.
+	MaxRelayed = MaxPayload - relayHead
 
 	// packetReaders is how many goroutines wait for packets. quic-go queues 32 packets beside QUIC and drops the rest
 	// silently; a waiting reader takes its packet by direct hand-off, so a burst of packetReaders+32 is not lost. Each
@@ -48,8 +50,8 @@ const (
 	supersededAfter = 5 * time.Second // before an idle twin of a better connection is closed
 
 	// maxHalfOpen bounds connections that have not said hello; with firstWindow it bounds the memory of strangers to
-	// 64 MiB, for they may open one stream only: see early.
-	maxHalfOpen       = 1024
+	// 64 MiB, for they may open two streams only: see early.
+	maxHalfOpen       = 512
 	maxHalfOpenPerNet = 64 // per IPv4 /24 or IPv6 /56; not for loopback
 	firstWindow       = 64 << 10
 	maxStreamWindow   = 4 << 20
@@ -63,6 +65,9 @@ const (
 	// retryHalfOpen and retryRate say when strangers must prove their address first (QUIC Retry, one round trip more).
 	retryHalfOpen = 256
 	retryRate     = 100 // per second
+	// maxWords bounds what is said behind a hello (words), in bytes: it must fit into the window of a stream that nobody
+	// reads yet.
+	maxWords = firstWindow / 2
 
 	maxLinksPerPeer = 4 // per plane; the oldest makes room
 	maxStreams      = 128
@@ -90,6 +95,42 @@ const (
 	maxSeers     = 64 // peers whose word for it is kept
 )
 
+// Relays.
+const (
+	// pipedPacket is the size of QUIC's packets in a pipe: its least.
+	pipedPacket = 1200
+	// maxDatagram bounds one that was put together from halves: what quic-go's buffers hold.
+	maxDatagram = 1452
+	maxHalves   = 8 // of a connection that wait for another
+
+	relayFirst = time.Second // before a relay joins the race of direct addresses, and the next relay that of the last
+	maxRelays  = 4           // that are tried
+	maxOnward  = 2           // that a relay tries for others
+
+	// A connection with pipes says something after 3 s of silence, and is given up when that was so three times: 9 to 12 s
+	// after the other end died. A peer that is looked for meanwhile is dialled through another relay.
+	relayKeepAlive = 3 * time.Second
+	relayPings     = 2
+	// uplinkKeepAlive is shorter than the 30 s for which the shortest-lived NATs remember a UDP flow.
+	uplinkKeepAlive = 15 * time.Second
+
+	maxPipes    = 4096 // that end here, and that pass through here
+	maxPipesFor = 64   // that pass through here for one peer
+	// carryQueue is how many packets of a pipe wait in a relay, each way, for a connection that is slower than the other;
+	// and the next two of one peer's pipes, and of all: 5 MiB, 40 MiB.
+	carryQueue    = 256
+	maxCarriedFor = 4096
+	maxCarried    = 32768
+	maxPassed     = 64 // sealed packets that wait for an uplink, or come by one
+	// pipeQueue is how many packets of a pipe wait at its own end; whoever sends more waits, at most pipePatience.
+	pipeQueue    = 64
+	pipePatience = 100 * time.Millisecond
+	maxArrivals  = 512 // packets out of all pipes that QUIC has not read
+
+	pipeLinger = time.Second      // a pipe that was asked for here is kept after its connection, for the last words
+	pipeSpare  = 10 * time.Second // one that was offered is kept without a connection
+)
+
 // planeLimits are what differs between planes.
 type planeLimits struct {
 	frame     int           // body of a frame, bytes
@@ -97,11 +138,15 @@ type planeLimits struct {
 	idle      time.Duration // silence after which a connection is let go
 	keepAlive time.Duration // zero: only while streams are open
 	ping      time.Duration // silence after which a side with open streams says something
+	pings     int32         // after so many without an answer the connection is ended; zero: by idle alone
 	links     int           // connections of one peer
 	window    uint64        // most bytes of a connection that are unread at the side that dialled
 	// crowd is set where one key speaks from many processes at a time, each with connections of its own: then another
 	// instance is no restart, a connection that is full is helped by one more, and crowd bounds all of the peer's streams.
 	crowd int
+	// eager is set where the dialling side needs nothing of the peer but its key: an operator's statement is for whoever has
+	// the key that it names.
+	eager bool
 }
 
 // limits returns a plane's limits, and whether there is such a plane.
@@ -123,7 +168,13 @@ func (p Plane) limits() (planeLimits, bool) {
 		l.frame = 512 << 10
 	case Session:
 		l.frame, l.ping, l.links, l.crowd = 512<<10, sessionKeepAlive, maxSessionLinks, maxSessionStreams
+		l.eager = true
 		l.window = maxStreams * maxStreamWindow // an operator's own memory, as far as their own programs do not read
+	case Relay:
+		// Nodes and operators' command lines: their frames are an ID or an error. A relay that is gone is noticed in
+		// seconds, because there may be another.
+		l.frame, l.links, l.crowd = 4<<10, maxSessionLinks, maxSessionStreams
+		l.ping, l.pings = relayKeepAlive, relayPings
 	default:
 		return planeLimits{}, false
 	}

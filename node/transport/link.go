@@ -20,6 +20,9 @@ const (
 	controlPing  byte = 2
 	controlPong  byte = 3
 	controlLeave byte = 4 // the sender has no use left for this connection, because a better one is there
+	// controlUplink: the sender, who dialled, may be reached over this connection of the Relay plane, or (first byte 0) may
+	// not any more.
+	controlUplink byte = 5
 
 	maxControl = 64 // body of a frame after the hello; unknown kinds are skipped, for newer peers
 	// controlBody is the padding of every such frame: QUIC answers no packet below 43 bytes with a stateless reset, so a
@@ -38,7 +41,13 @@ type link struct {
 	instance [saltSize]byte
 	dialled  bool // by us
 	leave    func()
-	early    *quic.Stream // that came while we said hello; nil: none
+	early    []*quic.Stream // that came while we said hello
+	pipe     *pipe          // that carries it; nil: it is direct
+	channels *channels      // on the Relay plane, else nil
+
+	uplink   atomic.Bool  // whoever dialled is reached over it
+	straight atomic.Bool  // see straighten
+	unheard  atomic.Int32 // pings since something was heard
 
 	lastHeard atomic.Int64 // nanoseconds since Endpoint.began
 	left      atomic.Bool  // the peer sent controlLeave
@@ -58,6 +67,7 @@ type link struct {
 	pong    chan struct{} // closed by the next pong; nil when none is awaited
 	keeper  *time.Timer   // runs while streams are open
 	retire  *time.Timer   // runs while a better connection is there
+	holders int           // Uplinks that hold it
 	serial  uint64        // of registration: higher is newer
 }
 
@@ -66,6 +76,7 @@ func (l *link) who() string { return "node " + l.peer.String() }
 func (l *link) heard() {
 	l.lastHeard.Store(int64(time.Since(l.e.began)))
 	l.suspect.Store(false)
+	l.unheard.Store(0)
 }
 
 func (l *link) silent() time.Duration {
@@ -82,10 +93,15 @@ func (l *link) close(code quic.ApplicationErrorCode, reason string) {
 // run serves the connection until it ends.
 func (l *link) run() {
 	l.e.tasks.Go(l.listen) // under the task that runs this
-	if l.early != nil {
-		l.heard()
-		l.serve(l.early)
+	if l.channels != nil {
+		l.e.tasks.Go(l.readDatagrams)
+		l.e.tasks.Go(l.writeDatagrams)
 	}
+	for _, s := range l.early {
+		l.heard()
+		l.serve(s)
+	}
+	l.early = nil
 	for {
 		s, err := l.conn.AcceptStream(l.conn.Context())
 		if err != nil {
@@ -100,6 +116,9 @@ func (l *link) run() {
 // end lets go of everything that the link holds.
 func (l *link) end() {
 	l.e.pool.remove(l)
+	if l.channels != nil {
+		l.channels.close()
+	}
 	l.mu.Lock()
 	l.gone = true
 	stop(l.keeper)
@@ -229,6 +248,10 @@ func (l *link) streamClosed(incoming bool) {
 // connection may be idle. The acknowledgement alone keeps both ends.
 func (l *link) keep() {
 	if l.silent() >= l.limits.ping {
+		if l.unheard.Add(1) > l.limits.pings && l.limits.pings != 0 {
+			l.close(closePipeBroke, "")
+			return
+		}
 		_ = l.say(controlPing) // a failure ends the connection, and that is noticed elsewhere
 	}
 	l.mu.Lock()
@@ -241,15 +264,31 @@ func (l *link) keep() {
 func (l *link) say(kind byte) error {
 	l.saying.Lock()
 	defer l.saying.Unlock()
+	return l.write(kind, 0)
+}
+
+// sayUplink says whether the connection is an uplink now; of two that say so, the last says what holds.
+func (l *link) sayUplink() error {
+	l.saying.Lock()
+	defer l.saying.Unlock()
+	if l.uplink.Load() {
+		return l.write(controlUplink, 1)
+	}
+	return l.write(controlUplink, 0)
+}
+
+func (l *link) write(kind, what byte) error {
+	body := make([]byte, controlBody)
+	body[0] = what
 	_ = l.control.SetWriteDeadline(time.Now().Add(handshakeTimeout))
-	_, err := l.control.Write(appendFrame(nil, kind, make([]byte, controlBody)))
-	return err
+	_, err := l.control.Write(appendFrame(nil, kind, body))
+	return broken(err, l.who())
 }
 
 // listen answers the peer's control frames until the connection ends.
 func (l *link) listen() {
 	for {
-		kind, _, err := readFrame(l.control, maxControl)
+		kind, body, err := readFrame(l.control, maxControl)
 		if err != nil {
 			// Whoever ends the control stream, or talks nonsense on it, ends the connection.
 			l.close(closeRefused+quic.ApplicationErrorCode(fleet.Invalid), "the control stream broke")
@@ -271,6 +310,10 @@ func (l *link) listen() {
 			l.mu.Unlock()
 		case controlLeave:
 			l.left.Store(true)
+		case controlUplink:
+			if l.plane == Relay && !l.dialled {
+				l.uplink.Store(len(body) > 0 && body[0] != 0)
+			}
 		}
 	}
 }
@@ -281,9 +324,11 @@ func (l *link) alive(ctx context.Context) bool {
 	if l.dead() || l.suspect.Load() {
 		return false
 	}
-	if l.silent() < freshFor {
-		return true
-	}
+	return l.silent() < freshFor || l.answers(ctx)
+}
+
+// answers pings the peer; false when no pong comes in time.
+func (l *link) answers(ctx context.Context) bool {
 	l.mu.Lock()
 	pong, first := l.pong, l.pong == nil
 	if first {

@@ -33,6 +33,7 @@ const (
 	KindGossip Kind = 1 // serf's packets
 	KindBell   Kind = 2 // "there is something to do"
 	KindBeacon Kind = 3 // "this is the newest state that I know of"
+	KindRelay  Kind = 4 // a packet of another kind, for a node that keeps an uplink here
 )
 
 const maxKind Kind = 0x3f

@@ -67,10 +67,19 @@ func (e *Endpoint) readPacket(ctx context.Context, buf []byte) bool {
 	if !ok {
 		return true
 	}
-	if take := e.packetHandler(kind); take != nil {
-		e.guard(kind, func() { take(addrPort(from), payload, at) })
+	if kind == KindRelay {
+		e.passOn(addrPort(from), payload, at)
+		return true
 	}
+	e.deliver(kind, addrPort(from), payload, at)
 	return true
+}
+
+// deliver gives a packet to who takes its kind.
+func (e *Endpoint) deliver(kind Kind, from netip.AddrPort, payload []byte, at time.Time) {
+	if take := e.packetHandler(kind); take != nil {
+		e.guard(kind, func() { take(from, payload, at) })
+	}
 }
 
 func (e *Endpoint) packetHandler(kind Kind) PacketFunc {

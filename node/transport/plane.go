@@ -13,8 +13,13 @@ const (
 	Peer     Plane = "muster-peer/1"      // requests between members
 	Bulk     Plane = "muster-bulk/1"      // outputs of runs
 	Session  Plane = "muster-session/1"   // an operator's own command line, and nobody else, with a node
+	Relay    Plane = "muster-relay/1"     // pipes to others, which the Endpoint serves itself; members and operators
 )
 
-func alpns() []string {
-	return []string{string(Join), string(Gossip), string(Raft), string(RaftBulk), string(Peer), string(Bulk), string(Session)}
+func alpns() []string { return append(pipedALPNs(), string(Join), string(Relay)) }
+
+// pipedALPNs are the planes that may come by a pipe. Relay is none, so that no pipe passes through another, and a host that
+// is not yet a member has nobody who would carry it.
+func pipedALPNs() []string {
+	return []string{string(Gossip), string(Raft), string(RaftBulk), string(Peer), string(Bulk), string(Session)}
 }

@@ -26,6 +26,8 @@ type rank struct {
 	suspect bool
 	full    bool   // where one more connection would help
 	slow    bool   // the same
+	piped   bool   // through a relay; both ends know
+	plain   bool   // no uplink; both ends know
 	byLower bool   // dialled by the lower of the two IDs: both ends agree on that
 	serial  uint64 // newer
 }
@@ -39,6 +41,10 @@ func (r rank) before(o rank) bool {
 		return r.full
 	case r.slow != o.slow:
 		return r.slow
+	case r.piped != o.piped:
+		return r.piped
+	case r.plain != o.plain:
+		return r.plain
 	case r.byLower != o.byLower:
 		return o.byLower
 	}
@@ -46,7 +52,10 @@ func (r rank) before(o rank) bool {
 }
 
 func (p *pool) rank(l *link) rank {
-	return rank{suspect: l.suspect.Load(), full: l.full(), slow: l.slowWrites.Load() > 0, byLower: l.dialled == (p.self.Compare(l.peer) < 0), serial: l.serial}
+	return rank{
+		suspect: l.suspect.Load(), full: l.full(), slow: l.slowWrites.Load() > 0,
+		piped: l.pipe != nil, plain: !l.uplink.Load(), byLower: l.dialled == (p.self.Compare(l.peer) < 0), serial: l.serial,
+	}
 }
 
 // add takes a new connection in. It returns those that the peer lost with an earlier life and those over the limit,
@@ -171,6 +180,22 @@ func (p *pool) bestTwin(l *link) *link {
 	return p.greatest(slices.DeleteFunc(twinsOf(p.links[l.peer], l), (*link).dead))
 }
 
+// dialled returns the newest connection to a peer that was dialled here, nil if there is none.
+func (p *pool) dialled(peer fleet.ID, plane Plane) *link {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.greatest(slices.DeleteFunc(onPlane(p.links[peer], plane), func(l *link) bool { return l.dead() || !l.dialled }))
+}
+
+// uplink returns the uplink between a peer and this node, nil if there is none; ours is one that this node keeps.
+func (p *pool) uplink(peer fleet.ID, ours bool) *link {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.greatest(slices.DeleteFunc(onPlane(p.links[peer], Relay), func(l *link) bool {
+		return l.dead() || !l.uplink.Load() || l.dialled != ours
+	}))
+}
+
 // at returns a connection with whoever is at addr, nil if there is none.
 func (p *pool) at(addr netip.AddrPort, plane Plane) *link {
 	p.mu.Lock()
@@ -204,15 +229,20 @@ func (p *pool) of(peer fleet.ID) []*link {
 }
 
 // shut takes no more connections and returns those there are.
-func (p *pool) shut() []*link {
+func (p *pool) shut() (direct, piped []*link) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.closed = true
-	var all []*link
 	for _, links := range p.links {
-		all = append(all, links...)
+		for _, l := range links {
+			if l.pipe != nil {
+				piped = append(piped, l)
+			} else {
+				direct = append(direct, l)
+			}
+		}
 	}
-	return all
+	return direct, piped
 }
 
 // closeAll closes links side by side: each waits for its last packet to be sent.

@@ -22,6 +22,9 @@ func TestRank(t *testing.T) {
 		"full gives way":          {rank{full: true, byLower: true, serial: 9}, rank{serial: 1}},
 		"slow gives way":          {rank{slow: true, byLower: true, serial: 9}, rank{serial: 1}},
 		"full is worse than slow": {rank{full: true, serial: 9}, rank{slow: true, serial: 1}},
+		"no pipe if it can be":    {rank{piped: true, byLower: true, serial: 9}, rank{serial: 1}},
+		"the uplink carries":      {rank{plain: true, byLower: true, serial: 9}, rank{serial: 1}},
+		"a pipe beats a slow way": {rank{slow: true, serial: 9}, rank{piped: true, serial: 1}},
 		"the lower's dial stands": {rank{serial: 9}, rank{byLower: true, serial: 1}},
 		"else the newer":          {rank{byLower: true, serial: 1}, rank{byLower: true, serial: 2}},
 	} {

@@ -20,6 +20,7 @@ const (
 	closeGone         quic.ApplicationErrorCode = 0 // shutting down
 	closeSuperseded   quic.ApplicationErrorCode = 1 // a better connection to the same peer is there
 	closeAnotherFleet quic.ApplicationErrorCode = 2
+	closePipeBroke    quic.ApplicationErrorCode = 3 // what it was carried by is gone; said by nobody but ourselves
 	closeRefused      quic.ApplicationErrorCode = 0x100
 )
 
@@ -55,6 +56,8 @@ func closed(e *quic.ApplicationError, who string) *fleet.Error {
 		return fleet.Errorf(fleet.Denied, "%s belongs to %w", who, ErrAnotherFleet).Hinted("%s", ErrAnotherFleet.Hint)
 	case e.ErrorCode == closeSuperseded:
 		return &fleet.Error{Kind: fleet.Unavailable, What: "the connection to " + who + " was replaced by another"}
+	case e.ErrorCode == closePipeBroke:
+		return &fleet.Error{Kind: fleet.Unavailable, What: "lost contact with " + who}
 	case e.ErrorCode >= closeRefused && e.ErrorCode <= closeRefused+quic.ApplicationErrorCode(fleet.Exhausted):
 		kind := fleet.Kind(e.ErrorCode - closeRefused)
 		if e.Remote {

@@ -310,24 +310,32 @@ func TestStreamsThatNobodyReadsTakeNothingFromOthers(t *testing.T) {
 	})
 }
 
-// TestStrangersHaveOneStream: whoever opens a second one before the hello is put out, whatever is in it.
-func TestStrangersHaveOneStream(t *testing.T) {
+// TestStrangersHaveTwoStreams: the second, for first words, is not served before the hello, and whoever opens a third is put out.
+func TestStrangersHaveTwoStreams(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		w := newNetwork(t, fabric.Options{Latency: time.Millisecond})
 		b := w.node(2, newBook())
+		b.Handle(Session, func(s *Stream) { t.Error("a stranger was served"); s.Close() })
 		a := w.node(1, newBook())
 		conn, err := a.transport.Dial(t.Context(), net.UDPAddrFromAddrPort(addrOf(2)), clientTLS(a.leaf, Session, b.ID()), commonQUIC())
 		if err != nil {
 			t.Fatal(err)
 		}
-		began := time.Now()
-		for range 3 {
+		opened := func(what []byte) {
 			s, err := conn.OpenStream()
 			if err != nil {
 				t.Fatal(err)
 			}
-			go func() { _, _ = s.Write(make([]byte, 1<<20)) }()
+			go func() { _, _ = s.Write(what) }()
 		}
+		opened([]byte{0}) // of the hello
+		opened(make([]byte, 1<<20))
+		time.Sleep(time.Second)
+		if conn.Context().Err() != nil {
+			t.Fatal("first words put it out", context.Cause(conn.Context()))
+		}
+		began := time.Now()
+		opened(make([]byte, 1<<20))
 		<-conn.Context().Done()
 		if took := time.Since(began); took > 100*time.Millisecond {
 			t.Errorf("it was put out after %s", took)

@@ -32,8 +32,17 @@ func (s *Stream) Peer() fleet.ID { return s.link.peer }
 // Plane returns the plane the stream belongs to.
 func (s *Stream) Plane() Plane { return s.link.plane }
 
-// Addr returns where the peer is now; it changes when the peer's network does.
+// Addr returns where the peer is now; it changes when the peer's network does. For a stream through a relay it is a number
+// within 100::/64, where nobody is.
 func (s *Stream) Addr() netip.AddrPort { return addrPort(s.link.conn.RemoteAddr()) }
+
+// Relay returns the node that carries the stream as a blind pipe, if one does.
+func (s *Stream) Relay() (fleet.ID, bool) {
+	if s.link.pipe == nil {
+		return fleet.ID{}, false
+	}
+	return s.link.pipe.via, true
+}
 
 // LocalAddr returns the address of the socket.
 func (s *Stream) LocalAddr() net.Addr { return s.link.conn.LocalAddr() }

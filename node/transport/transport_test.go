@@ -118,7 +118,7 @@ func startNode(t testing.TB, conn net.PacketConn, n byte, gate *book, edit ...fu
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range alpns() {
+	for _, p := range append(pipedALPNs(), string(Join)) {
 		e.Handle(Plane(p), echo)
 	}
 	if err := e.Start(); err != nil {
@@ -745,7 +745,7 @@ func TestFrameLimits(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		w := newNetwork(t, fabric.Options{})
 		a, b := w.node(1, newBook()), w.node(2, newBook())
-		for _, p := range alpns() {
+		for _, p := range append(pipedALPNs(), string(Join)) {
 			limits, _ := Plane(p).limits()
 			if _, body, err := a.Request(t.Context(), b.ID(), Plane(p), 1, make([]byte, limits.frame)); err != nil || len(body) != limits.frame {
 				t.Fatalf("%s: a frame at the limit: %v", p, err)
@@ -838,7 +838,7 @@ func TestConnectionsPerPeer(t *testing.T) {
 		a, b := w.node(1, newBook()), w.node(2, newBook())
 		for range maxLinksPerPeer + 3 {
 			to := destination{id: b.ID(), plane: Peer}
-			if _, err := a.fly(t.Context(), to); err != nil {
+			if _, err := a.fly(t.Context(), to, nil); err != nil {
 				t.Fatal(err)
 			}
 			synctest.Wait()
@@ -881,7 +881,7 @@ func TestJoinRate(t *testing.T) {
 		w.node(2, newBook())
 		a := w.node(1, newBook())
 		join := func() error {
-			_, err := a.fly(t.Context(), destination{addr: addrOf(2), plane: Join})
+			_, err := a.fly(t.Context(), destination{addr: addrOf(2), plane: Join}, nil)
 			return err
 		}
 		for range joinBurstIP {

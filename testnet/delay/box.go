@@ -62,14 +62,20 @@ type Box struct {
 // The devices' name, and the two addresses that they have, in a network of their own (RFC 2544's, for measuring).
 const device = "delay0"
 
+// Ends are the addresses of both ends of any box.
+func Ends() (a, b netip.Addr) {
+	return netip.AddrFrom4([4]byte{198, 18, 0, 1}), netip.AddrFrom4([4]byte{198, 18, 0, 2})
+}
+
 // Join makes a TUN device in each of two network namespaces, given as files like /proc/PID/ns/net or Space.Path, with the addresses
 // 198.18.0.1 and 198.18.0.2, and carries packets between them until Close. It needs the right to change both namespaces.
 func Join(a, b string, p Path) (*Box, error) {
 	if err := p.Check(); err != nil {
 		return nil, err
 	}
-	box := &Box{addrs: [2]netip.Addr{netip.AddrFrom4([4]byte{198, 18, 0, 1}), netip.AddrFrom4([4]byte{198, 18, 0, 2})}}
 	var err error
+	box := &Box{}
+	box.addrs[0], box.addrs[1] = Ends()
 	if box.a, err = open(a, box.addrs[0]); err != nil {
 		return nil, err
 	}

@@ -50,6 +50,9 @@ func aimed(figures []figure, key string, aim float64) []figure {
 func (u unit) text(v float64) string {
 	switch u {
 	case seconds:
+		if v < 0 { // a difference
+			return "-" + u.text(-v)
+		}
 		switch {
 		case v < 0.001:
 			return fmt.Sprintf("%.0f µs", v*1e6)

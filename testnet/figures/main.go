@@ -126,7 +126,7 @@ func measure(ctx context.Context, o options, say func(string, ...any)) (r report
 			continue
 		}
 		say("%s", a.what)
-		figures, err := a.take(ctx, place{folder, o.muster, o.load, o.clients})
+		figures, err := a.take(ctx, place{folder, o.muster, o.load, o.clients, o.runs, o.ways, o.acts, say})
 		if err != nil {
 			return r, fmt.Errorf("%s: %w", a.key, err)
 		}
@@ -148,7 +148,9 @@ func (o options) wantsFleet() bool {
 }
 
 // wantsMuster reports whether the binary is run.
-func (o options) wantsMuster() bool { return o.wantsFleet() || o.wants("params") }
+func (o options) wantsMuster() bool {
+	return o.wantsFleet() || o.wants("params") || o.wants("sessions")
+}
 
 func versionOf(ctx context.Context, binary string) (string, error) {
 	out, err := exec.CommandContext(ctx, binary, "version", "-o", "name").Output()

@@ -28,6 +28,10 @@ type place struct {
 	muster  string        // the binary
 	over    time.Duration // how long a load is kept up
 	clients []int         // at a time, one number after the other
+	runs    int           // how often what is short is repeated
+	ways    []string      // keys of sessionWays; empty: all
+	acts    []string      // keys of sessionActs; empty: all
+	say     func(format string, args ...any)
 }
 
 // aloneOnes lists what is measured so.
@@ -36,6 +40,7 @@ func aloneOnes() []alone {
 		{"quorum", "three replicas alone, without signatures and agents", measureQuorum},
 		{"params", "parameters under load, beside etcd", measureParams},
 		{"store", "parameters in memory and in snapshots", measureStore},
+		{"sessions", "sessions, beside ssh", measureSessions},
 	}
 }
 

@@ -31,6 +31,8 @@ type options struct {
 	muster  string   // the binary; empty: built from the sources
 	load    time.Duration
 	clients []int // at a time, under load
+	ways    []string
+	acts    []string
 }
 
 // wants reports whether a measurement is asked for. Those of parameters take minutes and a machine to themselves, so they
@@ -45,7 +47,7 @@ func (o options) wants(key string) bool {
 // parseOptions reads the command line. known are the keys of all measurements.
 func parseOptions(args, known []string, help io.Writer) (options, error) {
 	var o options
-	var nodes, only, clients string
+	var nodes, only, clients, ways, acts string
 	flags := flag.NewFlagSet("figures", flag.ContinueOnError)
 	flags.SetOutput(help)
 	flags.StringVar(&nodes, "nodes", "5,20,50", "sizes of fleets, in the order in which they are measured")
@@ -54,6 +56,8 @@ func parseOptions(args, known []string, help io.Writer) (options, error) {
 	flags.DurationVar(&o.rest, "rest", 10*time.Second, "how long a fleet rests before it is watched idle; half of it after it became whole")
 	flags.DurationVar(&o.load, "load", 5*time.Second, "how long each load of quorum and params is kept up")
 	flags.StringVar(&clients, "clients", "1,16,64,256", "how many clients load at a time, one number after the other")
+	flags.StringVar(&ways, "ways", "", "over these alone sessions are measured: "+strings.Join(wayKeys(), ","))
+	flags.StringVar(&acts, "acts", "", "of sessions, these alone: "+strings.Join(actKeys(), ","))
 	flags.StringVar(&o.json, "json", "", "write JSON to this `file`; - is standard output, and then no table is printed")
 	flags.StringVar(&only, "only", "", "these alone: "+strings.Join(known, ","))
 	flags.StringVar(&o.muster, "muster", "", "measure this `binary` (default: built from the sources)")
@@ -83,6 +87,13 @@ func parseOptions(args, known []string, help io.Writer) (options, error) {
 			return o, fleet.Errorf(fleet.Invalid, "--only %s: there is no such figure", key).Hinted("one of %s", strings.Join(known, ", "))
 		}
 	}
+	var err error
+	if o.ways, err = someOf("--ways", ways, wayKeys()); err != nil {
+		return o, err
+	}
+	if o.acts, err = someOf("--acts", acts, actKeys()); err != nil {
+		return o, err
+	}
 	switch {
 	case o.runs < 1 || o.runs > mostRuns:
 		return o, fleet.Errorf(fleet.Invalid, "--runs %d: from 1 to %d", o.runs, mostRuns)
@@ -96,6 +107,17 @@ func parseOptions(args, known []string, help io.Writer) (options, error) {
 		return o, fleet.Errorf(fleet.Invalid, "--nodes names no size")
 	}
 	return o, nil
+}
+
+// someOf reads a list of what is known.
+func someOf(flag, text string, known []string) ([]string, error) {
+	words := splitList(text)
+	for _, word := range words {
+		if !slices.Contains(known, word) {
+			return nil, fleet.Errorf(fleet.Invalid, "%s %s: there is no such thing", flag, word).Hinted("one of %s", strings.Join(known, ", "))
+		}
+	}
+	return words, nil
 }
 
 func splitList(text string) []string {

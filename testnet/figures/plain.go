@@ -6,12 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"syscall"
 
 	"github.com/muster-fleet/muster/node/api"
+	"github.com/muster-fleet/muster/testnet/delay"
 )
 
 // plain is a fleet of agents on the loopback interface, as processes without namespaces, on the disk that holds its folder:
@@ -20,17 +22,33 @@ type plain struct {
 	muster string
 	dir    string
 	agents []*plainAgent
+	spots  []spot // of the first agents; those after them are on loopback
+}
+
+// spot is where an agent lives.
+type spot struct {
+	space *delay.Space
+	addr  netip.AddrPort
+}
+
+// start starts a process there.
+func (s spot) start(cmd *exec.Cmd) error {
+	if s.space == nil {
+		return cmd.Start()
+	}
+	return s.space.Within(cmd.Start)
 }
 
 type plainAgent struct {
 	name   string
 	dir    string
+	at     spot
 	cmd    *exec.Cmd
 	client *api.Client
 }
 
-func startPlain(ctx context.Context, p place, n int) (f *plain, err error) {
-	f = &plain{muster: p.muster}
+func startPlain(ctx context.Context, p place, n int, spots ...spot) (f *plain, err error) {
+	f = &plain{muster: p.muster, spots: spots}
 	if f.dir, err = os.MkdirTemp(p.folder, "f"); err != nil {
 		return nil, err
 	}
@@ -51,14 +69,22 @@ func startPlain(ctx context.Context, p place, n int) (f *plain, err error) {
 }
 
 func (f *plain) add() (*plainAgent, string, error) {
-	addr, err := freeAddr()
+	at, err := f.spot(len(f.agents))
 	if err != nil {
 		return nil, "", err
 	}
 	name := fmt.Sprintf("n%d", len(f.agents)+1)
-	a := &plainAgent{name: name, dir: filepath.Join(f.dir, name)}
+	a := &plainAgent{name: name, dir: filepath.Join(f.dir, name), at: at}
 	f.agents = append(f.agents, a)
-	return a, addr.String(), nil
+	return a, at.addr.String(), nil
+}
+
+func (f *plain) spot(i int) (spot, error) {
+	if i < len(f.spots) {
+		return f.spots[i], nil
+	}
+	addr, err := freeAddr()
+	return spot{addr: addr}, err
 }
 
 func (f *plain) found(ctx context.Context) error {
@@ -123,7 +149,7 @@ func (f *plain) start(ctx context.Context, a *plainAgent, args ...string) error 
 	a.cmd = f.command(context.WithoutCancel(ctx), a, append([]string{"agent"}, args...)...)
 	a.cmd.Stdout, a.cmd.Stderr = log, log
 	a.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := a.cmd.Start(); err != nil {
+	if err := a.at.start(a.cmd); err != nil {
 		return err
 	}
 	a.client = api.Dial(filepath.Join(a.dir, "agent.sock"))

@@ -25,6 +25,7 @@ Faults of the network are undone by hosts heal, those of hosts by their opposite
   hosts fault slow n4 --delay 200ms --duplicate 10 --reorder 10
   hosts fault kill n1; hosts fault start n1
   hosts fault clock n2 -- -1h
+  hosts fault hide n4 on                         # start it with --outbound then
   hosts fault fill-disk n5`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -63,6 +64,7 @@ Faults of the network are undone by hosts heal, those of hosts by their opposite
 		newSlow(a),
 		setting(a, "clock HOSTS OFFSET", "The agent's clock is off by so much: 1h, 0, or, behind --, -87600h", readOffset, (*lan.Host).Clock),
 		setting(a, "move HOSTS ADDRESS", "The host gets another address of 10.77.0.0/16", readAddr, (*lan.Host).Move),
+		setting(a, "hide HOSTS on|off", "A firewall lets in only what answers the host, and NAT is between it and the others", readSwitch, (*lan.Host).Hide),
 		setting(a, "read-only HOSTS on|off", "The disk of the data folder takes no writes", readSwitch, (*lan.Host).ReadOnly),
 		newLimit(a),
 	)

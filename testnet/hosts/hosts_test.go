@@ -67,6 +67,8 @@ func TestHosts(t *testing.T) {
 		{"bandwidth n1 5M", "5000000 bit/s"},
 		{"clock n2 -- -1h", "clock -1h0m0s"},
 		{"move n2 10.77.2.2", "10.77.2.2"},
+		{"hide n3 on", "hidden"},
+		{"hide n3 off", ""},
 		{"fill-disk n2", "disk full"},
 		{"read-only n3 on", "disk read-only"},
 		{"pause n2", "paused"},

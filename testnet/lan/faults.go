@@ -52,8 +52,12 @@ func (l *Lan) Lose(percent int, hosts ...*Host) error {
 	})
 }
 
-// Heal undoes every fault of the network: Cut, Part, Ring, Lose, and every host's Bandwidth and Slow. A host that moved
-// stays where it is.
+// Hide puts the host behind a firewall that lets in only what answers the host, and behind NAT; false takes both away.
+// When such a host moves, its NAT forgets whom it let in.
+func (h *Host) Hide(on bool) error { return h.lan.change(func(f faults) { f.hidden[h.number] = on }) }
+
+// Heal undoes every fault of the network: Cut, Part, Ring, Lose, and every host's Bandwidth and Slow. A host that moved or
+// is hidden stays so.
 func (l *Lan) Heal() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -150,6 +154,9 @@ func (h *Host) Faults() []string {
 	}
 	if loss := h.lan.faults.loss[h.number]; loss > 0 {
 		out = append(out, fmt.Sprintf("loses %d%%", loss))
+	}
+	if h.lan.faults.hidden[h.number] {
+		out = append(out, "hidden")
 	}
 	if h.rate > 0 {
 		out = append(out, fmt.Sprintf("%d bit/s", h.rate))

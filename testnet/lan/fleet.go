@@ -33,10 +33,24 @@ func (l *Lan) Join(ctx context.Context, hosts ...*Host) error {
 	if len(hosts) == 0 {
 		return nil
 	}
+	return l.join(ctx, hosts)
+}
+
+// JoinHidden hides hosts and enrols them as outbound-only nodes.
+func (l *Lan) JoinHidden(ctx context.Context, hosts ...*Host) error {
+	for _, h := range hosts {
+		if err := h.Hide(true); err != nil {
+			return err
+		}
+	}
+	return l.join(ctx, hosts, "--outbound")
+}
+
+func (l *Lan) join(ctx context.Context, hosts []*Host, args ...string) error {
 	if err := l.makeToken(ctx, len(hosts)); err != nil {
 		return err
 	}
-	if err := l.each(hosts, func(h *Host) error { return h.Launch("--join-file", "/run/lan/join") }); err != nil {
+	if err := l.each(hosts, func(h *Host) error { return h.Launch(append([]string{"--join-file", "/run/lan/join"}, args...)...) }); err != nil {
 		return err
 	}
 	if err := l.each(hosts, func(h *Host) error { return h.answers(ctx) }); err != nil {

@@ -10,13 +10,17 @@ import (
 // pair is a direction of traffic between two hosts, by their numbers.
 type pair struct{ from, to int }
 
-// faults is what is wrong with the network: which directions are cut, and who loses how many packets of a hundred.
+// faults is what is wrong with the network: which directions are cut, who loses how many packets of a hundred, and who is
+// hidden behind a firewall that lets in answers only, and behind NAT.
 type faults struct {
-	cut  map[pair]bool
-	loss map[int]int
+	cut    map[pair]bool
+	loss   map[int]int
+	hidden map[int]bool
 }
 
-func newFaults() faults { return faults{cut: map[pair]bool{}, loss: map[int]int{}} }
+func newFaults() faults {
+	return faults{cut: map[pair]bool{}, loss: map[int]int{}, hidden: map[int]bool{}}
+}
 
 // ring cuts every host off from all but its two neighbours.
 func (f faults) ring(hosts int) {
@@ -43,6 +47,9 @@ func (f faults) rules(me int) string {
 	} else {
 		chain = append(chain, f.lossFrom(me)...)
 	}
+	if f.hidden[me] {
+		b.WriteString(hiding)
+	}
 	if len(chain) == 0 {
 		return b.String()
 	}
@@ -53,6 +60,20 @@ func (f faults) rules(me int) string {
 	b.WriteString("\t}\n}\n")
 	return b.String()
 }
+
+// hiding drops whatever arrives and is no answer, and gives what leaves another port for every place that it goes to, as
+// the worst of NATs do: where one peer sees the host is of no use to another.
+const hiding = `table inet lan {
+	chain answers {
+		type filter hook input priority 0; policy accept;
+		iifname "eth0" ct state != { established, related } drop
+	}
+	chain leave {
+		type nat hook postrouting priority 100; policy accept;
+		oifname "eth0" meta l4proto udp masquerade to :20000-60000 fully-random
+	}
+}
+`
 
 // cutFrom lists the hosts from which nothing arrives at one.
 func (f faults) cutFrom(me int) []int {

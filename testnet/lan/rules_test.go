@@ -41,6 +41,17 @@ func TestRules(t *testing.T) {
 	}
 }
 
+func TestHidden(t *testing.T) {
+	f := newFaults()
+	f.hidden[2], f.loss[2] = true, 30
+	if got := f.rules(2); !strings.Contains(got, hiding) || !strings.Contains(got, "< 30 drop") {
+		t.Errorf("got\n%s", got)
+	}
+	if got := f.rules(1); strings.Contains(got, hiding) {
+		t.Errorf("another host is hidden:\n%s", got)
+	}
+}
+
 func TestRing(t *testing.T) {
 	for hosts, seen := range map[int]int{1: 1, 2: 2, 3: 3, 4: 3, 7: 3} { // self and neighbours
 		f := newFaults()

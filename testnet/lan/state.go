@@ -28,6 +28,7 @@ type hostState struct {
 	Rate   int
 	Slow   slowlink.Params
 	Limits Limits
+	Hidden bool
 }
 
 const stateName = "lan.json"
@@ -48,7 +49,7 @@ func (l *Lan) saveLocked() error {
 		s.Cut = append(s.Cut, direction{p.from, p.to})
 	}
 	for _, h := range l.hosts {
-		s.Hosts = append(s.Hosts, hostState{h.addr, h.rate, h.slow, h.limits})
+		s.Hosts = append(s.Hosts, hostState{h.addr, h.rate, h.slow, h.limits, l.faults.hidden[h.number]})
 	}
 	raw, err := json.MarshalIndent(s, "", "\t")
 	if err != nil {
@@ -91,6 +92,7 @@ func (l *Lan) find(hosts []hostState) error {
 	for i, was := range hosts {
 		h := l.newHost(i + 1)
 		h.addr, h.rate, h.slow, h.limits = was.Addr, was.Rate, was.Slow, was.Limits
+		l.faults.hidden[h.number] = was.Hidden
 		h.init, h.ruled, h.shaped = firsts[h.name], l.faults.rules(h.number), was.Rate > 0
 		if h.init != nil {
 			if err := h.adopt(); err != nil {

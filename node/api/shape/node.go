@@ -13,6 +13,7 @@ type Node struct {
 	Name      string            `json:"name"`
 	Address   string            `json:"address"` // the first of Addresses; empty: none is known
 	Addresses []string          `json:"addresses"`
+	Via       []fleet.ID        `json:"via"` // of an outbound-only node: the members through which it is reached
 	Status    fleet.Status      `json:"status"`
 	LastSeen  time.Time         `json:"last_seen,omitzero"`
 	OS        string            `json:"os"`
@@ -31,7 +32,10 @@ func OfNode(m fleet.Member, sequence uint64) Node {
 	n := Node{
 		ID: m.ID, Name: m.Name, Addresses: make([]string, 0, len(m.Addrs)), Status: m.Status, LastSeen: m.LastSeen,
 		OS: m.Facts.OS, OSVersion: m.Facts.OSVersion, Arch: m.Facts.Arch, Version: m.Facts.Version, BootID: m.Facts.BootID,
-		Role: m.Role, Server: m.Server, Tags: m.Tags, Sequence: sequence,
+		Role: m.Role, Server: m.Server, Tags: m.Tags, Sequence: sequence, Via: m.Via,
+	}
+	if n.Via == nil {
+		n.Via = []fleet.ID{}
 	}
 	for _, addr := range m.Addrs {
 		n.Addresses = append(n.Addresses, addr.String())
@@ -51,6 +55,9 @@ func (n Node) Member() (fleet.Member, error) {
 		ID: n.ID, Name: n.Name, Status: n.Status, LastSeen: n.LastSeen,
 		Facts: fleet.Facts{OS: n.OS, OSVersion: n.OSVersion, Arch: n.Arch, Version: n.Version, BootID: n.BootID},
 		Role:  n.Role, Server: n.Server, Tags: n.Tags,
+	}
+	if len(n.Via) > 0 {
+		m.Via = n.Via
 	}
 	var err error
 	m.Addrs, err = addrs(n.Addresses)

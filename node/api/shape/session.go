@@ -9,29 +9,40 @@ import (
 
 // Session is a session of one node.
 type Session struct {
-	ID       fleet.UUID `json:"id"`
-	Kind     string     `json:"kind"` // shell, exec, forward, copy
-	Operator string     `json:"operator"`
-	Key      fleet.ID   `json:"key"` // the operator's
-	From     string     `json:"from"`
-	Rule     string     `json:"rule"` // the policy that permitted
-	User     string     `json:"user"` // account; empty for a forward
-	Argv     []string   `json:"argv"`
-	Terminal bool       `json:"terminal"`
-	Forward  []string   `json:"forward"`
-	Reason   string     `json:"reason"`
-	Started  time.Time  `json:"started"`
-	Active   time.Time  `json:"active"`
-	Ended    time.Time  `json:"ended,omitzero"` // missing: it runs
-	Attached bool       `json:"attached"`
-	In       int64      `json:"bytes_in"`
-	Out      int64      `json:"bytes_out"`
-	ExitCode int32      `json:"exit_code"`
-	Signal   string     `json:"signal"`
-	Why      string     `json:"why"`
-	Recorded int64      `json:"recorded_bytes"`
-	Digest   *fleet.ID  `json:"recording_digest,omitempty"` // SHA-256 of the whole of an ended one
-	Sealed   bool       `json:"recording_sealed"`           // only auditors can read it
+	ID       fleet.UUID       `json:"id"`
+	Kind     string           `json:"kind"` // shell, exec, forward, copy
+	Operator string           `json:"operator"`
+	Key      fleet.ID         `json:"key"` // the operator's
+	From     string           `json:"from"`
+	Rule     string           `json:"rule"` // the policy that permitted
+	User     string           `json:"user"` // account; empty for a forward
+	Argv     []string         `json:"argv"`
+	Terminal bool             `json:"terminal"`
+	Forward  []string         `json:"forward"`
+	Reason   string           `json:"reason"`
+	Started  time.Time        `json:"started"`
+	Active   time.Time        `json:"active"`
+	Ended    time.Time        `json:"ended,omitzero"` // missing: it runs
+	Attached bool             `json:"attached"`
+	In       int64            `json:"bytes_in"`
+	Out      int64            `json:"bytes_out"`
+	ExitCode int32            `json:"exit_code"`
+	Signal   string           `json:"signal"`
+	Why      string           `json:"why"`
+	Recorded int64            `json:"recorded_bytes"`
+	Digest   *fleet.ID        `json:"recording_digest,omitempty"` // SHA-256 of the whole of an ended one
+	Sealed   bool             `json:"recording_sealed"`           // only auditors can read it
+	Left     int64            `json:"recording_left_out"`         // bytes of the session that are not in it
+	Copies   []fleet.ID       `json:"recording_copies,omitempty"` // servers that have it, too
+	Document *SessionDocument `json:"document,omitempty"`         // by which it was opened
+}
+
+// SessionDocument is the document of a session, with values for its parameters.
+type SessionDocument struct {
+	Name    string            `json:"name"`
+	Version uint32            `json:"version,omitempty"` // as its operator was told; missing: nobody could say
+	SHA256  fleet.ID          `json:"sha256"`            // of its text
+	Values  map[string]string `json:"values"`            // each in JSON
 }
 
 // OfSession returns the shape of a session.
@@ -40,7 +51,14 @@ func OfSession(s node.SessionState) Session {
 		ID: s.ID, Kind: s.Kind.String(), Operator: s.Operator, Key: s.By, From: s.From, Rule: s.Rule, User: s.User, Argv: filled(s.Argv),
 		Ended: At(s.Ended), Terminal: s.Terminal, Forward: filled(s.Forward), Reason: s.Reason, Started: At(s.Started), Active: At(s.Active),
 		Attached: s.Attached, In: s.In, Out: s.Out, ExitCode: s.Code, Signal: s.Signal, Why: s.Why,
-		Recorded: s.Recording.Bytes, Sealed: s.Recording.Sealed,
+		Recorded: s.Recording.Bytes, Sealed: s.Recording.Sealed, Left: s.Recording.Left, Copies: s.Copies,
+	}
+	for _, d := range s.Document {
+		values := map[string]string{}
+		for _, v := range d.Values {
+			values[v.Name] = v.Value
+		}
+		out.Document = &SessionDocument{d.Name, d.Version, d.Digest, values}
 	}
 	if !s.Recording.Digest.IsZero() {
 		out.Digest = &s.Recording.Digest

@@ -32,6 +32,8 @@ type Status struct {
 	Nodes    Counts    `json:"nodes"`
 	Quorum   Quorum    `json:"quorum"`
 	Observed []string  `json:"observed"`
+	Outbound bool      `json:"outbound"` // nobody can dial this host
+	Uplinks  []Server  `json:"uplinks"`  // through whom it is reached then
 	Agent    Usage     `json:"agent"`
 	Warnings []string  `json:"warnings"`
 }
@@ -59,13 +61,14 @@ type Counts struct {
 
 // Quorum is who keeps the replicated state.
 type Quorum struct {
-	Format  int      `json:"format"`
-	Leader  *Named   `json:"leader"` // null: none is known
-	Term    uint64   `json:"term"`
-	Voters  []Server `json:"voters"`
-	Spares  []Server `json:"spares"`
-	Danger  string   `json:"danger"`            // what would stop writes; empty: one loss is survived
-	Replica *Replica `json:"replica,omitempty"` // of this host
+	Format   int      `json:"format"`
+	Leader   *Named   `json:"leader"` // null: none is known
+	Term     uint64   `json:"term"`
+	Voters   []Server `json:"voters"`
+	Spares   []Server `json:"spares"`
+	Danger   string   `json:"danger"`            // what would stop writes; empty: one loss is survived
+	Outbound []Server `json:"outbound"`          // eligible, and never voters or spares, for nobody can dial them
+	Replica  *Replica `json:"replica,omitempty"` // of this host
 }
 
 // Replica names a replica's state: equal at the same act on all servers.
@@ -87,11 +90,14 @@ func OfStatus(s node.Status) Status {
 		Format: Format, Version: s.Version, Fleet: Named{s.Fleet, s.FleetName}, Self: OfNode(s.Self, 0),
 		Charter: Chain{Head: &s.CharterHead, Length: s.CharterLen}, Record: Chain{Length: s.RecordLen, Act: s.Act},
 		Now: s.Now.UTC(), ClockOff: s.ClockOff.Milliseconds(), Nodes: Counts{s.Online, s.Lost, s.Left},
-		Quorum: OfQuorum(s.Quorum), Observed: make([]string, 0, len(s.Observed)),
+		Quorum: OfQuorum(s.Quorum), Observed: make([]string, 0, len(s.Observed)), Outbound: s.Outbound, Uplinks: []Server{},
 		Agent: Usage(s.Agent), Warnings: s.Warnings,
 	}
 	for _, addr := range s.Observed {
 		out.Observed = append(out.Observed, addr.String())
+	}
+	for _, u := range s.Uplinks {
+		out.Uplinks = append(out.Uplinks, Server(u))
 	}
 	if out.Warnings == nil {
 		out.Warnings = []string{}
@@ -110,7 +116,11 @@ func (s Status) Status() (node.Status, error) {
 		Version: s.Version, Fleet: s.Fleet.ID, FleetName: s.Fleet.Name, Self: self, CharterLen: s.Charter.Length,
 		Act: s.Record.Act, RecordLen: s.Record.Length, Now: s.Now, ClockOff: time.Duration(s.ClockOff) * time.Millisecond,
 		Online: s.Nodes.Online, Lost: s.Nodes.Lost, Left: s.Nodes.Left, Quorum: s.Quorum.Quorum(), Observed: observed,
-		Agent: node.Usage(s.Agent), Warnings: s.Warnings,
+		Outbound: s.Outbound,
+		Agent:    node.Usage(s.Agent), Warnings: s.Warnings,
+	}
+	for _, u := range s.Uplinks {
+		out.Uplinks = append(out.Uplinks, node.ServerStatus(u))
 	}
 	if s.Charter.Head != nil {
 		out.CharterHead = *s.Charter.Head
@@ -120,12 +130,15 @@ func (s Status) Status() (node.Status, error) {
 
 // OfQuorum returns the shape of q.
 func OfQuorum(q node.QuorumStatus) Quorum {
-	out := Quorum{Format: Format, Term: q.Term, Voters: []Server{}, Spares: []Server{}, Danger: q.Danger}
+	out := Quorum{Format: Format, Term: q.Term, Voters: []Server{}, Spares: []Server{}, Outbound: []Server{}, Danger: q.Danger}
 	for _, v := range q.Voters {
 		out.Voters = append(out.Voters, Server(v))
 	}
 	for _, s := range q.Spares {
 		out.Spares = append(out.Spares, Server(s))
+	}
+	for _, o := range q.Outbound {
+		out.Outbound = append(out.Outbound, Server(o))
 	}
 	if !q.Replica.Digest.IsZero() {
 		replica := Replica(q.Replica)
@@ -151,6 +164,9 @@ func (q Quorum) Quorum() node.QuorumStatus {
 	}
 	for _, s := range q.Spares {
 		out.Spares = append(out.Spares, node.ServerStatus(s))
+	}
+	for _, o := range q.Outbound {
+		out.Outbound = append(out.Outbound, node.ServerStatus(o))
 	}
 	if q.Leader != nil {
 		out.Leader = q.Leader.ID

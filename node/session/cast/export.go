@@ -167,8 +167,10 @@ func (t *textOf) event(e Event) {
 	case Resize:
 		t.screen.resize(e.Rows, e.Cols)
 	case Remark:
-		if e.Mark == MarkNotice {
-			t.screen.note("muster: " + e.Text)
+		switch e.Mark {
+		case MarkNotice, MarkOmitted:
+			t.screen.note(e.Mark.String() + ": " + e.Text)
+		case MarkCommand, MarkConnection, MarkFile, MarkEnd:
 		}
 	case Input:
 	}
@@ -188,6 +190,9 @@ func (t *textOf) gone(r row) {
 func exportStreams(w *bufio.Writer, r *Reader) error {
 	var rest [2][]byte
 	err := each(r, func(e Event) {
+		if left, ok := e.(Remark); ok && left.Mark == MarkOmitted {
+			fmt.Fprintf(w, "\n[%s: %s]\n", left.Mark, oneLine(left.Text))
+		}
 		o, ok := e.(Output)
 		if !ok {
 			return

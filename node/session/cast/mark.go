@@ -15,11 +15,12 @@ const (
 	MarkCommand    Mark = 2 // a line that was entered, as the terminal showed it, prompt and all
 	MarkConnection Mark = 3 // a forwarded connection: to where, when, how many bytes
 	MarkFile       Mark = 4 // a file that was copied
-	MarkEnd        Mark = 5 // how the session ended: nothing comes after it
+	MarkOmitted    Mark = 5 // what was left out just before, because too much was poured out: how many bytes, and their SHA-256
+	MarkEnd        Mark = 6 // how the session ended: nothing comes after it
 )
 
 // markNames is how remarks begin in the file.
-var markNames = [...]string{MarkNotice: "muster", MarkCommand: "command", MarkConnection: "connection", MarkFile: "file", MarkEnd: "end"}
+var markNames = [...]string{MarkNotice: "muster", MarkCommand: "command", MarkConnection: "connection", MarkFile: "file", MarkOmitted: "omitted", MarkEnd: "end"}
 
 // String returns the word that such remarks begin with.
 func (m Mark) String() string {

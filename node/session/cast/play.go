@@ -13,6 +13,8 @@ type Pace struct {
 	Idle  time.Duration // the longest wait, before it is sped up; 0: as long as it was
 	From  time.Duration // what came earlier is shown at once
 	Raw   bool          // everything as the program wrote it: it may set the terminal's title and clipboard, and type
+	// Remark is told of every remark when its time comes; nil: nobody is.
+	Remark func(Remark)
 }
 
 // Play shows a recording: what was on the terminal, and the two streams of what had none. Unless it is raw, only what draws is
@@ -52,10 +54,16 @@ func (s *show) play(ctx context.Context, r *Reader, p Pace) error {
 			return err
 		}
 		last = max(last, e.When())
-		if o, ok := e.(Output); ok {
-			if err := s.show(o); err != nil {
+		switch e := e.(type) {
+		case Output:
+			if err := s.show(e); err != nil {
 				return err
 			}
+		case Remark:
+			if p.Remark != nil {
+				p.Remark(e)
+			}
+		case Input, Resize:
 		}
 	}
 }

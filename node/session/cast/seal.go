@@ -28,8 +28,14 @@ const (
 	keySize   = 32
 )
 
+// SealedHead is how many bytes of a file IsSealed wants.
+const SealedHead = len(magic)
+
+// IsSealed reports whether a file that begins so is a sealed recording.
+func IsSealed(first []byte) bool { return string(first) == magic }
+
 // MaxAuditors is how many keys one recording is sealed to at most.
-const MaxAuditors = 16
+const MaxAuditors = 32
 
 // sealHead is what stands in the clear.
 type sealHead struct {

@@ -20,14 +20,14 @@ import (
 type Options struct {
 	Input    bool             // record what is typed, too: passwords among it
 	Auditors [][]byte         // public keys (HPKE, as operators have them) that alone can read it; none: it is plain
-	Limit    int64            // bytes of the file, about; beyond it nothing but the end is recorded; 0: DefaultLimit
+	Limit    int64            // bytes of the file from which on it grows slowly, see ration; 0: DefaultLimit
 	Now      func() time.Time // nil: time.Now
 }
 
 // Name is what a recording's file is called in the folder of its session.
 const Name = "cast"
 
-// DefaultLimit is how large a recording may become, in bytes: weeks of a shell, and all that one mistaken `cat` is worth.
+// DefaultLimit is where a recording is large, in bytes: weeks of a shell. What is poured out never takes all of it.
 const DefaultLimit = 256 << 20
 
 const (
@@ -45,8 +45,10 @@ type File interface {
 // but for Close.
 //
 // An error of any method but Close is no end: what fits in memory waits, the rest is counted as lost, and the next
-// call tries again. Once the file takes bytes again, a marker says what is missing there. Errors are Exhausted (full disk, quota, or the
-// recording's own limit) or Unavailable (the disk fails).
+// call tries again. Once the file takes bytes again, a marker says what is missing there. Errors are Exhausted (full disk, or quota)
+// or Unavailable (the disk fails).
+//
+// What is poured out is no error either: of it the beginning and the end are recorded, and how much was between them (gap).
 type Writer struct {
 	syncing sync.Mutex // held around fsync; taken before mu
 	mu      sync.Mutex
@@ -56,7 +58,11 @@ type Writer struct {
 	origin  time.Time     // when the writer began, by the clock that is not set
 	before  time.Duration // from the header's start until then
 	input   bool
-	limit   int64
+	ration  ration
+	typed   time.Duration // when something was typed last; before the start: never
+	gaps    [3]*gap       // what is left out of each stream just now; nil: nothing
+	unsaid  [MarkEnd]int  // remarks that there was no room for, by their kind
+	resized bool          // a size of the terminal, likewise
 
 	last   time.Duration
 	lines  *commands // reads entered lines off the terminal; nil: there is none
@@ -70,10 +76,11 @@ type Writer struct {
 	size    int64  // that it took
 	digest  hash.Hash
 	dirty   bool  // some of them are not synced
-	lost    int64 // bytes of the session that are missing since the last marker
+	lost    int64 // bytes of the session that the disk did not take since the last marker
 	missing int64 // all of them
-	full    bool  // the limit is reached
+	omitted int64 // bytes of the session that were left out of what was poured
 	fault   error // why the file takes nothing; nil: it does
+	unsure  error // why what it took may not be on the disk; nil: the last fsync went well
 	closed  bool
 }
 
@@ -131,7 +138,7 @@ func New(f File, h Header, o Options) (*Writer, error) {
 		h.Start = o.Now()
 	}
 	h.Input = o.Input
-	w := &Writer{file: f, now: o.Now, input: o.Input, limit: o.Limit, digest: sha256.New(), rows: h.Rows, cols: h.Cols}
+	w := &Writer{file: f, now: o.Now, input: o.Input, ration: newRation(o.Limit, h.Terminal != ""), typed: -time.Hour, digest: sha256.New(), rows: h.Rows, cols: h.Cols}
 	w.origin = o.Now()
 	w.before = max(w.origin.Sub(h.Start), 0)
 	if len(o.Auditors) > 0 {
@@ -168,10 +175,10 @@ func (w *Writer) Resize(rows, cols uint16) error {
 	if w.lines != nil {
 		w.lines.resize(rows, cols)
 	}
-	w.add(0, func(dst []byte, at time.Duration) []byte {
-		return appendEvent(dst, at, codeResize, sizeText(rows, cols))
-	})
-	return w.fault
+	w.closeGaps(inOrder)
+	w.resized = true
+	w.catchUp()
+	return w.state()
 }
 
 // Mark records a remark of muster's own. What text is beyond 4 KiB is cut.
@@ -179,14 +186,34 @@ func (w *Writer) Mark(m Mark, text string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.mark(m, text)
-	return w.fault
+	return w.state()
+}
+
+// state is why the recording is not as it should be, or nil. Every method tells it, so that a failure ends when it has ended and
+// not when something else went well.
+func (w *Writer) state() error {
+	if w.fault != nil {
+		return w.fault
+	}
+	return w.unsure
+}
+
+// Gaps reports whether something is left out just now whose end is in memory only: call Sync again soon, though nothing comes.
+func (w *Writer) Gaps() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.gaps != [3]*gap{}
 }
 
 // Flush hands everything so far to the file: what is shown then is kept though the process dies, but not though the host does.
 func (w *Writer) Flush() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.flush()
+	if w.closed {
+		return nil
+	}
+	_ = w.flush() // which state has
+	return w.state()
 }
 
 // Sync brings everything so far to the disk.
@@ -194,6 +221,8 @@ func (w *Writer) Sync() error {
 	w.syncing.Lock()
 	defer w.syncing.Unlock()
 	w.mu.Lock()
+	w.closeGaps(settled)
+	w.catchUp()
 	err, dirty := w.flush(), w.dirty
 	w.dirty = false
 	w.mu.Unlock()
@@ -209,15 +238,17 @@ func (w *Writer) Sync() error {
 // failure the kernel may have forgotten what it could not write, so the recording says so.
 func (w *Writer) sync() error {
 	err := w.file.Sync()
-	if err == nil {
-		return nil
-	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if err == nil {
+		w.unsure = nil
+		return nil
+	}
 	w.dirty = true
 	fault := faultOf(err)
+	w.unsure = fault
 	if !w.closed {
-		w.mark(MarkNotice, "the disk failed: some of what stands before this may be missing")
+		w.add(0, markEvent(MarkNotice, "the disk failed: some of what stands before this may be missing"))
 	}
 	return fault
 }
@@ -233,7 +264,8 @@ type End struct {
 type Sum struct {
 	Digest  fleet.ID // SHA-256 of the file
 	Bytes   int64    // of the file
-	Missing int64    // bytes of the session that are not in it
+	Missing int64    // bytes of the session that are not in it, because the disk did not take them
+	Omitted int64    // bytes that are not in it, because more was poured out than is recorded
 	Length  time.Duration
 }
 
@@ -252,8 +284,9 @@ func (w *Writer) Close(e End) (Sum, error) {
 			w.piece(stream, half)
 		}
 	}
+	w.closeAll()
 	err := w.flush() // before the end is noted: it is to say what is missing
-	w.buf = appendMark(w.buf, w.at(), MarkEnd, e.text(w.missing))
+	w.buf = appendMark(w.buf, w.at(), MarkEnd, e.text(w.missing+w.omitted))
 	if later := w.drain(true); err == nil {
 		err = later
 	}
@@ -270,7 +303,7 @@ func (w *Writer) Close(e End) (Sum, error) {
 }
 
 func (w *Writer) sum() Sum {
-	return Sum{Digest: fleet.ID(w.digest.Sum(nil)), Bytes: w.size, Missing: w.missing, Length: w.last}
+	return Sum{Digest: fleet.ID(w.digest.Sum(nil)), Bytes: w.size, Missing: w.missing, Omitted: w.omitted, Length: w.last}
 }
 
 // at is the time since the start; it never runs back.
@@ -282,11 +315,15 @@ func (w *Writer) at() time.Duration {
 func (w *Writer) data(stream int, p []byte) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if stream == streamInput && w.lines != nil && !w.closed {
-		w.lines.input(w.at(), p)
+	if stream == streamInput && !w.closed {
+		w.typed = w.at()
+		w.closeGaps(settled)
+		if w.lines != nil {
+			w.lines.input(w.typed, p)
+		}
 	}
 	if stream == streamInput && !w.input {
-		return w.fault
+		return w.state()
 	}
 	shown := p
 	if half := w.halves[stream]; len(half) > 0 {
@@ -311,40 +348,29 @@ func (w *Writer) data(stream int, p []byte) error {
 	if len(w.buf) >= flushAt {
 		w.flush()
 	}
-	return w.fault
+	return w.state()
 }
 
-func (w *Writer) piece(stream int, p []byte) {
-	code := codeOutput
-	if stream == streamInput {
-		code = codeInput
-	}
-	w.add(len(p), func(dst []byte, at time.Duration) []byte {
-		return appendData(dst, at, code, stream == streamErrors, p)
-	})
-}
-
-func (w *Writer) mark(m Mark, text string) {
-	w.add(0, func(dst []byte, at time.Duration) []byte { return appendMark(dst, at, m, text) })
-}
-
-// add appends events that hold n bytes of the session, or counts them as lost. Once something is lost, all is, until a marker has
-// said so: what is missing is in one place.
-func (w *Writer) add(n int, events func([]byte, time.Duration) []byte) {
+// add appends events that hold n bytes of the session, whatever they cost, or counts the bytes as lost, and reports whether it
+// did append. Once something is lost, all is, until a marker has said so: what is missing is in one place.
+func (w *Writer) add(n int64, events eventsOf) bool {
 	if w.closed {
-		return
+		return false
 	}
-	if w.full || w.lost > 0 || len(w.buf) >= holdAt {
-		w.lost += int64(n)
-		w.missing += int64(n)
-		return
+	if w.lost > 0 || len(w.buf) >= holdAt {
+		w.lost += n
+		w.missing += n
+		return false
 	}
 	w.buf = events(w.buf, w.at())
-	if w.size+int64(len(w.out)-w.taken+len(w.buf)) >= w.limit {
-		w.full = true
-		w.fault = fleet.Errorf(fleet.Exhausted, "the session's recording has reached its limit of %d bytes", w.limit)
-		w.buf = appendMark(w.buf, w.at(), MarkNotice, "the recording has reached its limit; what comes now is missing")
-	}
+	return true
+}
+
+// eventsOf appends events of a moment.
+type eventsOf func(dst []byte, at time.Duration) []byte
+
+func markEvent(m Mark, text string) eventsOf {
+	return func(dst []byte, at time.Duration) []byte { return appendMark(dst, at, m, text) }
 }
 
 func (w *Writer) flush() error {
@@ -354,8 +380,8 @@ func (w *Writer) flush() error {
 	if err := w.drain(false); err != nil {
 		return err
 	}
-	if w.lost == 0 || w.full {
-		return w.fault
+	if w.lost == 0 {
+		return nil
 	}
 	w.buf = appendMark(w.buf, w.at(), MarkNotice, strconv.FormatInt(w.lost, 10)+" bytes of the session are missing here")
 	w.buf = appendEvent(w.buf, w.at(), codeResize, sizeText(w.rows, w.cols))
@@ -378,16 +404,12 @@ func (w *Writer) drain(last bool) error {
 		w.dirty = w.dirty || n > 0
 		w.taken += n
 		if err != nil {
-			if !w.full {
-				w.fault = faultOf(err)
-			}
-			return faultOf(err)
+			w.fault = faultOf(err)
+			return w.fault
 		}
 	}
-	if !w.full {
-		w.fault = nil
-	}
-	return w.fault
+	w.fault = nil
+	return nil
 }
 
 // fill moves what waits, or a chunk of it, to what is written next. It returns whether a last chunk is still to come.

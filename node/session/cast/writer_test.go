@@ -309,28 +309,6 @@ func TestCloseOnFullDisk(t *testing.T) {
 	}
 }
 
-func TestLimit(t *testing.T) {
-	d := newDisk()
-	w, _ := begin(t, d, header(), Options{Limit: 10_000})
-	var err error
-	for range 1000 {
-		err = w.Output([]byte("0123456789"))
-	}
-	if fleet.KindOf(err) != fleet.Exhausted || fleet.KindOf(w.Flush()) != fleet.Exhausted {
-		t.Errorf("at the limit: %v", err)
-	}
-	sum, _ := w.Close(End{Signal: "HUP"})
-	events := mustRead(t, d.data.Bytes(), nil)
-	out, _, _ := streams(events)
-	if int64(len(out))+sum.Missing != 10_000 || d.data.Len() > 11_000 {
-		t.Errorf("%d bytes there, %d missing, a file of %d", len(out), sum.Missing, d.data.Len())
-	}
-	last := remarks(events, MarkEnd)
-	if want := fmt.Sprintf("signal HUP (%d bytes of the session are not in this recording)", sum.Missing); len(last) != 1 || last[0] != want {
-		t.Errorf("it ends %q, want %q", last, want)
-	}
-}
-
 // A sync that takes long holds up nobody who types, and one that fails is not taken for done.
 func TestSync(t *testing.T) {
 	d := newDisk()
@@ -367,8 +345,14 @@ func TestSync(t *testing.T) {
 		if err := w.Sync(); fleet.KindOf(err) != fleet.Unavailable {
 			t.Errorf("a disk that fails is %v", err)
 		}
+		if err := w.Flush(); fleet.KindOf(err) != fleet.Unavailable {
+			t.Errorf("what goes into the file says that the disk does not fail: %v", err)
+		}
 	}
 	d.bad = nil
+	if err := w.Sync(); err != nil || w.Flush() != nil {
+		t.Errorf("a disk that fails no more is %v", err)
+	}
 	end(t, w)
 	if notices := remarks(mustRead(t, d.data.Bytes(), nil), MarkNotice); len(notices) == 0 || !strings.Contains(notices[0], "the disk failed") {
 		t.Errorf("the recording says %q", notices)
@@ -399,21 +383,6 @@ func TestSyncsMeet(t *testing.T) {
 	}
 	if done := <-second; done != 2 {
 		t.Error("it returned before the disk did")
-	}
-}
-
-// What the file took before it was full is synced all the same.
-func TestSyncAtTheLimit(t *testing.T) {
-	d := newDisk()
-	w, _ := begin(t, d, header(), Options{Limit: 1000})
-	w.Output(bytes.Repeat([]byte("x"), 1000))
-	if err := w.Sync(); fleet.KindOf(err) != fleet.Exhausted || d.syncs != 2 {
-		t.Errorf("%v, %d syncs", err, d.syncs)
-	}
-	d.bad = syscall.EIO
-	w.Mark(MarkNotice, "x")
-	if err := w.Sync(); fleet.KindOf(err) != fleet.Exhausted || d.syncs != 2 {
-		t.Errorf("%v, %d syncs", err, d.syncs)
 	}
 }
 
@@ -490,6 +459,7 @@ func BenchmarkOutput(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
+			w.ration.bulk.have, w.ration.burst = 1e18, 1<<60
 			p := bytes.Repeat(line, 400)
 			b.SetBytes(int64(len(p)))
 			for b.Loop() {

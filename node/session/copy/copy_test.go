@@ -17,7 +17,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/fleet"
+	"github.com/muster-fleet/muster/node/session/copy/talk"
 )
 
 // farWord makes the test's own binary the far end of a copy.
@@ -44,7 +46,24 @@ func startFar(t *testing.T, folder string) *process {
 
 func startFarAs(t *testing.T, folder string, how *syscall.SysProcAttr) *process {
 	t.Helper()
-	cmd := exec.Command(os.Args[0], farWord)
+	return startFarFor(t, folder, how, signedFor(true, ""))
+}
+
+// signedFor is what far ends may do that are not tested for that: anything, by these names.
+func signedFor(put bool, names ...string) talk.Grant {
+	g := talk.Grant{Put: put, Deep: true, Paths: []string{"/"}}
+	for _, name := range names {
+		if canonical, err := auth.CanonicalPath(name); err == nil {
+			g.Paths = append(g.Paths, canonical)
+		}
+	}
+	return g
+}
+
+// startFarFor is a far end that was signed for no more than a grant.
+func startFarFor(t *testing.T, folder string, how *syscall.SysProcAttr, grant talk.Grant) *process {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], append([]string{farWord}, grant.Words()...)...)
 	if how != nil {
 		cmd.Path = forAll(t, os.Args[0])
 	}
@@ -183,7 +202,7 @@ func shortSum(raw []byte) []byte {
 // put and get copy through a process whose home is far.
 func put(t *testing.T, far string, o Order) (Total, *heard, error) {
 	t.Helper()
-	p, h := startFar(t, far), &heard{}
+	p, h := startFarFor(t, far, nil, signedFor(true, o.To)), &heard{}
 	o.Watch = h.watch()
 	total, err := Put(t.Context(), p, o)
 	if code := p.wait(t); (code == 0) != (err == nil && total.Failed == 0) && len(h.troubles) == 0 {
@@ -194,7 +213,7 @@ func put(t *testing.T, far string, o Order) (Total, *heard, error) {
 
 func get(t *testing.T, far string, o Order) (Total, *heard, error) {
 	t.Helper()
-	p, h := startFar(t, far), &heard{}
+	p, h := startFarFor(t, far, nil, signedFor(false, o.Sources...)), &heard{}
 	o.Watch = h.watch()
 	total, err := Get(t.Context(), p, o)
 	p.wait(t)

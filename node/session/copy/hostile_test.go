@@ -148,8 +148,8 @@ func TestOtherLanguages(t *testing.T) {
 		said talk.Message
 		want string
 	}{
-		{talk.Ask{Version: 9, Paths: []string{"x"}}, "version 1 of copies, not 9"}, {talk.End{}, "does not ask"},
-		{talk.Ask{Version: 1, Put: true, Paths: []string{"a", "b"}}, "does not ask"}, {talk.Ask{Version: 1}, "does not ask"},
+		{talk.Ask{Version: 9, Paths: []string{"x"}}, "version 2 of copies, not 9"}, {talk.End{}, "does not ask"},
+		{talk.Ask{Version: talk.Version, Put: true, Paths: []string{"a", "b"}}, "does not ask"}, {talk.Ask{Version: talk.Version}, "does not ask"},
 	} {
 		p := startFar(t, t.TempDir())
 		l := newLine(p, p)
@@ -250,7 +250,7 @@ func TestAnotherAccount(t *testing.T) {
 		t.Errorf("%v: %s", err, all)
 	}
 	near := t.TempDir()
-	p, h := startFarAs(t, from, nobody()), &heard{}
+	p, h := startFarFor(t, from, nobody(), signedFor(false, "f", "g")), &heard{}
 	total, err := Get(t.Context(), p, Order{Sources: []string{"f", "g"}, To: near, Watch: h.watch()})
 	if all := strings.Join(h.troubles, "\n"); err != nil || total.Files != 1 || !strings.Contains(all, "denied f: the account may not do that") {
 		t.Errorf("%+v, %v: %s", total, err, all)

@@ -12,12 +12,12 @@ import (
 )
 
 // Main is the far end of a copy: a process of the account whose files are copied, which speaks the language over its
-// standard input and output. Paths begin where the process does: at the account's home. It returns the exit code: 0 if all
-// went well, 1 if not; the other end has heard why.
-func Main(_ []string, stdin io.Reader, stdout, _ io.Writer) int {
+// standard input and output, and does no more than its arguments say (talk.Grant.Words). Paths begin where the process does: at
+// the account's home. It returns the exit code: 0 if all went well, 1 if not; the other end has heard why.
+func Main(args []string, stdin io.Reader, stdout, _ io.Writer) int {
 	from, stop := untilSignal(stdin)
 	defer stop()
-	total, err := answer(newLine(from, stdout))
+	total, err := answer(newLine(from, stdout), args)
 	if err != nil || total.Failed > 0 {
 		return 1
 	}
@@ -25,16 +25,40 @@ func Main(_ []string, stdin io.Reader, stdout, _ io.Writer) int {
 }
 
 // answer does what the first message asks for.
-func answer(l *line) (Total, error) {
-	ask, err := hearAsk(l)
+func answer(l *line, args []string) (Total, error) {
+	ask, b, err := admitted(l, args)
 	if err != nil {
 		_ = l.now(talk.Fatal{Problem: talk.ProblemOf(err)})
 		return Total{}, err
 	}
-	if !ask.Put {
-		return send(l, true, Order{Sources: ask.Paths, Deep: ask.Deep, Resume: ask.Resume})
+	if ask.Put {
+		return receive(l, b, Order{To: tilde(ask.Paths[0])}, talk.Inbox{Deep: ask.Deep, Resume: ask.Resume}, ask.Into)
 	}
-	return receive(l, Order{To: tilde(ask.Paths[0])}, talk.Inbox{Deep: ask.Deep, Resume: ask.Resume}, ask.Into)
+	if to := b.elsewhere(ask.Paths); len(to) > 0 {
+		err := &Elsewhere{Paths: to}
+		if said := l.now(talk.Elsewhere{Paths: to}); fleet.KindOf(said) == fleet.Exhausted { // so many links
+			_ = l.now(talk.Fatal{Problem: talk.ProblemOf(err.plain())})
+		}
+		return Total{}, err
+	}
+	return send(l, b, Order{Sources: ask.Paths, Deep: ask.Deep, Resume: ask.Resume})
+}
+
+// admitted hears the first message, and holds it to what was signed.
+func admitted(l *line, args []string) (talk.Ask, *bounds, error) {
+	ask, err := hearAsk(l)
+	if err != nil {
+		return ask, nil, err
+	}
+	g, err := talk.GrantOf(args)
+	if err != nil {
+		return ask, nil, err
+	}
+	b, err := boundsOf(g)
+	if err == nil {
+		err = b.admit(ask)
+	}
+	return ask, b, err
 }
 
 func hearAsk(l *line) (talk.Ask, error) {

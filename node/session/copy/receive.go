@@ -21,9 +21,10 @@ const settlers = 32
 // receiving is one copy at the end where the files come to be. One goroutine hears and writes; others put whole files in
 // place behind it.
 type receiving struct {
-	line  *line
-	inbox talk.Inbox
-	watch Watch
+	line   *line
+	bounds *bounds // nil: at a person's end
+	inbox  talk.Inbox
+	watch  Watch
 
 	place   talk.Place
 	top     *folder
@@ -57,8 +58,8 @@ type incoming struct {
 }
 
 // receive takes what the sender at the other end of l sends, to what there is at a path.
-func receive(l *line, o Order, inbox talk.Inbox, into bool) (Total, error) {
-	r := &receiving{line: l, inbox: inbox, watch: o.Watch, pending: map[uint64]*incoming{}, turns: make(chan struct{}, settlers)}
+func receive(l *line, b *bounds, o Order, inbox talk.Inbox, into bool) (Total, error) {
+	r := &receiving{line: l, bounds: b, inbox: inbox, watch: o.Watch, pending: map[uint64]*incoming{}, turns: make(chan struct{}, settlers)}
 	err := r.land(o.To, into)
 	if err == nil {
 		err = r.hear()
@@ -69,6 +70,8 @@ func receive(l *line, o Order, inbox talk.Inbox, into bool) (Total, error) {
 	total := r.total
 	if err == nil {
 		err = l.now(talk.Finished{Total: total})
+	} else if e, ok := errors.AsType[*Elsewhere](err); ok && r.bounds != nil {
+		_ = l.now(talk.Elsewhere{Paths: e.Paths})
 	} else if !errors.Is(err, errBrokenOff) {
 		_ = l.now(talk.Fatal{Problem: talk.ProblemOf(err)})
 	}
@@ -105,8 +108,10 @@ func (r *receiving) land(to string, into bool) error {
 	if r.place, err = talk.PlaceOf(to, is, into); err != nil {
 		return err
 	}
-	r.top, err = openFolder(filepath.Clean(r.place.Folder))
-	return err
+	if r.top, err = openFolder(filepath.Clean(r.place.Folder)); err != nil {
+		return err
+	}
+	return r.bounds.check(r.top.fd, r.place.Name, to)
 }
 
 // hear takes messages until the End, and waits until all is in place.
@@ -171,6 +176,8 @@ func (r *receiving) take(n uint64, m talk.Message) error {
 		r.watch.trouble(true, m.Problem.Error())
 	case talk.Fatal:
 		return m.Problem.Error()
+	case talk.Elsewhere:
+		return &Elsewhere{Paths: m.Paths}
 	}
 	return nil
 }
@@ -472,6 +479,6 @@ func Get(ctx context.Context, stream io.ReadWriteCloser, order Order) (Total, er
 		return Total{}, err
 	}
 	inbox := talk.Inbox{Deep: order.Deep, Resume: order.Resume, Sources: order.Sources}
-	total, err := receive(l, order, inbox, talk.Several(order.Sources))
+	total, err := receive(l, nil, order, inbox, talk.Several(order.Sources))
 	return total, ended(ctx, err)
 }

@@ -14,7 +14,7 @@ import (
 // sending is one copy at the end where the files are. One goroutine walks and reads; another hears what the receiver says.
 type sending struct {
 	line   *line
-	far    bool // the sources were named at the other end, so that no shell of here has written out ~ and patterns
+	bounds *bounds // nil: at a person's end, where a shell has written out ~ and patterns
 	deep   bool
 	resume bool
 	watch  Watch
@@ -34,9 +34,9 @@ type sending struct {
 }
 
 // send copies the sources of o to the receiver at the other end of l, and returns what came of it.
-func send(l *line, far bool, o Order) (Total, error) {
+func send(l *line, b *bounds, o Order) (Total, error) {
 	s := &sending{
-		line: l, far: far, deep: o.Deep, resume: o.Resume, watch: o.Watch, replies: talk.Replies{Resume: o.Resume}, live: map[uint64]*branch{},
+		line: l, bounds: b, deep: o.Deep, resume: o.Resume, watch: o.Watch, replies: talk.Replies{Resume: o.Resume}, live: map[uint64]*branch{},
 		haves: make(chan talk.Have, talk.Window), over: make(chan struct{}), frame: make([]byte, frameSize),
 	}
 	go s.listen()
@@ -127,6 +127,9 @@ func (s *sending) listen() {
 			return
 		case talk.Fatal:
 			s.err = m.Problem.Error()
+			return
+		case talk.Elsewhere:
+			s.err = &Elsewhere{Paths: m.Paths}
 			return
 		}
 	}
@@ -354,6 +357,6 @@ func Put(ctx context.Context, stream io.ReadWriteCloser, order Order) (Total, er
 	if err := l.say(ask); err != nil {
 		return Total{}, err
 	}
-	total, err := send(l, false, order)
+	total, err := send(l, nil, order)
 	return total, ended(ctx, err)
 }

@@ -13,6 +13,9 @@ func troubleAt(path string, err error) *fleet.Error {
 	if e, ok := errors.AsType[*fleet.Error](err); ok {
 		return e
 	}
+	if e, ok := errors.AsType[*Elsewhere](err); ok {
+		return e.plain()
+	}
 	if p, ok := errors.AsType[*fs.PathError](err); ok {
 		err = p.Err
 	}

@@ -3,10 +3,8 @@ package copy
 import (
 	"errors"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -24,6 +22,7 @@ type source struct {
 	mode uint16
 	time int64
 	size int64
+	*bounds
 	*branch
 }
 
@@ -43,6 +42,9 @@ func (f *source) open() (*os.File, error) {
 	}
 	var is unix.Stat_t
 	err = unix.Fstat(fd, &is)
+	if err == nil && f.in == nil {
+		err = f.check(fd, "", f.path)
+	}
 	if err == nil && is.Mode&unix.S_IFMT != unix.S_IFREG {
 		err = fleet.Errorf(fleet.Conflict, "%s is no file any more", f.path)
 	}
@@ -89,28 +91,25 @@ func (o *opened) release() {
 
 // source sends what a person named: the one place where links are followed, and patterns mean something.
 func (s *sending) source(named string) error {
-	way := named
-	if s.far {
-		way = tilde(named)
-	}
-	_, err := os.Lstat(way)
-	if errors.Is(err, fs.ErrNotExist) && s.far && talk.HasPattern(way) {
-		found, globErr := filepath.Glob(way)
-		if globErr == nil && len(found) > 0 {
-			slices.Sort(found)
-			for _, one := range found {
-				if err := s.top(one, talk.Base(one)); err != nil {
-					return err
-				}
-			}
-			return nil
+	if s.bounds == nil {
+		if _, err := os.Lstat(named); err != nil {
+			return s.skip(troubleAt(named, err))
 		}
-		err = fleet.Errorf(fleet.NotFound, "nothing matches %s", named)
+		return s.top(named, talk.Base(named))
 	}
-	if err != nil {
-		return s.skip(troubleAt(named, err))
+	ways, pattern := expand(tilde(named))
+	if !pattern {
+		return s.top(ways[0], talk.Base(named))
 	}
-	return s.top(way, talk.Base(named))
+	if len(ways) == 0 {
+		return s.skip(fleet.Errorf(fleet.NotFound, "nothing matches %s", named))
+	}
+	for _, way := range ways {
+		if err := s.top(way, talk.Base(way)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // tilde writes out the home of the account that this runs as.
@@ -128,24 +127,42 @@ func tilde(path string) string {
 
 // top sends one thing under a name.
 func (s *sending) top(way, as string) error {
-	var is unix.Stat_t
-	if err := unix.Stat(way, &is); err != nil {
+	is, err := s.look(way)
+	if err != nil {
 		return s.skip(troubleAt(way, err))
 	}
 	switch is.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
-		return s.file(&source{as: as, path: way, mode: uint16(is.Mode & 0o777), time: is.Mtim.Nano(), size: is.Size})
+		return s.file(&source{as: as, path: way, mode: uint16(is.Mode & 0o777), time: is.Mtim.Nano(), size: is.Size, bounds: s.bounds})
 	case unix.S_IFDIR:
 		if !s.deep {
 			return s.skip(fleet.Errorf(fleet.Invalid, "%s is a folder", way).Hinted("-r copies folders, with what is in them"))
 		}
 		fd, err := again(func() (int, error) { return unix.Open(way, folderFlags, 0) })
+		if err == nil {
+			if err = s.bounds.check(fd, "", way); err != nil {
+				unix.Close(fd)
+			}
+		}
 		if err != nil {
 			return s.skip(troubleAt(way, err))
 		}
 		return s.folder(fd, way, nil, 1, talk.Folder{Name: as, Mode: uint16(is.Mode & 0o777), Time: is.Mtim.Nano()})
 	}
 	return s.skip(special(way))
+}
+
+// look says what a person named, if it is within bounds.
+func (s *sending) look(way string) (is unix.Stat_t, err error) {
+	fd, err := again(func() (int, error) { return unix.Open(way, unix.O_PATH|unix.O_CLOEXEC, 0) })
+	if err != nil {
+		return is, err
+	}
+	defer unix.Close(fd)
+	if err = s.bounds.check(fd, "", way); err == nil {
+		err = unix.Fstat(fd, &is)
+	}
+	return is, err
 }
 
 func special(path string) *fleet.Error {

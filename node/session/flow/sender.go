@@ -8,7 +8,15 @@ type Sender struct {
 	held   int      // bytes of kept with weights
 	acked  uint64   // number of the last frame that is forgotten
 	kept   [][]byte // the frames after it, as bytes
+	spare  [][]byte // memory of long frames that were forgotten, for those that come
 }
+
+// Long frames come in crowds, and each lives until it is acknowledged: their memory goes round. An end that is busy no more keeps
+// it until something short is sent.
+const (
+	longFrame = MaxFrame / 2
+	mostSpare = 4 * ackEvery / MaxPayload // what four acknowledgements set free, when they come together
+)
 
 // NewSender returns a Sender that holds at most the window (TerminalWindow, BulkWindow) and Reserve.
 func NewSender(window int) *Sender { return &Sender{window: window} }
@@ -19,13 +27,48 @@ func (s *Sender) Push(f Frame) bool {
 	if !Numbered(f) {
 		panic("flow: pushed a frame that has no number")
 	}
-	raw := Append(make([]byte, 0, header+sizeOf(f)), f)
+	if isBulk(f) && !fits(s.held, sizeOf(f), f.kind(), s.window) { // before it is copied: who waits for room asks often
+		return false
+	}
+	raw := Append(s.memory(header+sizeOf(f)), f)
 	if !fits(s.held, len(raw)-header, f.kind(), s.window) {
 		return false
 	}
 	s.kept = append(s.kept, raw)
 	s.held += len(raw) - header + weight
 	return true
+}
+
+// memory returns room for a frame.
+func (s *Sender) memory(size int) []byte {
+	if size < longFrame {
+		s.spare = nil
+		return make([]byte, 0, size)
+	}
+	last := len(s.spare) - 1
+	if last < 0 {
+		return make([]byte, 0, MaxFrame)
+	}
+	b := s.spare[last]
+	s.spare = s.spare[:last]
+	return b
+}
+
+// forget takes back the memory of a frame.
+func (s *Sender) forget(raw []byte) {
+	if len(raw) >= longFrame && len(s.spare) < mostSpare {
+		s.spare = append(s.spare, raw[:0])
+	}
+}
+
+// isBulk reports whether a frame may be long; its size is known then.
+func isBulk(f Frame) bool {
+	switch f.(type) {
+	case Input, Output, ErrorOutput:
+		return true
+	default:
+		return false
+	}
 }
 
 // sizeOf returns the bytes of a payload, exactly if f came from Cut.
@@ -68,6 +111,7 @@ func (s *Sender) Ack(n Ack) error {
 	}
 	for s.acked < uint64(n) {
 		s.held -= len(s.kept[0]) - header + weight
+		s.forget(s.kept[0])
 		s.kept[0] = nil
 		s.kept = s.kept[1:]
 		s.acked++

@@ -56,8 +56,8 @@ func BenchmarkEcho(b *testing.B) {
 			if err != nil {
 				return
 			}
-			program.Done(number)
 			_ = program.Push(b.Context(), flow.Output(f.(flow.Input)))
+			program.Done(number)
 		}
 	}()
 	for range b.N {

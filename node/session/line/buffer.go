@@ -9,7 +9,7 @@ import (
 // A buffer is small while little is said, and large in bulk: of 1,000 idle sessions each holds no more than small.
 const (
 	small = 4 << 10
-	large = 2 * flow.MaxFrame
+	large = 4 * flow.MaxFrame
 	calm  = 16 // so many small uses in a row make it small again
 )
 

@@ -1,7 +1,6 @@
 package line
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"sync"
@@ -18,12 +17,17 @@ type End struct {
 	urgent func(flow.Frame) bool
 
 	mu      sync.Mutex
-	changed sync.Cond // with mu: anything below
+	room    sync.Cond // with mu, as are all: out may have room, or be drained
+	news    sync.Cond // queue has something
+	work    sync.Cond // there may be something to write
+	written sync.Cond // nothing is left to be written
 	out     *flow.Sender
 	in      *flow.Receiver
-	queue   []item // taken, for Next
-	turn    *Turn  // the newest
-	asking  bool   // an Ask is to be sent
+	queue   []item   // taken, for Next
+	lent    []item   // long ones that Next returned and that are not done
+	spare   [][]byte // memory of such that are done
+	turn    *Turn    // the newest
+	asking  bool     // an Ask is to be sent
 	closed  bool
 
 	waiting time.Time // when the first frame was written that nothing was heard since; zero: none
@@ -43,8 +47,20 @@ func New(takes flow.Direction, window int, urgent func(flow.Frame) bool) *End {
 		urgent = func(flow.Frame) bool { return false }
 	}
 	e := &End{urgent: urgent, out: flow.NewSender(window), in: flow.NewReceiver(takes, window)}
-	e.changed.L = &e.mu
+	for _, c := range e.conds() {
+		c.L = &e.mu
+	}
 	return e
+}
+
+// conds are apart because waking a goroutine is what a key's way costs most.
+func (e *End) conds() [4]*sync.Cond { return [4]*sync.Cond{&e.room, &e.news, &e.work, &e.written} }
+
+// allChanged wakes whatever waits.
+func (e *End) allChanged() {
+	for _, c := range e.conds() {
+		c.Broadcast()
+	}
 }
 
 // Push sends a copy of f, now or over the next connection. It waits while the window is full; its errors are ctx's cause and
@@ -52,10 +68,10 @@ func New(takes flow.Direction, window int, urgent func(flow.Frame) bool) *End {
 func (e *End) Push(ctx context.Context, f flow.Frame) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if err := e.wait(ctx, func() bool { return !e.closed && e.out.Push(f) }); err != nil {
+	if err := e.wait(ctx, &e.room, func() bool { return !e.closed && e.out.Push(f) }); err != nil {
 		return err
 	}
-	e.changed.Broadcast()
+	e.work.Broadcast()
 	return nil
 }
 
@@ -66,16 +82,16 @@ func (e *End) TryPush(f flow.Frame) bool {
 	if e.closed || !e.out.Push(f) {
 		return false
 	}
-	e.changed.Broadcast()
+	e.work.Broadcast()
 	return true
 }
 
-// Next returns the next frame that was not urgent, with its number for Done. It is for one goroutine. What was taken is
-// returned first, also after the connection or the End was closed, or ctx ended; then its errors are ctx's cause and ErrClosed.
+// Next returns the next frame that was not urgent, with its number for Done; its bytes are void when it is done. It is for one
+// goroutine. What was taken is returned first, also after the connection or the End was closed, or ctx ended; then its errors are ctx's cause and ErrClosed.
 func (e *End) Next(ctx context.Context) (number uint64, f flow.Frame, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if err := e.wait(ctx, func() bool { return len(e.queue) > 0 }); err != nil {
+	if err := e.wait(ctx, &e.news, func() bool { return len(e.queue) > 0 }); err != nil {
 		return 0, nil, err
 	}
 	next := e.queue[0]
@@ -84,6 +100,7 @@ func (e *End) Next(ctx context.Context) (number uint64, f flow.Frame, err error)
 	if len(e.queue) == 0 {
 		e.queue = nil
 	}
+	e.lend(next)
 	return next.number, next.frame, nil
 }
 
@@ -92,8 +109,9 @@ func (e *End) Done(number uint64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.in.Done(number)
+	e.takeBack(number)
 	if e.in.Due() {
-		e.changed.Broadcast()
+		e.work.Broadcast()
 	}
 }
 
@@ -102,7 +120,7 @@ func (e *End) Ask() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.asking = true
-	e.changed.Broadcast()
+	e.work.Broadcast()
 }
 
 // Waiting returns for how long something has been under way to the other end without anything having been heard since; 0 if
@@ -135,7 +153,7 @@ func (e *End) Drained() bool {
 func (e *End) AwaitDrained(ctx context.Context) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.wait(ctx, e.out.Drained)
+	return e.wait(ctx, &e.room, e.out.Drained)
 }
 
 // Flush returns when all that is to be said has been written to the connection; its errors are ctx's cause and ErrClosed.
@@ -143,14 +161,14 @@ func (e *End) AwaitDrained(ctx context.Context) error {
 func (e *End) Flush(ctx context.Context) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.wait(ctx, func() bool { return e.turn != nil && e.turn.conn != nil && !e.turn.writing && !e.turn.hasWork() })
+	return e.wait(ctx, &e.written, func() bool { return e.turn != nil && e.turn.conn != nil && !e.turn.writing && !e.turn.hasWork() })
 }
 
 // Close ends the connection and whatever waits.
 func (e *End) Close() {
 	e.mu.Lock()
 	e.closed = true
-	e.changed.Broadcast()
+	e.allChanged()
 	t := e.turn
 	e.mu.Unlock()
 	if t != nil {
@@ -158,15 +176,16 @@ func (e *End) Close() {
 	}
 }
 
-// wait returns nil when ok returns true; else ErrClosed or ctx's cause. It is called with the lock.
-func (e *End) wait(ctx context.Context, ok func() bool) error {
+// wait returns nil when ok returns true, which is asked whenever on is told; else ErrClosed or ctx's cause. It is called with the
+// lock.
+func (e *End) wait(ctx context.Context, on *sync.Cond, ok func() bool) error {
 	if ok() {
 		return nil
 	}
 	defer context.AfterFunc(ctx, func() {
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		e.changed.Broadcast()
+		on.Broadcast()
 	})()
 	for {
 		switch {
@@ -177,7 +196,7 @@ func (e *End) wait(ctx context.Context, ok func() bool) error {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		}
-		e.changed.Wait()
+		on.Wait()
 	}
 }
 
@@ -193,8 +212,8 @@ func (e *End) take(t *Turn, f flow.Frame) error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.queue = append(e.queue, item{number, kept(f)})
-	e.changed.Broadcast()
+	e.queue = append(e.queue, item{number, e.kept(f)})
+	e.news.Broadcast()
 	return nil
 }
 
@@ -218,26 +237,13 @@ func (e *End) hear(f flow.Frame) error {
 		if err := e.out.Ack(f); err != nil {
 			return &Broken{err}
 		}
+		e.room.Broadcast()
 	case flow.Ask:
 		e.in.Asked()
+		e.work.Broadcast()
 	case flow.Have:
 		return &Broken{errHave}
 	case flow.Input, flow.EndOfInput, flow.Resize, flow.Signal, flow.Output, flow.ErrorOutput, flow.Notice, flow.Exit: // take
 	}
-	e.changed.Broadcast()
 	return nil
-}
-
-// kept returns f with bytes of its own.
-func kept(f flow.Frame) flow.Frame {
-	switch f := f.(type) {
-	case flow.Input:
-		return flow.Input(bytes.Clone(f))
-	case flow.Output:
-		return flow.Output(bytes.Clone(f))
-	case flow.ErrorOutput:
-		return flow.ErrorOutput(bytes.Clone(f))
-	default:
-		return f
-	}
 }

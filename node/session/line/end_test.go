@@ -78,17 +78,18 @@ func collect(t *testing.T, e *line.End) []byte {
 			t.Error(err)
 			return data
 		}
-		e.Done(number)
 		switch f := f.(type) {
 		case flow.Input:
 			data = append(data, f...)
 		case flow.Output:
 			data = append(data, f...)
 		case flow.EndOfInput, flow.Exit:
+			e.Done(number)
 			return data
 		default:
 			t.Errorf("%#v", f)
 		}
+		e.Done(number)
 	}
 }
 

@@ -22,8 +22,8 @@ func (b *Broken) Error() string { return b.Err.Error() }
 // Unwrap returns the *fleet.Error.
 func (b *Broken) Unwrap() error { return b.Err }
 
-// batch is how many bytes are written at once at most, unless one frame is longer.
-const batch = 64 << 10
+// batch is how many bytes are written at once at most: some frames of the longest.
+const batch = 4 * flow.MaxFrame
 
 // Turn is the right of one connection to be served, until a newer Turn begins.
 type Turn struct {
@@ -93,7 +93,7 @@ func (t *Turn) begin(conn io.ReadWriteCloser, theirs uint64) error {
 	e.in.Resume()
 	t.conn, t.sent, t.over = conn, theirs, make(chan struct{})
 	e.waiting = time.Time{}
-	e.changed.Broadcast()
+	e.allChanged()
 	return nil
 }
 
@@ -106,7 +106,7 @@ func (t *Turn) stop(why error) {
 	if t.err == nil {
 		t.err = why
 	}
-	e.changed.Broadcast()
+	e.allChanged()
 	e.mu.Unlock()
 	if conn != nil {
 		_ = conn.Close() // nothing depends on its last bytes: they come again
@@ -178,10 +178,10 @@ func (t *Turn) collect(b []byte) ([]byte, bool) {
 	defer e.mu.Unlock()
 	t.writing = false
 	if !t.hasWork() {
-		e.changed.Broadcast() // for Flush
+		e.written.Broadcast()
 	}
 	for t.conn != nil && !t.hasWork() {
-		e.changed.Wait()
+		e.work.Wait()
 	}
 	if t.conn == nil {
 		return nil, false

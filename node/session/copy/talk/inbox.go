@@ -37,6 +37,12 @@ func (b *Inbox) Take(m Message) (uint64, error) {
 		return 0, nil
 	case Fatal, Skipped:
 		return 0, nil
+	case Elsewhere:
+		if b.named > 0 || b.body || len(m.Paths) == 0 {
+			return 0, errOutOfTurn
+		}
+		b.ended = true
+		return 0, nil
 	}
 	if b.body {
 		return 0, errOutOfTurn

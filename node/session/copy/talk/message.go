@@ -8,7 +8,7 @@ import (
 )
 
 // Version is that of the language; an Ask of another is refused.
-const Version = 1
+const Version = 2
 
 // The sizes of frames: a kind, the length of what follows (big-endian), and that.
 const (
@@ -101,6 +101,10 @@ type Finished struct{ Total Total }
 // Fatal ends the copy, from either end.
 type Fatal struct{ Problem Problem }
 
+// Elsewhere ends a copy before anything was copied: by links, what was asked for lies where the session was not signed for. The
+// paths are where.
+type Elsewhere struct{ Paths []string }
+
 // Total counts what was copied.
 type Total struct {
 	Files   uint64 // with those that were there already
@@ -158,22 +162,24 @@ const (
 	kindFailed
 	kindFinished
 	kindFatal
+	kindElsewhere
 )
 
-func (Ask) kind() byte      { return kindAsk }
-func (Folder) kind() byte   { return kindFolder }
-func (File) kind() byte     { return kindFile }
-func (Link) kind() byte     { return kindLink }
-func (Leave) kind() byte    { return kindLeave }
-func (Body) kind() byte     { return kindBody }
-func (Data) kind() byte     { return kindData }
-func (Done) kind() byte     { return kindDone }
-func (Skipped) kind() byte  { return kindSkipped }
-func (End) kind() byte      { return kindEnd }
-func (Have) kind() byte     { return kindHave }
-func (Failed) kind() byte   { return kindFailed }
-func (Finished) kind() byte { return kindFinished }
-func (Fatal) kind() byte    { return kindFatal }
+func (Ask) kind() byte       { return kindAsk }
+func (Folder) kind() byte    { return kindFolder }
+func (File) kind() byte      { return kindFile }
+func (Link) kind() byte      { return kindLink }
+func (Leave) kind() byte     { return kindLeave }
+func (Body) kind() byte      { return kindBody }
+func (Data) kind() byte      { return kindData }
+func (Done) kind() byte      { return kindDone }
+func (Skipped) kind() byte   { return kindSkipped }
+func (End) kind() byte       { return kindEnd }
+func (Have) kind() byte      { return kindHave }
+func (Failed) kind() byte    { return kindFailed }
+func (Finished) kind() byte  { return kindFinished }
+func (Fatal) kind() byte     { return kindFatal }
+func (Elsewhere) kind() byte { return kindElsewhere }
 
 // Encode returns a message's frame. One that is larger than a frame is Exhausted.
 func Encode(m Message) ([]byte, error) {
@@ -200,7 +206,7 @@ func DataHeader(frame []byte, n int) {
 // Header reads the header of a frame: its kind, and how long its payload is.
 func Header(frame [HeaderSize]byte) (kind byte, size int, err error) {
 	n := binary.BigEndian.Uint32(frame[1:])
-	if frame[0] < kindAsk || frame[0] > kindFatal || n > MaxPayload {
+	if frame[0] < kindAsk || frame[0] > kindElsewhere || n > MaxPayload {
 		return 0, 0, errNoise
 	}
 	return frame[0], int(n), nil
@@ -239,6 +245,8 @@ func Decode(kind byte, payload []byte) (Message, error) {
 		return decode[Finished](payload)
 	case kindFatal:
 		return decode[Fatal](payload)
+	case kindElsewhere:
+		return decode[Elsewhere](payload)
 	}
 	return nil, errNoise
 }

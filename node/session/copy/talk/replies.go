@@ -50,6 +50,12 @@ func (r *Replies) Take(m Message) error {
 	case Fatal:
 		r.over = true
 		return nil
+	case Elsewhere:
+		if r.failed > 0 || len(m.Paths) == 0 {
+			return errOutOfTurn
+		}
+		r.over = true
+		return nil
 	}
 	return errOutOfTurn
 }

@@ -16,7 +16,7 @@ func samples() []Message {
 	return []Message{
 		Ask{Version, true, []string{"/srv", "b"}, true, false, true}, Folder{"d", 0o755, -1}, File{"f", 0o600, 1 << 60, 1 << 40}, Link{"l", "../x", 5},
 		Leave{}, Body{7, 9}, Data("content"), Done{}, Done{[]Problem{p}}, Skipped{p}, End{}, Have{3, 4, [32]byte{5}}, Failed{9, p},
-		Finished{Total{1, 2, 3, 4, 5, 6, 7}}, Fatal{p},
+		Finished{Total{1, 2, 3, 4, 5, 6, 7}}, Fatal{p}, Elsewhere{[]string{"/a", "/b"}},
 	}
 }
 
@@ -42,7 +42,7 @@ func TestTooLarge(t *testing.T) {
 	if _, err := Encode(Ask{Paths: []string{strings.Repeat("x", MaxPayload)}}); fleet.KindOf(err) != fleet.Exhausted {
 		t.Error(err)
 	}
-	for _, header := range [][HeaderSize]byte{{kindData, 0, 1, 0, 0}, {kindData, 0xff, 0xff, 0xff, 0xff}, {0}, {kindFatal + 1}} {
+	for _, header := range [][HeaderSize]byte{{kindData, 0, 1, 0, 0}, {kindData, 0xff, 0xff, 0xff, 0xff}, {0}, {kindElsewhere + 1}} {
 		if _, _, err := Header(header); err == nil {
 			t.Error("accepted", header)
 		}
@@ -171,6 +171,9 @@ func TestOutOfTurn(t *testing.T) {
 		"two reasons":                     {Inbox{}, []Message{file, Body{N: 1}, Done{make([]Problem, 2)}}},
 		"an answer":                       {Inbox{}, []Message{Have{}}},
 		"a question":                      {Inbox{}, []Message{Ask{}}},
+		"elsewhere, nowhere":              {Inbox{}, []Message{Elsewhere{}}},
+		"elsewhere, but begun":            {Inbox{}, []Message{file, Elsewhere{[]string{"/x"}}}},
+		"elsewhere, and here":             {Inbox{}, []Message{Elsewhere{[]string{"/x"}}, file}},
 	} {
 		for i, m := range c.said {
 			_, err := c.inbox.Take(m)
@@ -216,6 +219,9 @@ func TestRepliesOutOfTurn(t *testing.T) {
 		"an end too early":             {Replies{}, 1, []Message{Finished{}}},
 		"anything after a fatal one":   {Replies{}, 1, []Message{Fatal{}, Failed{N: 1}}},
 		"what only senders say":        {Replies{}, 1, []Message{Leave{}}},
+		"elsewhere, nowhere":           {Replies{}, 1, []Message{Elsewhere{}}},
+		"elsewhere, but begun":         {Replies{}, 1, []Message{Failed{N: 1}, Elsewhere{[]string{"/x"}}}},
+		"elsewhere, and more":          {Replies{}, 1, []Message{Elsewhere{[]string{"/x"}}, Failed{N: 1}}},
 	} {
 		for range c.files {
 			c.replies.Named(true)

@@ -1,0 +1,10 @@
+// Package archive keeps on a server copies of the recordings of other nodes' sessions.
+//
+// It owns the folder: one file for a recording, one for its node's note, and how much room all of them have. It never verifies a
+// note (the caller does, before it hands one in), never decides who reads, and opens no recording: of one that is sealed, it could
+// not.
+//
+// Invariants: a recording that is listed is whole, on the disk, and has the digest that its node signed. What broke off goes on
+// where it was, also after a restart. The room is bounded, and so is what one node can take of it: where there is too much, the
+// oldest of the node that has most goes. Nothing is held in memory but a line for each recording.
+package archive
