@@ -150,10 +150,11 @@ type DocumentVersion struct {
 
 // Update is one piece of news of a command that somebody watches.
 type Update struct {
-	Info    *CommandInfo // first, and again when it was cancelled or its rollout went on; at most four times a second
-	Report  *exec.Report // a node's newest
-	Servers int          // servers that answer this watch; set in every update
-	Synced  bool         // once: all that the servers had when the watch began has been told
+	Info    *CommandInfo   // first, and again when it was cancelled or its rollout went on; at most four times a second
+	Report  *exec.Report   // a node's newest
+	Signed  *auth.Envelope // Report as the node signed it, for who verifies it himself
+	Servers int            // servers that answer this watch; set in every update
+	Synced  bool           // once: all that the servers had when the watch began has been told
 }
 
 // ReadWhat says what is read.

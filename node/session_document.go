@@ -222,6 +222,12 @@ func documentText(d auth.SessionDocument) string {
 // SessionNeeds returns the key (exec.DocumentRef.Key) of the publication that judging a session takes; none: it is built in, or
 // there is no document. The statement is verified as JudgeSession does it: nothing is fetched for who may not be here.
 func SessionNeeds(e auth.Envelope, record auth.Record, by fleet.ID, host SessionHost, now time.Time) ([]fleet.ID, error) {
+	if len(e.Body) > auth.MaxSession {
+		return nil, nil // refused as that
+	}
+	if claimed, err := auth.Peek[auth.Session](e); err == nil && len(claimed.Document) == 0 {
+		return nil, nil // most have none, and are verified once
+	}
 	s, _, err := openSession(e, record, by, host, now)
 	if err == nil {
 		err = s.Check()

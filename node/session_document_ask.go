@@ -136,17 +136,23 @@ func KeptDocument(kept []auth.Envelope, nameAndSelector string, record auth.Reco
 	name, selector, _ := strings.Cut(nameAndSelector, ":")
 	var newest int64
 	var found []auth.Envelope
+	known := false
 	for _, e := range kept {
 		p, _, err := exec.OpenPublication(record.Charter, e)
 		if err != nil || p.Name != name || exec.MayPublish(record, e) != nil {
 			continue
 		}
+		known = true
 		switch selector {
 		case "", "$DEFAULT", "$LATEST", p.VersionName:
 			if len(found) == 0 || p.Header.Issued > newest {
 				newest, found = p.Header.Issued, []auth.Envelope{e}
 			}
 		}
+	}
+	if known && len(found) == 0 {
+		return auth.Envelope{}, fleet.Errorf(fleet.Unavailable, "no server can be asked which text version %s of document %s is", selector, name).
+			Hinted("--doc %s is the newest that this node has used", name)
 	}
 	if len(found) == 0 {
 		return auth.Envelope{}, fleet.Errorf(fleet.Unavailable, "no server can be asked for document %s, and this node has not used it before", nameAndSelector).

@@ -128,9 +128,21 @@ func (s SessionState) line() SessionState {
 	if cut || len(argv) < len(s.Argv) {
 		argv = append(argv, "…")
 	}
-	s.Argv = argv
+	s.Argv, s.Paths = argv, linePaths(s.Paths)
+	s.Recent = s.Recent[max(len(s.Recent)-1, 0):]
 	s.Document = lineOf(s.Document)
 	return s
+}
+
+// linePaths keeps as many paths as a list has room for.
+func linePaths(paths []string) []string {
+	room := maxListed
+	for i, path := range paths {
+		if room -= len(path) + 1; room < 0 {
+			return append(slices.Clone(paths[:i]), "…")
+		}
+	}
+	return paths
 }
 
 // JudgeSessionKill verifies an order to end a session, on whatever connection it came. find returns a session that runs

@@ -13,6 +13,7 @@ import (
 	"github.com/muster-fleet/muster/node/auth/authtest"
 	"github.com/muster-fleet/muster/node/fleet"
 	"github.com/muster-fleet/muster/node/fleet/wire"
+	"github.com/muster-fleet/muster/testnet/hostile"
 )
 
 // set puts a setting of the fleet.
@@ -305,4 +306,39 @@ func TestNextCopy(t *testing.T) {
 			t.Errorf("%s gets %d of 500", id, n)
 		}
 	}
+}
+
+// Whatever a node sends as a copy, it is refused, or signed by that node and about a recording of its own; memory is bounded.
+func FuzzSessionCopy(f *testing.F) {
+	d := newDoor()
+	good := d.copyOf(0, recorded(1, d.bob.ID()))
+	f.Add(wire.Marshal(good.Copy))
+	f.Add(wire.Marshal(SessionCopies{Copies: []SessionCopy{good.Copy}, More: true}))
+	f.Add(wire.Marshal(SessionCopy{}))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		same(t, data, DecodeSession[SessionCopies], EncodeSession)
+		var c SessionCopy
+		if wire.Unmarshal(data, &c) != nil {
+			return
+		}
+		n, err := OpenSessionCopy(c, d.ID())
+		if err == nil && (fmt.Sprint(n) != fmt.Sprint(good.Note) || fleet.Sum(c.Key) != n.Node) {
+			t.Fatalf("accepted what nobody signed: %+v", n)
+		}
+	})
+}
+
+func TestSessionCopyMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("counts every byte of thousands of inputs")
+	}
+	d := newDoor()
+	good := d.copyOf(0, recorded(1, d.bob.ID()))
+	hostile.Check(t, hostile.Bound{Base: 64 << 10, PerByte: 100}, func(in []byte) {
+		var c SessionCopy
+		if wire.Unmarshal(in, &c) == nil {
+			_, _ = OpenSessionCopy(c, d.ID())
+		}
+		_, _ = DecodeSession[SessionCopies](in)
+	}, hostile.Inputs(1<<16, wire.Marshal(good.Copy), wire.Marshal(SessionCopies{Copies: []SessionCopy{good.Copy}})))
 }

@@ -256,7 +256,12 @@ func (u *Uplinks) Ended(at time.Duration, id fleet.ID) {
 	if l.state == uplinkStands && at-l.since >= uplinkForgiven {
 		l.failures = 0
 	}
+	tried := l.state == uplinkTried
 	l.state, l.since = uplinkGone, at
+	if tried && len(u.standing()) == 0 { // this host itself may be cut off: that says nothing against the other
+		l.after = at + u.spreadOut(id, maxLonelyWait)
+		return
+	}
 	l.failures++
 	most := maxUplinkWait
 	if len(u.standing()) == 0 {
@@ -265,8 +270,12 @@ func (u *Uplinks) Ended(at time.Duration, id fleet.ID) {
 			other.after = min(other.after, at+most)
 		}
 	}
-	wait := min(most, uplinkBackoff<<min(l.failures-1, 10))
-	l.after = at + wait/2 + time.Duration(u.lot(id, uint64(l.failures))%uint64(wait/2)) // not all at once, when a relay is back
+	l.after = at + u.spreadOut(id, min(most, uplinkBackoff<<min(l.failures-1, 10)))
+}
+
+// spreadOut shortens a wait by up to a half, so that not all come at once when a relay is back.
+func (u *Uplinks) spreadOut(id fleet.ID, wait time.Duration) time.Duration {
+	return wait/2 + time.Duration(u.lot(id, uint64(u.links[id].failures))%uint64(wait/2))
 }
 
 // Via returns through whom this node is reached: the uplinks that stand, the oldest first.

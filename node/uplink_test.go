@@ -129,7 +129,7 @@ func TestUplinkLife(t *testing.T) {
 	}
 }
 
-// TestUplinkBackoff: who fails waits ever longer, and while nobody else stands not long.
+// TestUplinkBackoff: who fails waits ever longer; while nothing stands it waits some seconds, and nothing is held against it.
 func TestUplinkBackoff(t *testing.T) {
 	u, at := NewUplinks(fleet.Sum([]byte("self"))), time.Hour
 	candidates := relays("on")
@@ -145,9 +145,12 @@ func TestUplinkBackoff(t *testing.T) {
 		at = wake
 	}
 	for i, w := range waits {
-		if most := min(maxLonelyWait, uplinkBackoff<<i); w < most/2 || w > most {
+		if w < maxLonelyWait/2 || w > maxLonelyWait {
 			t.Errorf("after failure %d it waits %s", i+1, w)
 		}
+	}
+	if !u.steady(at, candidates[0].ID) {
+		t.Error("it is held against the relay that this node was cut off")
 	}
 	other := relays("on", "on")
 	u.Stands(at, other[1].ID)

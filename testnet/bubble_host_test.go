@@ -72,6 +72,8 @@ type townHost struct {
 	stop context.CancelFunc
 	done chan error
 	down time.Time // since when it is; zero: it is up, or was never
+
+	outbound *bool // what its agent is told; nil: nothing
 }
 
 // latency is the network's, one way: a small site.
@@ -372,7 +374,7 @@ func (h *townHost) start() {
 func (h *townHost) tryStart() error {
 	started, err := host.Start(host.Options{
 		Dir: h.dir, Version: "test", Clock: h.clock, Socket: h.town.net.Conn(h.addr), Runner: h.runs,
-		Preset: h.town.preset, Timeouts: h.town.timeouts, Log: h.log.slog(),
+		Preset: h.town.preset, Timeouts: h.town.timeouts, Log: h.log.slog(), Outbound: h.outbound,
 	})
 	if err != nil {
 		return err

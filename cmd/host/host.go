@@ -76,13 +76,13 @@ type Host struct {
 	decisions *decisions.Log
 	copies    *outlet.Queue
 	recordings
-	addrs     func() []netip.AddrPort // where others may reach this host now
-	outbound  bool                    // they cannot, but through uplinks
-	free      bool                    // and the others do without the replica that this host has from before
-	founding  []consensus.Entry
-	telling   sync.Mutex
-	told      uint64        // highest sequence of what gossip was told of this host
-	ready     chan struct{} // closed when the record names this host's fleet
+	addrs    func() []netip.AddrPort // where others may reach this host now
+	outbound bool                    // they cannot, but through uplinks
+	free     bool                    // and the others do without the replica that this host has from before
+	founding []consensus.Entry
+	telling  sync.Mutex
+	told     uint64        // highest sequence of what gossip was told of this host
+	ready    chan struct{} // closed when the record names this host's fleet
 }
 
 // Ready returns when the host can be asked: at once, or, on a fleet's first host, when the fleet is founded.

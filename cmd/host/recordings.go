@@ -37,11 +37,12 @@ func (h *Host) makeRecordings(shells *agent.Shells, server bool) {
 	if err != nil {
 		h.opts.Log.Warn("no recordings of sessions are copied from here", "err", err)
 	}
-	if !server {
+	dir := filepath.Join(h.opts.Dir, archiveName)
+	if _, err := os.Lstat(dir); err != nil && !server { // one that was a server still tells of what it has
 		return
 	}
 	h.archive, err = archive.Open(archive.Config{
-		Dir: filepath.Join(h.opts.Dir, archiveName), Log: h.opts.Log, Room: func() archive.Room {
+		Dir: dir, Log: h.opts.Log, Room: func() archive.Room {
 			room := archive.DefaultRoom()
 			room.Age = h.Agent.Record().Settings.SessionKeep()
 			return room
@@ -155,8 +156,11 @@ func (h *Host) writeLines(w io.Writer, id fleet.UUID, head string) error {
 }
 
 func headLine(s node.SessionState) string {
-	line := fmt.Sprintf("%s\tsession\tby %s from %s as %s: %s; permitted by %s", time.UnixMilli(s.Started).UTC().Format("2006-01-02T15:04:05.000Z"), s.Operator, s.From,
-		s.User, s.Text(), s.Rule)
+	who := s.Operator + " from " + s.From
+	if s.User != "" {
+		who += " as " + s.User
+	}
+	line := fmt.Sprintf("%s\tsession\tby %s: %s; permitted by %s", time.UnixMilli(s.Started).UTC().Format("2006-01-02T15:04:05.000Z"), who, s.Text(), s.Rule)
 	if s.Reason != "" {
 		line += "; " + s.Reason
 	}

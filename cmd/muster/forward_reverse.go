@@ -167,10 +167,11 @@ func (r *reversed) takeAll(n uint16) {
 		case <-r.ctx.Done():
 			return
 		}
-		far, err := r.accept(r.ctx, n)
+		id := r.current()
+		far, err := r.accept(r.ctx, id, n)
 		if err != nil {
 			<-r.slots
-			r.notTaken(err)
+			r.notTaken(id, err)
 			continue
 		}
 		r.open.Go(func() {
@@ -181,9 +182,9 @@ func (r *reversed) takeAll(n uint16) {
 }
 
 // notTaken opens the session anew where the node has forgotten it, and else waits before the next attempt.
-func (r *reversed) notTaken(err error) {
+func (r *reversed) notTaken(id fleet.UUID, err error) {
 	if fleet.KindOf(err) == fleet.NotFound {
-		if _, err = r.renew(r.ctx, r.current()); err == nil {
+		if _, err = r.renew(r.ctx, id); err == nil {
 			err = r.tell(r.listens())
 		}
 	}

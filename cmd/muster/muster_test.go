@@ -23,6 +23,7 @@ func TestMain(m *testing.M) {
 //	exits CODE ARGS…              muster ARGS in this process, which must exit with CODE
 //	each FROM TO ARGS…            muster ARGS for every number, which stands for N in them; each must succeed
 //	policy FILE                   the fleet's policy from now on
+//	elsewhere                     the agent is not on this host: all goes by --via from then on
 //	doors                         all nodes take sessions; their programs run here
 //	nodes WHAT NAME…              WHAT becomes of nodes: lost, back, full (takes no key), room; or of web01: cut, joined
 func TestScripts(t *testing.T) {
@@ -52,6 +53,8 @@ func scriptParams(dir string) testscript.Params {
 			"policy": scriptPolicy,
 			"each":   scriptEach,
 			"doors":  scriptDoors,
+
+			"elsewhere": scriptElsewhere,
 		},
 	}
 }
@@ -66,11 +69,17 @@ func scriptFleet(ts *testscript.TestScript, _ bool, args []string) {
 		w.setStatus(map[string]fleet.Status{"lost": fleet.ConnectionLost, "left": fleet.Left}[what], strings.Split(names, ",")...)
 	}
 	w.open(ts.Value("t").(testing.TB), ts.Getenv("WORK"), ts.Getenv("HOME"))
-	if ts.Getenv("FROM_ELSEWHERE") != "" { // the agent is not on this host
-		ts.Setenv("MUSTER_VIA", w.newDoor(ts.Value("t").(testing.TB), w.byName("web01")).end.LocalAddr().String())
-		ts.Setenv("MUSTER_SOCKET", filepath.Join(ts.Getenv("WORK"), "none.sock"))
-	}
 	*ts.Value("town").(**town) = w
+	if ts.Getenv("FROM_ELSEWHERE") != "" {
+		scriptElsewhere(ts, false, nil)
+	}
+}
+
+// scriptElsewhere leaves the host on which the agent is: from then on all goes by --via.
+func scriptElsewhere(ts *testscript.TestScript, _ bool, _ []string) {
+	w := *ts.Value("town").(**town)
+	ts.Setenv("MUSTER_VIA", w.newDoor(ts.Value("t").(testing.TB), w.byName("web01")).end.LocalAddr().String())
+	ts.Setenv("MUSTER_SOCKET", filepath.Join(ts.Getenv("WORK"), "none.sock"))
 }
 
 func scriptEach(ts *testscript.TestScript, _ bool, args []string) {

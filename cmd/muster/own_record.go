@@ -99,6 +99,9 @@ func (o *ownRecord) Newest(ctx context.Context) (auth.Record, error) {
 		if err != nil {
 			return auth.Record{}, o.differs(err)
 		}
+		if next.record.Charter == nil {
+			return auth.Record{}, fleet.Errorf(fleet.Unavailable, "the agent has no record of the fleet yet").Hinted("ask again in a moment, or another host")
+		}
 		o.chain, fresh = next, append(fresh, answer.Acts...)
 		if o.chain.record.Length >= answer.Length {
 			return o.chain.record, nil

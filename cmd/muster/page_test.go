@@ -24,6 +24,7 @@ func TestPages(t *testing.T) {
 	}{
 		"running.md":    {30, "", newestCommand},
 		"parameters.md": {30, "", newestCommand},
+		"remote.md":     {8, "elsewhere\ndoors\npolicy policy.cedar\n", newestSession},
 		"sessions.md":   {20, "doors\npolicy policy.cedar\n", newestSession},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -121,8 +121,8 @@ func (p *passage) listens() []string {
 	return p.listening
 }
 
-// accept waits for a connection that comes in at the n-th of the places where the node listens.
-func (p *passage) accept(ctx context.Context, n uint16) (half, error) {
+// accept waits for a connection that comes in for a session at the n-th of the places where the node listens.
+func (p *passage) accept(ctx context.Context, id fleet.UUID, n uint16) (half, error) {
 	open, cancel := context.WithTimeout(ctx, frameWait)
 	defer cancel()
 	s, err := p.quic.Open(open, p.at.ID, transport.Session)
@@ -130,7 +130,7 @@ func (p *passage) accept(ctx context.Context, n uint16) (half, error) {
 		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { s.Close() })
-	_, err = exchange(s, node.SessionAccept, node.EncodeSession(node.SessionAccepting{ID: p.current(), N: n}))
+	_, err = exchange(s, node.SessionAccept, node.EncodeSession(node.SessionAccepting{ID: id, N: n}))
 	if !stop() && err == nil {
 		err = context.Cause(ctx)
 	}

@@ -14,15 +14,13 @@ import (
 	"github.com/muster-fleet/muster/node/fleet"
 )
 
-// systemdUnit starts the agent under systemd; packages install this file as it is.
-//
-//go:embed service/muster.service
-var systemdUnit string
-
-// openRCScript starts the agent under OpenRC; packages install this file as it is.
-//
-//go:embed service/muster.initd
-var openRCScript string
+// What starts the agent; packages install these files as they are.
+var (
+	//go:embed service/muster.service
+	systemdUnit string
+	//go:embed service/muster.initd
+	openRCScript string
+)
 
 const (
 	packagedBin  = "/usr/bin/muster"  // where packages put the binary, and what the two files above name

@@ -270,8 +270,20 @@ func sessionText(s shape.Session) string {
 		return s.Kind + ": " + sessionDocumentText(*s.Document)
 	case len(s.Argv) > 0:
 		return s.Kind + ": " + strings.Join(s.Argv, " ")
-	case len(s.Forward) > 0:
-		return s.Kind + ": " + strings.Join(s.Forward, ", ")
+	case len(s.Forward)+len(s.Listening) > 0:
+		return s.Kind + ": " + strings.Join(slices.Concat(s.Forward, prefixed("←", s.Listening)), ", ")
+	case len(s.Paths) > 0 && s.Put:
+		return s.Kind + " to " + strings.Join(s.Paths, ", ")
+	case len(s.Paths) > 0:
+		return s.Kind + " from " + strings.Join(s.Paths, ", ")
 	}
 	return s.Kind
+}
+
+func prefixed(by string, all []string) []string {
+	out := slices.Clone(all)
+	for i := range out {
+		out[i] = by + out[i]
+	}
+	return out
 }

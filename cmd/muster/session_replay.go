@@ -64,6 +64,9 @@ func (a *app) replaySession(ctx context.Context, where sessionPlace, text string
 		return err
 	}
 	defer s.Close()
+	if len(s.row.Forward) > 0 {
+		a.say("nothing is shown in a tunnel; its connections: muster session export %s --format commands", s.row.ID)
+	}
 	return s.recording(ctx, func(r *cast.Reader) error {
 		err := cast.Play(ctx, r, a.stdout, a.stderr, pace)
 		if err == nil && !r.Whole() {

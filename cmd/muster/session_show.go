@@ -206,8 +206,27 @@ func (a *app) showSession(s sessionRow, copies []string, now time.Time) error {
 		{"id", s.ID.String()}, {"node", s.Node.Name}, {"what", sessionText(s.Session)}, {"document", document}, {"by", s.Operator}, {"from", s.From}, {"user", s.User},
 		{"permitted by", s.Rule}, {"reason", s.Reason}, {"started", when(s.Started)}, {"last active", ago(s.Active, now)},
 		{"ended", sessionEnded(s)}, {"why", s.Why}, {"bytes", fmt.Sprintf("%d in, %d out", s.In, s.Out)}, {"recording", recordingText(s)},
-		{"copies at", strings.Join(copies, ", ")},
+		{"copies at", strings.Join(copies, ", ")}, {"connections", connectionsText(s)},
 	})
+}
+
+// connectionsText says how many connections a tunnel had, and what became of the last.
+func connectionsText(s sessionRow) string {
+	if s.Connections == 0 {
+		return ""
+	}
+	text := strconv.FormatInt(s.Connections, 10)
+	if n := len(s.Recent); n > 0 {
+		last := s.Recent[n-1]
+		text += fmt.Sprintf("; the last that ended: %s, %s, %d bytes in, %d out", last.To, when(last.Ended), last.In, last.Out)
+		if last.From != "" {
+			text += ", from " + last.From
+		}
+		if last.Why != "" {
+			text += ": " + last.Why
+		}
+	}
+	return text
 }
 
 func sessionEnded(s sessionRow) string {

@@ -32,7 +32,7 @@ func settingMeaning(name string) (meaning, byDefault string) {
 	case auth.SettingSessionRecord:
 		return "how nodes record sessions: best-effort, durable (it ends where it cannot be recorded), off; with ,input what is typed, too", auth.SessionRecordBestEffort
 	case auth.SettingSessionAuditors:
-		return "who alone can read recordings: operators, and teams as team:NAME; no host can", "whoever policy lets"
+		return "who alone can read recordings: operators, and teams as team:NAME; no host can", "not sealed"
 	case auth.SettingSessionCopies:
 		return "which recordings two servers keep copies of: sealed (to auditors), all, off", auth.SessionCopiesSealed
 	case auth.SettingSessionKeep:

@@ -314,7 +314,8 @@ func (w *town) Watch(ctx context.Context, signed auth.Envelope, each func(node.U
 		}
 		for _, r := range reports {
 			told++
-			if err := each(node.Update{Report: &r, Servers: 1}); err != nil {
+			signed := rootKey{Seed: w.seeds[r.Node]}.signer().Sign(auth.ForReport, w.who.Fleet, r)
+			if err := each(node.Update{Report: &r, Signed: &signed, Servers: 1}); err != nil {
 				return err
 			}
 		}

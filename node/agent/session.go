@@ -138,7 +138,7 @@ func (a *Agent) openSession(s SessionStream, body []byte) error {
 	}
 	order, err := a.judgeSession(s, signed)
 	if err == nil {
-		order.From = s.Addr().String()
+		order.From = a.whence(s)
 		err = a.admitSession(order)
 	}
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"slices"
@@ -276,7 +277,11 @@ func TestCopiesAreMadeInTheEnd(t *testing.T) {
 			c.sees(server, fleet.ConnectionLost)
 		}
 		stop := c.run()
-		long := strings.Repeat("0123456789abcdef", 20_000)
+		var text strings.Builder
+		for i := range 60_000 { // no part of it is like another
+			fmt.Fprint(&text, i, " ")
+		}
+		long := text.String()
 		id := c.ends(1, long)
 		time.Sleep(time.Minute)
 		synctest.Wait()
@@ -294,6 +299,7 @@ func TestCopiesAreMadeInTheEnd(t *testing.T) {
 			t.Fatalf("it is at %d servers", n)
 		}
 		stop() // the agent restarts
+		c.node.sessions.wanting = newWanting()
 		stop = c.run()
 		time.Sleep(copyBackoffMost)
 		synctest.Wait()
@@ -442,4 +448,45 @@ func (e *wireEnd) hears(t *testing.T, want string) {
 	if _, err := io.ReadFull(e, got); err != nil || string(got) != want {
 		t.Fatalf("%q, %v; want %q", got, err, want)
 	}
+}
+
+// FuzzKeepRecording: whatever a node sends on the bulk plane, nothing is kept but what it signed, with the digest that it signed.
+func FuzzKeepRecording(f *testing.F) {
+	fixture := authtest.Found("county")
+	web := fixture.AddNode("web1", nil, nil)
+	s := node.SessionState{ID: fleet.UUID{9}, Ended: 5, Recording: node.SessionRecording{Bytes: 3, Digest: sha256.Sum256([]byte("abc")), Sealed: true}}
+	good := wire.Marshal(node.SessionCopy{Key: web.Signer.Public(), Note: web.Signer.Sign(auth.ForRecording, fixture.ID(), node.NoteOf(s, web.ID, "web1"))})
+	f.Add(good, recordingData, []byte("abc"), recordingEnd, []byte{})
+	f.Add(good, recordingEnd, []byte{}, recordingData, []byte("abc"))
+	f.Add(good, recordingData, []byte("abcd"), recordingEnd, []byte{})
+	f.Add(good, byte(7), []byte{}, byte(0), []byte{})
+	f.Add([]byte{0xc0}, recordingData, []byte{}, recordingEnd, []byte{})
+	f.Fuzz(func(t *testing.T, copied []byte, kind1 byte, body1 []byte, kind2 byte, body2 []byte) {
+		archive := newMemoryArchive()
+		a := New(Config{Key: fixture.Nodes[0].Key, Fleet: fixture.ID(), Name: "node-0", Record: fixture.Record, Folder: &stubFolder{}, Log: slog.New(slog.DiscardHandler),
+			Clock: func() auth.Instant { return auth.Instant{Wall: fixture.Now, Boot: time.Hour} }})
+		a.Attach(Shells{Peers: &stubPeers{}, Gossip: stubGossip{}, Runner: stubRunner{}, Archive: archive})
+		near, far := newWire(web.ID)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			a.ServeBulk(far)
+		}()
+		go func() { _, _ = io.Copy(io.Discard, near) }()
+		for _, frame := range []struct {
+			kind byte
+			body []byte
+		}{{askKeepRecording, copied}, {kind1, body1}, {kind2, body2}} {
+			if near.WriteFrame(frame.kind, frame.body) != nil {
+				break
+			}
+		}
+		near.Close()
+		<-done
+		for _, k := range archive.kept {
+			if !bytes.Equal(wire.Marshal(k.Copy), good) || string(archive.data[k.Note.Session.ID]) != "abc" {
+				t.Fatalf("kept: %+v", k.Note)
+			}
+		}
+	})
 }

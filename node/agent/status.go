@@ -126,6 +126,7 @@ func (a *Agent) nodes(p *picture, facts map[fleet.ID]fleet.Facts) []fleet.Member
 	b := a.newest(p)
 	for entry := range p.record.Roster.All() {
 		seen := a.seen[entry.ID]
+		seen.Via = node.Relays(a.self, entry.ID, a.seen) // who is there first: command lines try them in this order
 		if entry.ID == a.self {
 			seen.Status, seen.LastSeen, seen.Via = fleet.Online, now, a.Via()
 		}

@@ -40,7 +40,7 @@ type uplinks struct {
 	held  map[fleet.ID]*heldUplink
 	news  chan uplinkNews
 
-	telling sync.Mutex // held while the fleet is told, so that the newest is told last
+	telling chan struct{} // holds one while the fleet is told, so that the newest is told last; no mutex, for it takes seconds
 
 	mu  sync.Mutex
 	via []fleet.ID
@@ -102,7 +102,7 @@ func (a *Agent) isOutbound(id fleet.ID) bool {
 // keepUplinks keeps an outbound-only node's uplinks until ctx ends.
 func (a *Agent) keepUplinks(ctx context.Context) {
 	u := &a.uplinks
-	u.news, u.held = make(chan uplinkNews), map[fleet.ID]*heldUplink{}
+	u.news, u.held, u.telling = make(chan uplinkNews), map[fleet.ID]*heldUplink{}, make(chan struct{}, 1)
 	var work sync.WaitGroup
 	defer work.Wait()
 	choice := node.NewUplinks(a.self)
@@ -205,9 +205,13 @@ func (a *Agent) tellUplinks(ctx context.Context, work *sync.WaitGroup, via []fle
 		return
 	}
 	work.Go(func() {
-		u.telling.Lock()
+		select {
+		case u.telling <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
 		a.complain("tell through whom this node is reached", u.shell.Tell(a.Via()))
-		u.telling.Unlock()
+		<-u.telling
 		if !a.anyOnline() { // all seem lost, for nothing of theirs came through
 			a.gossip.Join(ctx, a.everyHint())
 		}

@@ -284,7 +284,7 @@ func (w *watching) take(record auth.Record, from fleet.ID, b watchBody) error {
 		}
 		if old, had := w.newest[r.Node]; !had || exec.Supersedes(old, r) {
 			w.newest[r.Node] = r
-			u.Report = &r
+			u.Report, u.Signed = &r, &b.Report[0]
 		}
 	}
 	if u.Info == nil && u.Report == nil {

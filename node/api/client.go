@@ -10,6 +10,7 @@ import (
 	"net/http"
 
 	"github.com/muster-fleet/muster/consensus"
+	"github.com/muster-fleet/muster/exec"
 	"github.com/muster-fleet/muster/node"
 	"github.com/muster-fleet/muster/node/api/shape"
 	"github.com/muster-fleet/muster/node/auth"
@@ -142,7 +143,12 @@ func (c *Client) Leave(ctx context.Context) error {
 // Watch calls each with every update of a command until ctx ends, each fails or the agent hangs up, which is an
 // Unavailable error unless the agent gives another.
 func (c *Client) Watch(ctx context.Context, signed auth.Envelope, each func(node.Update) error) error {
-	return c.follow(ctx, "/v1/watch", shape.Statement{Statement: wire.Marshal(signed)}, func(line []byte) error {
+	record, ok, err := c.record(ctx)
+	if err != nil {
+		return err
+	}
+	ask := shape.WatchAsk{Statement: wire.Marshal(signed), Signed: ok}
+	return c.follow(ctx, "/v1/watch", ask, func(line []byte) error {
 		var news struct {
 			shape.Update
 			Error *shape.Error `json:"error"`
@@ -150,8 +156,36 @@ func (c *Client) Watch(ctx context.Context, signed auth.Envelope, each func(node
 		if err := readNews(line, &news, &news.Error); err != nil {
 			return err
 		}
-		return each(news.Update.Update())
+		update := news.Update.Update()
+		if ok && update.Report != nil {
+			report, err := c.provenNews(ctx, &record, news.Signed)
+			if err != nil {
+				return err
+			}
+			update.Report = &report
+		}
+		return each(update)
 	})
+}
+
+// provenNews returns the report that a node signed. A node that the record has not may be newer than the record.
+func (c *Client) provenNews(ctx context.Context, record *auth.Record, raw []byte) (exec.Report, error) {
+	var signed auth.Envelope
+	if err := wire.Unmarshal(raw, &signed); err != nil {
+		return exec.Report{}, fleet.Errorf(fleet.Denied, "the agent tells of a result that no node signed")
+	}
+	if _, known := record.Roster.Node(signed.Key); !known {
+		newer, _, err := c.record(ctx)
+		if err != nil {
+			return exec.Report{}, err
+		}
+		*record = newer
+	}
+	report, err := exec.OpenReport(*record, signed)
+	if err != nil {
+		err = fleet.Errorf(fleet.KindOf(err), "the agent tells of a result that is not proved: %w", err)
+	}
+	return report, err
 }
 
 // follow gives each line of a stream of news to each, until ctx ends, each fails or the agent hangs up.

@@ -5,6 +5,10 @@
 // operator may do: entries and reads carry operators' signatures, which servers and nodes verify. Its invariants: every
 // request is bounded in bytes and in time, every caller in open connections, and no browser gets an answer.
 //
+// Beside the socket there is a second door, for operators at no host of the fleet (Operators): whoever has proved an operator's
+// key at the other end of a connection hands it in. They may what is for anyone and for members of the group, with signatures
+// as everywhere; nothing that is root's or an account's of this host is theirs. DESIGN.md says why.
+//
 // The socket can be opened by anyone (mode 0666), because everyone on a host may ask for its status; the kernel says who
 // the caller is (SO_PEERCRED), and each path asks for what it needs:
 //
@@ -14,13 +18,14 @@
 //	GET  /v1/nodes/NODE the same: one of them, by name, ID or the beginning of one, without what it says of itself
 //	GET  /v1/quorum     the same
 //	GET  /v1/operators  the same
+//	GET  /v1/record?from=N the same: the fleet's record from act N on, for those who verify it themselves (Client.Verified)
 //	GET  /v1/policy     the same: the text that this host judges by
 //	GET  /v1/groups     the same: the saved targets
 //	GET  /v1/settings   the same: those that are not at their default
 //	GET  /v1/usage      the same: what the data folder takes of the disk
 //	POST /v1/entries    anyone: what is posted is signed by an operator
 //	POST /v1/read       anyone: the same
-//	POST /v1/watch      anyone: the same; answers with JSON lines until the caller hangs up
+//	POST /v1/watch      anyone: the same; answers with JSON lines until the caller hangs up; with "signed" also as nodes signed them
 //	POST /v1/direct     anyone: the same; an order that the quorum does not see
 //	POST /v1/output/ID  anyone: the same; all that a run wrote on the node of that ID, as bytes
 //	POST /v1/why/ID     anyone: the same; what the node decided about a command

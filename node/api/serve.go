@@ -251,13 +251,24 @@ func (s *desk) read(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *desk) watch(w http.ResponseWriter, r *http.Request) {
-	signed, err := askStatement(w, r)
+	var body shape.WatchAsk
+	var signed auth.Envelope
+	err := ask(w, r, maxStatementBody, &body)
+	if err == nil {
+		err = wire.Unmarshal(body.Statement, &signed)
+	}
 	if err != nil {
 		fail(w, err)
 		return
 	}
 	out := lines{w: w, control: http.NewResponseController(w)}
-	err = s.backend.Watch(r.Context(), signed, func(u node.Update) error { return out.put(shape.OfUpdate(u)) })
+	err = s.backend.Watch(r.Context(), signed, func(u node.Update) error {
+		line := shape.OfUpdate(u)
+		if body.Signed && u.Signed != nil {
+			line.Signed = wire.Marshal(*u.Signed)
+		}
+		return out.put(line)
+	})
 	out.end(r, err)
 }
 

@@ -204,6 +204,57 @@ func TestForgedReport(t *testing.T) {
 	}
 }
 
+// TestForgedNews: results count as their nodes signed them, whatever the agent says beside that.
+func TestForgedNews(t *testing.T) {
+	t.Parallel()
+	f := authtest.Found("news")
+	web := f.AddNode("web01", nil, nil)
+	before := f.Record
+	late := f.AddNode("web02", nil, nil) // enrolled after the record was read
+	report := func(n authtest.Node, s exec.Status) (exec.Report, *auth.Envelope) {
+		r := exec.Report{Command: uuid("c"), Node: n.ID, Seq: 1, Status: s}
+		signed := n.Signer.Sign(auth.ForReport, f.ID(), r)
+		return r, &signed
+	}
+	failed, signed := report(web, exec.Failed)
+	_, lateSigned := report(late, exec.Failed)
+	_, others := report(f.NewNode("evil"), exec.Success)
+	lie := failed
+	lie.Status = exec.Success
+	for name, c := range map[string]struct {
+		update node.Update
+		own    OwnRecord
+		kind   fleet.Kind
+	}{
+		"as signed":        {node.Update{Report: &failed, Signed: signed}, ownStub{record: f.Record}, 0},
+		"said otherwise":   {node.Update{Report: &lie, Signed: signed}, ownStub{record: f.Record}, 0},
+		"of a newer node":  {node.Update{Report: &lie, Signed: lateSigned}, &growing{[]auth.Record{before, f.Record}}, 0},
+		"of another's key": {node.Update{Report: &lie, Signed: others}, ownStub{record: f.Record}, fleet.Denied},
+		"not signed":       {node.Update{Report: &lie}, ownStub{record: f.Record}, fleet.Denied},
+	} {
+		c2 := serve(t, &stub{updates: []node.Update{c.update}}).Verified(c.own)
+		var got []exec.Status
+		err := c2.Watch(t.Context(), auth.Envelope{}, func(u node.Update) error {
+			got = append(got, u.Report.Status)
+			return nil
+		})
+		if c.kind != 0 && (fleet.KindOf(err) != c.kind || len(got) > 0) || c.kind == 0 && (len(got) != 1 || got[0] != exec.Failed) {
+			t.Errorf("%s: %v, %v", name, got, err)
+		}
+	}
+}
+
+// growing is a record that is newer each time.
+type growing struct{ records []auth.Record }
+
+func (g *growing) Newest(context.Context) (auth.Record, error) {
+	r := g.records[0]
+	if len(g.records) > 1 {
+		g.records = g.records[1:]
+	}
+	return r, nil
+}
+
 // TestNoOwnRecord: where the record cannot be had, nothing is believed in its place.
 func TestNoOwnRecord(t *testing.T) {
 	t.Parallel()
@@ -223,6 +274,7 @@ func TestNoOwnRecord(t *testing.T) {
 			"keyrings":  func() error { _, err := v.Keyrings(ctx, ""); return err },
 			"key":       func() error { _, err := v.NodeHPKE(ctx, id("web01")); return err },
 			"status":    func() error { _, err := v.Status(ctx); return err },
+			"news":      func() error { return v.Watch(ctx, auth.Envelope{}, func(node.Update) error { return nil }) },
 			"params":    func() error { _, err := v.ReadParams(ctx, asks("a")); return err },
 		} {
 			if ask() == nil {

@@ -32,7 +32,7 @@ func CanonicalListen(text string) (string, error) {
 	host, port, ok := cutPort(text)
 	number, err := strconv.ParseUint(port, 10, 16)
 	addr, bad := netip.ParseAddr(host)
-	if addr = addr.Unmap(); !ok || err != nil || bad != nil || addr.Zone() != "" || addr.IsMulticast() || addr == broadcast {
+	if addr = addr.Unmap(); !ok || err != nil || bad != nil || addr.Zone() != "" || addr.IsMulticast() || addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
 		return "", fleet.Errorf(fleet.Invalid, "%q is not ADDRESS:PORT that a node can listen at", shorten(text)).Hinted("127.0.0.1:8080 or [::1]:8080")
 	}
 	return netip.AddrPortFrom(addr, uint16(number)).String(), nil
@@ -50,8 +50,6 @@ func Exposes(at string) bool {
 
 // firstFreePort is the first that Linux lets any account listen at.
 const firstFreePort = 1024
-
-var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
 // cutPort cuts HOST:PORT. The address in brackets comes without them.
 func cutPort(text string) (host, port string, ok bool) {

@@ -52,6 +52,7 @@ func (w town) fill(t *testing.T, f *Folder) {
 	must(t, f.AppendActs(w.fleet.Acts, w.heads))
 	must(t, f.PutFloor(Floor{Time: 1, Length: w.fleet.Record.Length, Head: w.fleet.Record.Head}))
 	must(t, f.PutHost(Host{Bind: "127.0.0.1:7980", Advertise: []string{"10.0.0.1:7980"}}))
+	must(t, f.PutOutbound(Outbound{Only: true, Free: true}))
 	must(t, f.PutGossipKeys([]GossipKey{{Epoch: 1, Key: bytes.Repeat([]byte{1}, 32)}}))
 	must(t, f.PutPeers([]Peer{{ID: fleet.Sum([]byte("peer")), Addrs: []string{"10.0.0.2:7980"}}}))
 	must(t, f.PutTold(7))
@@ -84,6 +85,7 @@ func readAll(dir string, id fleet.ID) (read auth.Record, peers []Peer, err error
 		func() error { _, err := f.GossipKeys(); return err },
 		func() error { _, err := f.Founding(); return err },
 		func() error { _, err := f.Host(); return err },
+		func() error { _, err := f.Outbound(); return err },
 	} {
 		if err == nil {
 			err = next()
@@ -166,7 +168,7 @@ func TestEveryDamagedFileIsNamedAndStays(t *testing.T) {
 
 func TestMissingFiles(t *testing.T) {
 	w := newTown(t)
-	for name, want := range map[string]string{"host": "", "floor": "", "gossip-keys": "", "peers": "", "told": "", "founding": "", "record": "", "identity": "no host"} {
+	for name, want := range map[string]string{"host": "", "floor": "", "gossip-keys": "", "peers": "", "told": "", "founding": "", outboundName: "", "record": "", "identity": "no host"} {
 		data, err := os.ReadFile(filepath.Join(w.dir, name))
 		must(t, err)
 		must(t, os.Remove(filepath.Join(w.dir, name)))

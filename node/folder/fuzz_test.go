@@ -22,7 +22,7 @@ func smallFiles() map[string]func() any {
 	return map[string]func() any{
 		identityName: func() any { return new(Identity) }, "host": func() any { return new(Host) }, "floor": func() any { return new(Floor) },
 		"gossip-keys": func() any { return new([]GossipKey) }, "peers": func() any { return new([]Peer) }, "told": func() any { return new(uint64) },
-		"founding": func() any { return new(Founding) },
+		"founding": func() any { return new(Founding) }, outboundName: func() any { return new(Outbound) },
 	}
 }
 
@@ -45,7 +45,7 @@ func smallSeeds(tb testing.TB) [][]byte {
 		identityName: Identity{Fleet: fleet.Sum(nil), Name: "n1", Seed: make([]byte, 32), HPKESeed: make([]byte, 32)},
 		"host":       Host{Bind: "127.0.0.1:7980", Advertise: []string{"10.0.0.1:7980"}}, "floor": Floor{Time: 1, Length: 2, Head: fleet.Sum(nil)},
 		"gossip-keys": []GossipKey{{Epoch: 1, Key: make([]byte, 32)}}, "peers": []Peer{{ID: fleet.Sum(nil), Addrs: []string{"10.0.0.2:7980"}}}, "told": uint64(7),
-		"founding": Founding{Acts: []FoundingAct{{Kind: auth.ActCharter, Data: []byte("x")}}},
+		"founding": Founding{Acts: []FoundingAct{{Kind: auth.ActCharter, Data: []byte("x")}}}, outboundName: Outbound{Only: true},
 	} {
 		if err := f.write(name, body); err != nil {
 			tb.Fatal(err)

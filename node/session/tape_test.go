@@ -125,3 +125,79 @@ func TestTapeThatCannotBegin(t *testing.T) {
 		t.Fatalf("%v", err)
 	}
 }
+
+// Whoever pours out megabytes ends no session, and the human hears nothing of it: what comes behind is recorded.
+func TestPouringSpoilsNoTape(t *testing.T) {
+	for _, durable := range []bool{false, true} {
+		d := &disk{}
+		w, err := cast.New(d, cast.Header{}, cast.Options{Limit: 1 << 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var said []string
+		hears := func(s string) { said = append(said, s) }
+		tape := &tape{w: w, durable: durable, notice: hears, spoiled: hears}
+		piece := bytes.Repeat([]byte("0123456789abcdef"), 2048)
+		for range 200 {
+			if !tape.output(false, piece) {
+				t.Fatal("output is kept back")
+			}
+		}
+		if tape.timer == nil || !w.Gaps() {
+			t.Error("nobody will write down how it ended")
+		}
+		tape.output(false, []byte("\nthe last line\n"))
+		r := tape.close(cast.End{})
+		if len(said) > 0 {
+			t.Errorf("durable %v: it says %q", durable, said)
+		}
+		if !strings.Contains(d.String(), `the last line\n`) || r.Left == 0 || r.Left > 200*32<<10 || d.Len() > 1<<20 {
+			t.Errorf("durable %v: %d bytes left out, a file of %d", durable, r.Left, d.Len())
+		}
+	}
+}
+
+// badDisk takes everything, and cannot say that it is on the disk.
+type badDisk struct {
+	disk
+	bad error
+}
+
+func (d *badDisk) Sync() error { return d.bad }
+
+// A recording that fails goes on when it does, and not when only its file takes bytes.
+func TestTapeGoesOnWhenItDoes(t *testing.T) {
+	d := &badDisk{}
+	w, err := cast.New(d, cast.Header{}, cast.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said []string
+	tape := &tape{w: w, notice: func(s string) { said = append(said, s) }}
+	d.bad = syscall.EIO
+	for range 3 {
+		tape.output(false, []byte("x"))
+		tape.syncNow()
+	}
+	if len(said) != 1 || !strings.Contains(said[0], "fails") {
+		t.Errorf("while the disk fails it says %q", said)
+	}
+	d.bad = nil
+	tape.syncNow()
+	tape.output(false, []byte("x"))
+	if len(said) != 2 || !strings.Contains(said[1], "goes on") {
+		t.Errorf("then it says %q", said)
+	}
+	tape.close(cast.End{})
+}
+
+// Where auditors cannot read it, nobody else gets a recording, and the human is told.
+func TestUnrecorded(t *testing.T) {
+	o := order{Session: program1("true")}
+	o.Session.Record, o.Session.Unrecorded = node.RecordNone, "none of its auditors is an operator now"
+	var said string
+	tape, err := openTape(o, t.TempDir()+"/cast", func(s string) { said = s }, nil)
+	if err != nil || !tape.output(false, []byte("x")) || said != "this session is not recorded: none of its auditors is an operator now" {
+		t.Fatalf("%v %q", err, said)
+	}
+}

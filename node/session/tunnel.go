@@ -18,6 +18,7 @@ type tunnel struct {
 	about  about
 	end    *os.File // locked
 	sealed bool
+	over   bool // with Sessions.mu
 
 	begun chan struct{} // closed when it is known whether there is a tape
 	tape  *cast.Writer  // once begun; nil: none
@@ -71,10 +72,11 @@ func (s *Sessions) beginTape(x *tunnel, o node.SessionOrder) {
 func (s *Sessions) TunnelConnection(id fleet.UUID, c node.SessionConnection) {
 	s.mu.Lock()
 	x := s.tunnels[id]
-	s.mu.Unlock()
-	if x == nil {
+	if x == nil || x.over {
+		s.mu.Unlock()
 		return
 	}
+	s.mu.Unlock()
 	x.mu.Lock()
 	x.dials++
 	x.recent = append(x.recent, inEnd(c))
@@ -108,11 +110,17 @@ func inEnd(c node.SessionConnection) node.SessionConnection {
 func (s *Sessions) EndTunnel(state node.SessionState) {
 	s.mu.Lock()
 	x := s.tunnels[state.ID]
-	delete(s.tunnels, state.ID)
-	s.mu.Unlock()
-	if x == nil {
+	if x == nil || x.over {
+		s.mu.Unlock()
 		return
 	}
+	x.over = true
+	s.mu.Unlock()
+	defer func() { // until then it is its server's: here it would be one that runs
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.tunnels, state.ID)
+	}()
 	defer x.end.Close()
 	<-x.begun
 	e := ending{Session: state.ID, Ended: state.Ended, Active: state.Active, In: state.In, Out: state.Out, Code: state.Code, Why: state.Why,

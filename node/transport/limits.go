@@ -101,15 +101,17 @@ const (
 	pipedPacket = 1200
 	// maxDatagram bounds one that was put together from halves: what quic-go's buffers hold.
 	maxDatagram = 1452
-	maxHalves   = 8 // of a connection that wait for another
+	// maxHalves bounds those of a connection that wait for another: the packets by which a network may disorder a burst.
+	maxHalves = 32
 
 	relayFirst = time.Second // before a relay joins the race of direct addresses, and the next relay that of the last
 	maxRelays  = 4           // that are tried
 	maxOnward  = 2           // that a relay tries for others
 
-	// A connection with pipes says something after 3 s of silence, and is given up when that was so three times: 9 to 12 s
-	// after the other end died. A peer that is looked for meanwhile is dialled through another relay.
+	// A connection with pipes says something after 3 s of silence, and again after one more, and is given up after the fifth:
+	// there may be another relay.
 	relayKeepAlive = 3 * time.Second
+	relayAgain     = time.Second
 	relayPings     = 2
 	// uplinkKeepAlive is shorter than the 30 s for which the shortest-lived NATs remember a UDP flow.
 	uplinkKeepAlive = 15 * time.Second
@@ -138,7 +140,7 @@ type planeLimits struct {
 	idle      time.Duration // silence after which a connection is let go
 	keepAlive time.Duration // zero: only while streams are open
 	ping      time.Duration // silence after which a side with open streams says something
-	pings     int32         // after so many without an answer the connection is ended; zero: by idle alone
+	pings     int32         // so many, relayAgain apart, without an answer end the connection; zero: idle alone does
 	links     int           // connections of one peer
 	window    uint64        // most bytes of a connection that are unread at the side that dialled
 	// crowd is set where one key speaks from many processes at a time, each with connections of its own: then another

@@ -247,17 +247,25 @@ func (l *link) streamClosed(incoming bool) {
 // keep says something when streams are open and nothing is to be heard: a shell may be quiet for longer than a
 // connection may be idle. The acknowledgement alone keeps both ends.
 func (l *link) keep() {
-	if l.silent() >= l.limits.ping {
-		if l.unheard.Add(1) > l.limits.pings && l.limits.pings != 0 {
-			l.close(closePipeBroke, "")
-			return
-		}
+	next, silent := l.limits.ping, l.silent()
+	hasty := l.limits.pings != 0
+	switch {
+	case silent < l.limits.ping && hasty:
+		next -= silent
+	case silent < l.limits.ping:
+	case hasty && l.unheard.Add(1) > l.limits.pings:
+		l.close(closePipeBroke, "")
+		return
+	default:
 		_ = l.say(controlPing) // a failure ends the connection, and that is noticed elsewhere
+		if hasty {
+			next = relayAgain
+		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.open > 0 && !l.gone {
-		l.keeper = time.AfterFunc(l.limits.ping, l.keep)
+		l.keeper = time.AfterFunc(next, l.keep)
 	}
 }
 

@@ -137,21 +137,21 @@ func newPipeNet() *pipeNet {
 	return &pipeNet{arrivals: make(chan arrival, maxArrivals), byAddr: map[netip.AddrPort]*pipe{}, woken: make(chan struct{})}
 }
 
-// discard is RFC 6666's prefix.
-var discard = netip.AddrFrom16([16]byte{0x01}) // 100::
+// discard is RFC 6666's prefix, 100::.
+func discard() netip.Addr { return netip.AddrFrom16([16]byte{0x01}) }
 
 const pipePort = 7980 // any but zero, which is no port
 
 // piped reports whether an address is a pipe.
 func piped(a netip.Addr) bool {
 	b := a.As16()
-	d := discard.As16()
+	d := discard().As16()
 	return [8]byte(b[:8]) == [8]byte(d[:8])
 }
 
 // pipeAddr names a pipe: in its neighbourhood are the others of the same peer, for the door.
 func pipeAddr(peer fleet.ID, serial uint32) netip.AddrPort {
-	b := discard.As16()
+	b := discard().As16()
 	copy(b[8:12], peer[:4])
 	binary.BigEndian.PutUint32(b[12:], serial)
 	return netip.AddrPortFrom(netip.AddrFrom16(b), pipePort)
@@ -223,7 +223,7 @@ func (n *pipeNet) Close() error {
 
 // LocalAddr returns the prefix.
 func (n *pipeNet) LocalAddr() net.Addr {
-	return net.UDPAddrFromAddrPort(netip.AddrPortFrom(discard, pipePort))
+	return net.UDPAddrFromAddrPort(netip.AddrPortFrom(discard(), pipePort))
 }
 
 // SetReadDeadline ends reads at once, or lets them wait for ever: quic-go asks for no more.
@@ -310,7 +310,7 @@ func narrow(cfg *quic.Config) {
 
 // pipeOf returns the pipe that a connection came by; nil if it came by the socket.
 func (e *Endpoint) pipeOf(conn *quic.Conn) (*pipe, error) {
-	if addrPort(conn.LocalAddr()).Addr() != discard {
+	if addrPort(conn.LocalAddr()).Addr() != discard() {
 		return nil, nil
 	}
 	e.mu.Lock()

@@ -159,6 +159,23 @@ func TestPropertyOutbox(t *testing.T) {
 	})
 }
 
+// TestLanesTakeTurns: whoever pushed much waits behind whoever pushed little.
+func TestLanesTakeTurns(t *testing.T) {
+	o, flood, shell := newOutbox(), &lane{limit: 100}, &lane{limit: 100}
+	for range 50 {
+		o.push(flood, []byte("f"))
+	}
+	o.pop()
+	got := ""
+	for range 4 {
+		o.push(shell, []byte("s"))
+		got += string(o.pop()) + string(o.pop())
+	}
+	if got != "fsfsfsfs" {
+		t.Error(got)
+	}
+}
+
 func TestPatrons(t *testing.T) {
 	p := newPatrons()
 	var leaves []func()

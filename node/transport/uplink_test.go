@@ -199,9 +199,16 @@ func TestPacketsThroughARelay(t *testing.T) {
 		}
 		l.channels.out.push(&l.channels.sealed, passed{addrOf(9), KindBell, []byte("forged")}.datagram())
 		want()
+		// A relay that does not keep to it is not believed either.
+		l = r.pool.uplink(z.ID(), false)
+		l.channels.out.push(&l.channels.sealed, passed{addrOf(9), KindRelay, []byte("twice")}.datagram())
+		l.channels.out.push(&l.channels.sealed, passed{addrOf(9), 0, []byte("of no kind")}.datagram())
+		l.channels.out.push(&l.channels.sealed, passed{addrOf(9), KindBell, []byte("good")}.datagram())
+		want(packet{z.ID(), addrOf(9), KindBell, "good"})
 		stop()
 		time.Sleep(time.Second)
 		send(x.SendPacketVia(addrOf(2), z.ID(), KindBell, []byte("too late")))
+		l.channels.out.push(&l.channels.sealed, passed{addrOf(9), KindBell, []byte("too late")}.datagram())
 		want()
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -178,9 +179,10 @@ func TestWhoGivesUpItsFirstWords(t *testing.T) {
 func TestFirstWordsAreNotSaidTwice(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		w := newNetwork(t, fabric.Options{Latency: time.Millisecond})
-		there, judged := newBook(), 0
+		var judged atomic.Int32
+		there := newBook()
 		there.admit = func(fleet.ID, Plane, []byte) error {
-			judged++
+			judged.Add(1)
 			time.Sleep(time.Minute) // it hangs
 			return nil
 		}
@@ -192,8 +194,8 @@ func TestFirstWordsAreNotSaidTwice(t *testing.T) {
 			t.Error(err)
 		}
 		time.Sleep(2 * time.Minute)
-		if judged != 1 || h.times("open") != 0 {
-			t.Errorf("said %d times, heard %d times", judged, h.times("open"))
+		if judged.Load() != 1 || h.times("open") != 0 {
+			t.Errorf("said %d times, heard %d times", judged.Load(), h.times("open"))
 		}
 	})
 }

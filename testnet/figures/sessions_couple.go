@@ -67,6 +67,7 @@ type couple struct {
 	box   *delay.Box
 	fleet *plain
 	dir   string // of ssh's files, and of what is copied
+	text  string // a file of words, which is what programs write
 	sshd  *exec.Cmd
 }
 
@@ -78,6 +79,10 @@ func newCouple(ctx context.Context, p place, g *ground) (c *couple, err error) {
 		}
 	}()
 	if c.dir, err = os.MkdirTemp(p.folder, "s"); err != nil {
+		return nil, err
+	}
+	c.text = filepath.Join(c.dir, "text")
+	if err := writeText(c.text, textBytes); err != nil {
 		return nil, err
 	}
 	if err := c.join(delay.Path{}); err != nil {
@@ -251,6 +256,24 @@ func (t *talk) await(word string) error {
 		got = append(got, b[0])
 	}
 	return nil
+}
+
+// tcpFile says how TCP finds out what a way bears: of the network that the reader is in.
+const tcpFile = "/proc/sys/net/ipv4/tcp_congestion_control"
+
+// tcp reads it of the node's network.
+func (c *couple) tcp() (how string, err error) {
+	err = c.there.Within(func() error {
+		raw, err := os.ReadFile(tcpFile)
+		how = strings.TrimSpace(string(raw))
+		return err
+	})
+	return how, err
+}
+
+// useTCP sets it; false where the kernel does not have it.
+func (c *couple) useTCP(how string) bool {
+	return c.there.Within(func() error { return os.WriteFile(tcpFile, []byte(how), 0) }) == nil
 }
 
 // listen opens a port of the node's.

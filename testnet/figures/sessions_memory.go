@@ -2,16 +2,18 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
-// idleSessions is how many are open while memory is looked at; one operator may have no more at a node.
-const idleSessions = 60
+// idleSessions is how many are open while memory is looked at, by two operators: one may have 64 at a node.
+const idleSessions = 100
 
 // sessionMemory opens idle shells and looks at what they take there.
 func sessionMemory(ctx context.Context, c *couple) ([]figure, error) {
@@ -24,8 +26,16 @@ func sessionMemory(ctx context.Context, c *couple) ([]figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	ours, err := c.many(ctx, func() (*talk, error) {
-		return c.converse(c.muster(ctx, "exec", "--tty", "n2", "--user", "root", "--", idle))
+	second, err := c.secondOperator(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ours, err := c.many(ctx, func(i int) (*talk, error) {
+		cmd := c.muster(ctx, "exec", "--tty", "n2", "--user", "root", "--", idle)
+		if i%2 == 1 {
+			cmd.Env = append(cmd.Env, "MUSTER_IDENTITY="+second)
+		}
+		return c.converse(cmd)
 	})
 	defer ours.hangUp()
 	if err != nil {
@@ -46,7 +56,7 @@ func sessionMemory(ctx context.Context, c *couple) ([]figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	theirs, err := c.many(ctx, func() (*talk, error) { return c.converse(c.ssh(ctx, "ssh", "-tt", "there", idle)) })
+	theirs, err := c.many(ctx, func(int) (*talk, error) { return c.converse(c.ssh(ctx, "ssh", "-tt", "there", idle)) })
 	defer theirs.hangUp()
 	if err != nil {
 		return nil, err
@@ -71,18 +81,43 @@ func sessionMemory(ctx context.Context, c *couple) ([]figure, error) {
 	}, nil
 }
 
+// secondOperator makes another operator with every right, and returns where the key is.
+func (c *couple) secondOperator(ctx context.Context) (string, error) {
+	key := filepath.Join(c.dir, "second.key")
+	cmd := c.muster(ctx, "operator", "request", "--name", "second", "-o", "json")
+	cmd.Env = append(cmd.Env, "MUSTER_IDENTITY="+key)
+	out, err := cmd.Output()
+	var asked struct{ Code string }
+	if err == nil {
+		err = json.Unmarshal(out, &asked)
+	}
+	if err != nil {
+		return "", fmt.Errorf("muster operator request: %w", err)
+	}
+	if _, err := c.fleet.say(ctx, c.nearAgent(), "operator", "approve", asked.Code, "--team", "root"); err != nil {
+		return "", err
+	}
+	return key, waitFor(ctx, "the second operator is known there", func() bool {
+		cmd := c.muster(ctx, "exec", "n2", "--user", "root", "--", "true")
+		cmd.Env = append(cmd.Env, "MUSTER_IDENTITY="+key)
+		return c.run(ctx, cmd) == nil
+	})
+}
+
 // crowd is commands that run beside each other.
 type crowd []*talk
 
 func (c crowd) hangUp() {
+	var all sync.WaitGroup
 	for _, t := range c {
-		t.hangUp()
+		all.Go(t.hangUp)
 	}
+	all.Wait()
 }
 
-func (c *couple) many(ctx context.Context, open func() (*talk, error)) (out crowd, err error) {
-	for range idleSessions {
-		t, err := open()
+func (c *couple) many(ctx context.Context, open func(i int) (*talk, error)) (out crowd, err error) {
+	for i := range idleSessions {
+		t, err := open(i)
 		if err != nil {
 			return out, err
 		}

@@ -73,39 +73,51 @@ func (c *couple) openMaster(ctx context.Context) (*master, error) {
 func (m *master) end() { m.talk.hangUp() }
 
 const (
-	keyEvery = 50 * time.Millisecond // quick typing, several keys on a long way at a time
+	keyEvery = 50 * time.Millisecond // quick typing; over a long way several keys are under way at a time
 	keys4    = "abcdefghijklmnopqrstuvwxyz"
 	// raw has every key back from a program, as an editor or a shell with its own editing does it.
 	raw = "stty raw -echo; echo ready; exec cat"
 )
 
-// sessionEcho types keys at a steady pace, and measures when each is back.
+// sessionEcho types keys by turns into a session of muster's and one of ssh's, at a steady pace, and measures when each is back:
+// what else the machine does meets both.
 func sessionEcho(ctx context.Context, c *couple) ([]figure, error) {
 	count := 30 * c.runs
-	ours, theirs := []float64{}, []float64{}
-	for range 2 { // each twice, in turns
-		for _, one := range []struct {
-			to  *[]float64
-			cmd *exec.Cmd
-		}{
-			{&ours, c.muster(ctx, "exec", "--tty", "n2", "--user", "root", "--", raw)},
-			{&theirs, c.ssh(ctx, "ssh", "-tt", "there", raw)},
-		} {
-			took, err := c.typed(ctx, one.cmd, count/2)
-			if err != nil {
-				return nil, err
-			}
-			*one.to = append(*one.to, took...)
+	ours, err := c.typist(c.muster(ctx, "exec", "--tty", "n2", "--user", "root", "--", raw))
+	if err != nil {
+		return nil, err
+	}
+	defer ours.hangUp()
+	theirs, err := c.typist(c.ssh(ctx, "ssh", "-tt", "there", raw))
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.hangUp()
+	for i := range 2 * count {
+		if err := pause(ctx, keyEvery/2); err != nil {
+			return nil, err
+		}
+		who := []*typist{ours, theirs}[i%2]
+		if err := who.press(i); err != nil {
+			return nil, err
 		}
 	}
-	out := []figure{
-		c.figure("echo_muster_p50_seconds", "a key's echo, muster, p50", seconds, median(ours)),
-		c.figure("echo_muster_p99_seconds", "a key's echo, muster, p99", seconds, percentile(ours, 99)),
-		c.figure("echo_ssh_p50_seconds", "a key's echo, ssh, p50", seconds, median(theirs)),
-		c.figure("echo_ssh_p99_seconds", "a key's echo, ssh, p99", seconds, percentile(theirs, 99)),
+	mine, err := ours.heard(ctx, count)
+	if err != nil {
+		return nil, err
 	}
-	behind50 := c.figure("echo_behind_p50_seconds", "a key's echo, behind ssh's, p50", seconds, median(ours)-median(theirs))
-	behind99 := c.figure("echo_behind_p99_seconds", "a key's echo, behind ssh's, p99", seconds, percentile(ours, 99)-percentile(theirs, 99))
+	yours, err := theirs.heard(ctx, count)
+	if err != nil {
+		return nil, err
+	}
+	out := []figure{
+		c.figure("echo_muster_p50_seconds", "a key's echo, muster, p50", seconds, median(mine)),
+		c.figure("echo_muster_p99_seconds", "a key's echo, muster, p99", seconds, percentile(mine, 99)),
+		c.figure("echo_ssh_p50_seconds", "a key's echo, ssh, p50", seconds, median(yours)),
+		c.figure("echo_ssh_p99_seconds", "a key's echo, ssh, p99", seconds, percentile(yours, 99)),
+	}
+	behind50 := c.figure("echo_behind_p50_seconds", "a key's echo, behind ssh's, p50", seconds, median(mine)-median(yours))
+	behind99 := c.figure("echo_behind_p99_seconds", "a key's echo, behind ssh's, p99", seconds, percentile(mine, 99)-percentile(yours, 99))
 	const aim = 0.001
 	if c.way.path.Loss == 0 {
 		behind50, behind99 = behind50.atMost(aim), behind99.atMost(aim)
@@ -113,42 +125,62 @@ func sessionEcho(ctx context.Context, c *couple) ([]figure, error) {
 	return append(out, behind50, behind99), nil
 }
 
-// typed returns how long each key took.
-func (c *couple) typed(ctx context.Context, cmd *exec.Cmd, count int) ([]float64, error) {
+// typist types into one session.
+type typist struct {
+	*talk
+	pressed chan time.Time
+	took    chan float64
+	failed  chan error
+}
+
+func (c *couple) typist(cmd *exec.Cmd) (*typist, error) {
 	t, err := c.converse(cmd)
 	if err != nil {
 		return nil, err
 	}
-	defer t.hangUp()
 	if err := t.await("ready"); err != nil {
+		t.hangUp()
 		return nil, err
 	}
-	if err := pause(ctx, keyEvery*4); err != nil {
-		return nil, err
-	}
-	sent := make(chan time.Time, count)
-	go func() {
-		for i := range count {
-			sent <- time.Now()
-			if _, err := t.in.Write([]byte{keys4[i%len(keys4)]}); err != nil {
-				break
-			}
-			if pause(ctx, keyEvery) != nil {
-				break
-			}
-		}
-		close(sent)
-	}()
-	var took []float64
+	most := 60 * mostRuns
+	p := &typist{talk: t, pressed: make(chan time.Time, most), took: make(chan float64, most), failed: make(chan error, 1)}
+	go p.listen()
+	return p, nil
+}
+
+// press types one key.
+func (t *typist) press(i int) error {
+	t.pressed <- time.Now()
+	_, err := t.in.Write([]byte{keys4[i%len(keys4)]})
+	return err
+}
+
+// listen notes when keys come back.
+func (t *typist) listen() {
 	b := make([]byte, 64)
-	for len(took) < count {
+	for {
 		n, err := t.out.Read(b)
-		if err != nil {
-			return nil, errNoEcho(cmd, err)
-		}
 		now := time.Now()
 		for range n {
-			took = append(took, now.Sub(<-sent).Seconds())
+			t.took <- now.Sub(<-t.pressed).Seconds()
+		}
+		if err != nil {
+			t.failed <- errNoEcho(t.cmd, err)
+			return
+		}
+	}
+}
+
+// heard returns how long so many keys took.
+func (t *typist) heard(ctx context.Context, count int) (took []float64, err error) {
+	for len(took) < count {
+		select {
+		case one := <-t.took:
+			took = append(took, one)
+		case err := <-t.failed:
+			return nil, err
+		case <-ctx.Done():
+			return nil, ctx.Err()
 		}
 	}
 	return took, nil

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
+	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"time"
 )
@@ -14,17 +17,35 @@ import (
 // eight is how many streams run beside each other.
 const eight = 8
 
-// bulkBytes is what one stream carries on loopback, where its end is waited for and all that it took is counted.
-const bulkBytes = 512 << 20
+// textBytes is the file that programs write, again and again; bulkBytes what one writes on loopback, where its end is waited for
+// and all that it took is counted.
+const (
+	textBytes = 64 << 20
+	bulkBytes = 8 * textBytes
+)
 
-// sessionStreams pours zeros from the node to here: by a program's output, and through tunnels.
+// writeText makes a file of words, as logs are: what is recorded of it is about as long as it is, and nothing can
+// compress it much.
+func writeText(path string, size int) error {
+	draw := rand.New(rand.NewPCG(1, 2))
+	b := make([]byte, 0, size)
+	for len(b) < size {
+		for range 2 + draw.IntN(8) {
+			b = append(b, byte('a'+draw.IntN(26)))
+		}
+		b = append(b, " \n"[min(1, draw.IntN(12)/11)])
+	}
+	return os.WriteFile(path, b[:size], 0o600)
+}
+
+// sessionStreams pours from the node to here: by a program's output, and through tunnels.
 func sessionStreams(ctx context.Context, c *couple) (out []figure, err error) {
 	if !c.far {
 		if out, err = c.wholeStreams(ctx); err != nil {
 			return out, err
 		}
 	}
-	const endless = "exec dd if=/dev/zero bs=64k status=none"
+	endless := fmt.Sprintf("while cat %s; do :; done", c.text)
 	for _, n := range []int{1, eight} {
 		ours, err := c.poured(ctx, n, func() *exec.Cmd { return c.muster(ctx, "exec", "n2", "--user", "root", "--", endless) })
 		if err != nil {
@@ -36,8 +57,26 @@ func sessionStreams(ctx context.Context, c *couple) (out []figure, err error) {
 		}
 		out = append(out, c.besides(fmt.Sprintf("exec%d", n), fmt.Sprintf("output of %s", programs(n)), ours, theirs)...)
 	}
+	if c.far {
+		cubic, err := c.cubicStream(ctx, endless)
+		if out = append(out, cubic...); err != nil {
+			return out, err
+		}
+	}
 	tunnels, err := c.tunnels(ctx)
 	return append(out, tunnels...), err
+}
+
+// cubicStream is ssh's stream by a TCP that takes loss for congestion, as most hosts' does, and QUIC's does here.
+func (c *couple) cubicStream(ctx context.Context, endless string) ([]figure, error) {
+	was, err := c.tcp()
+	if err != nil || !c.useTCP("cubic") {
+		return nil, err
+	}
+	defer c.useTCP(was)
+	rate, err := c.poured(ctx, 1, func() *exec.Cmd { return c.ssh(ctx, "ssh", "there", endless) })
+	return []figure{c.figure("exec1_ssh_cubic_bytes_per_second", "output of one program, ssh by TCP Cubic", octetsASecond, rate).
+		noted("otherwise TCP is as the kernel has it: " + was)}, err
 }
 
 func programs(n int) string {
@@ -59,7 +98,7 @@ func (c *couple) besides(key, name string, ours, theirs float64) []figure {
 
 // wholeStreams counts what a gigabyte takes.
 func (c *couple) wholeStreams(ctx context.Context) ([]figure, error) {
-	line := fmt.Sprintf("exec dd if=/dev/zero bs=64k count=%d status=none", bulkBytes>>16)
+	line := "cat" + strings.Repeat(" "+c.text, bulkBytes/textBytes)
 	ours, err := c.spentOn(ctx, c.muster(ctx, "exec", "n2", "--user", "root", "--", line))
 	if err != nil {
 		return nil, err

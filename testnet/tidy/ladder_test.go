@@ -41,6 +41,7 @@ var ladder = []rung{
 	}},
 	{top, []string{"cmd/host"}},
 	{top, []string{"cmd/muster"}},
+	{top, []string{"packaging"}},
 	{bench, []string{"node/auth/authtest", "testnet"}},
 }
 
@@ -64,6 +65,7 @@ var libraries = []struct {
 	{"go.etcd.io/bbolt", []string{"consensus/quorum", "node/report"}, "files with transactions"},
 	{"github.com/go-json-experiment/json", []string{"node/api/shape"}, "the one place where JSON has its shape"},
 	{"github.com/spf13/cobra", []string{"cmd/muster"}, "the command line"},
+	{"github.com/spf13/pflag", []string{"cmd/muster"}, "the flags of commands, for their manual pages"},
 	{"golang.org/x/term", []string{"cmd/muster"}, "asking for secrets"},
 	{"go.yaml.in/yaml/v4", []string{"exec/document"}, "documents are YAML"},
 	{"go.yaml.in/yaml/v4", []string{"cmd/muster"}, "-o yaml"},

@@ -14,6 +14,13 @@ type Update struct {
 	Report  *Report  `json:"report,omitempty"`
 	Servers int      `json:"servers"`
 	Synced  bool     `json:"synced,omitempty"`
+	Signed  []byte   `json:"signed,omitempty"` // the report as the node signed it, an auth.Envelope; where it was asked for
+}
+
+// WatchAsk asks for a command's news.
+type WatchAsk struct {
+	Statement []byte `json:"statement"`        // an auth.Envelope
+	Signed    bool   `json:"signed,omitempty"` // reports are told as their nodes signed them, too
 }
 
 // Report is what a node says of its run.

@@ -35,6 +35,23 @@ type Session struct {
 	Left     int64            `json:"recording_left_out"`         // bytes of the session that are not in it
 	Copies   []fleet.ID       `json:"recording_copies,omitempty"` // servers that have it, too
 	Document *SessionDocument `json:"document,omitempty"`         // by which it was opened
+	// Listening is where the node listens for it: with the ports that it got, as long as it runs.
+	Listening   []string            `json:"listening,omitempty"`
+	Paths       []string            `json:"paths,omitempty"`              // of a copy
+	Put         bool                `json:"put,omitempty"`                // of a copy: the node writes
+	Connections int64               `json:"connections,omitempty"`        // of a tunnel, so far
+	Recent      []SessionConnection `json:"recent_connections,omitempty"` // the last that ended, the oldest first
+}
+
+// SessionConnection is a connection of a tunnel that has ended.
+type SessionConnection struct {
+	To    string    `json:"to"`             // that was connected to; of one that came in, where the node listens
+	From  string    `json:"from,omitempty"` // of one that came in
+	Began time.Time `json:"began"`
+	Ended time.Time `json:"ended"`
+	In    int64     `json:"bytes_in"`
+	Out   int64     `json:"bytes_out"`
+	Why   string    `json:"why,omitempty"` // why it broke, or came to nothing
 }
 
 // SessionDocument is the document of a session, with values for its parameters.
@@ -52,6 +69,13 @@ func OfSession(s node.SessionState) Session {
 		Ended: At(s.Ended), Terminal: s.Terminal, Forward: filled(s.Forward), Reason: s.Reason, Started: At(s.Started), Active: At(s.Active),
 		Attached: s.Attached, In: s.In, Out: s.Out, ExitCode: s.Code, Signal: s.Signal, Why: s.Why,
 		Recorded: s.Recording.Bytes, Sealed: s.Recording.Sealed, Left: s.Recording.Left, Copies: s.Copies,
+	}
+	out.Listening, out.Paths, out.Put, out.Connections = s.Listening, s.Paths, s.Put, s.Dials
+	if len(s.Listening) == 0 {
+		out.Listening = s.Listen
+	}
+	for _, c := range s.Recent {
+		out.Recent = append(out.Recent, SessionConnection{c.To, c.From, At(c.Began), At(c.Ended), c.In, c.Out, c.Why})
 	}
 	for _, d := range s.Document {
 		values := map[string]string{}

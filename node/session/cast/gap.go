@@ -80,6 +80,9 @@ func settled(g *gap, now time.Duration) bool {
 	return now-g.last >= gapPause || now-g.since >= gapMost
 }
 
+// answered ends those that are not quite young: a key was typed, and what comes now may be its answer.
+func answered(g *gap, now time.Duration) bool { return now-g.since >= gapPause }
+
 // inOrder ends all, because something comes that is to stand behind them.
 func inOrder(*gap, time.Duration) bool { return true }
 
@@ -194,9 +197,14 @@ func (w *Writer) closeGap(stream int, now time.Duration) {
 			return
 		}
 	}
-	g.shorten(0)
+	w.put(g, stream, 0)
+}
+
+// put records a gap with so much of its end, whatever it takes.
+func (w *Writer) put(g *gap, stream, most int) {
+	g.shorten(most)
 	before := len(w.buf)
-	if w.add(g.bytes, g.events(stream)) {
+	if w.add(g.bytes+int64(len(g.tail)), g.events(stream)) {
 		w.ration.bulk.have -= float64(len(w.buf) - before)
 		w.omitted += g.bytes
 	}
@@ -218,13 +226,14 @@ func (g *gap) events(stream int) eventsOf {
 	}
 }
 
-// closeAll says at the end what is still to be said, whatever it takes.
+// closeAll says at the end what is still to be said, whatever it takes: the last words of all are worth it.
 func (w *Writer) closeAll() {
 	for stream, g := range w.gaps {
 		if g != nil {
-			w.closeGap(stream, w.at())
+			w.put(g, stream, tailMost)
 		}
 	}
+	w.gaps = [3]*gap{}
 	if w.resized {
 		w.add(0, w.sizeEvent())
 	}

@@ -317,7 +317,7 @@ func (w *Writer) data(stream int, p []byte) error {
 	defer w.mu.Unlock()
 	if stream == streamInput && !w.closed {
 		w.typed = w.at()
-		w.closeGaps(settled)
+		w.closeGaps(answered)
 		if w.lines != nil {
 			w.lines.input(w.typed, p)
 		}

@@ -18,14 +18,14 @@ func ground(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, dir := range []string{"in/sub", "out/deep", "home"} {
+	for _, dir := range []string{"in/sub", "out/deep", "people"} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	plant(t, root, map[string]string{"in/f": "mine", "in/sub/g": "mine too", "out/secret": "not yours", "out/deep/secret": "not yours", "home/h": "home"})
+	plant(t, root, map[string]string{"in/f": "mine", "in/sub/g": "mine too", "out/secret": "not yours", "out/deep/secret": "not yours", "people/h": "home"})
 	for name, to := range map[string]string{
-		"in/link": root + "/out/secret", "in/dir": root + "/out", "in/up": "..", "in/same": "f", "way": "in", "home/away": "../out",
+		"in/link": root + "/out/secret", "in/dir": root + "/out", "in/up": "..", "in/same": "f", "way": "in", "people/away": "../out",
 	} {
 		if err := os.Symlink(to, filepath.Join(root, name)); err != nil {
 			t.Fatal(err)
@@ -76,7 +76,7 @@ func TestNothingIsReadOutOfBounds(t *testing.T) {
 			return out
 		}
 		near := t.TempDir()
-		p, h := startFarFor(t, root+"/home", nil, talk.Grant{Deep: true, Paths: at(c.signed)}), &heard{}
+		p, h := startFarFor(t, root+"/people", nil, talk.Grant{Deep: true, Paths: at(c.signed)}), &heard{}
 		_, err := Get(t.Context(), p, Order{Sources: at(c.asked), To: near, Deep: true, Watch: h.watch()})
 		p.wait(t)
 		said := strings.Join(h.troubles, "\n")
@@ -123,9 +123,9 @@ func TestNothingIsWrittenOutOfBounds(t *testing.T) {
 		"through a link":         {[]string{"/in/dir/deep/"}, "/in/dir/deep/", "/out/deep", "", ""},
 		"a new name by a link":   {[]string{"/in/dir/x"}, "/in/dir/x", "/out/x", "", ""},
 		"over a link":            {[]string{"/in/link"}, "/in/link", "", "", "/in/link"}, // the link is replaced
-		"up behind a link":       {[]string{"/in/"}, "/in/dir/../", "", "", "/in/new"}, // as it was signed
+		"up behind a link":       {[]string{"/in/"}, "/in/dir/../", "", "", "/in/new"},   // as it was signed
 		"up behind one, as such": {[]string{"/in/"}, "/in/sub/../", "", "", "/in/new"},
-		"home":                   {[]string{"~/"}, "", "", "", "/home/new"},
+		"home":                   {[]string{"~/"}, "", "", "", "/people/new"},
 	} {
 		root := ground(t)
 		at := func(p string) string {
@@ -140,7 +140,7 @@ func TestNothingIsWrittenOutOfBounds(t *testing.T) {
 		}
 		from := t.TempDir()
 		plant(t, from, map[string]string{"new": "new"})
-		p, h := startFarFor(t, root+"/home", nil, talk.Grant{Put: true, Paths: signed}), &heard{}
+		p, h := startFarFor(t, root+"/people", nil, talk.Grant{Put: true, Paths: signed}), &heard{}
 		_, err := Put(t.Context(), p, Order{Sources: []string{from + "/new"}, To: at(c.asked), Watch: h.watch()})
 		p.wait(t)
 		if (err == nil) != (c.lands != "") || err != nil && !strings.Contains(err.Error(), c.says) {

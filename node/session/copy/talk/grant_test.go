@@ -28,13 +28,13 @@ func TestGrantCovers(t *testing.T) {
 		{"/srv/www", "", "srv/www", false},
 		{"/srv/www", "", "", false},
 		{"/srv/www", "", "/srv/www/", false},
-		{"~/", "/home/ann", "/home/ann", true},
-		{"~/site", "/home/ann", "/home/ann/site/index", true},
-		{"~/site", "/home/ann", "/home/ann/.ssh/authorized_keys", false},
+		{"~/", "/people/ann", "/people/ann", true},
+		{"~/site", "/people/ann", "/people/ann/site/index", true},
+		{"~/site", "/people/ann", "/people/ann/.ssh/authorized_keys", false},
 		{"~/", "", "/etc/shadow", false},
 		{"~/", "", "/", false},
 		{"~/x", "/", "/x", true},
-		{"~/*", "/home/a*n", "/home/ann/x", false}, // the home's name is no pattern
+		{"~/*", "/people/a*n", "/people/ann/x", false}, // the home's name is no pattern
 		{"/var/log/*.gz", "", "/var/log/a.gz", true},
 		{"/var/log/*.gz", "", "/var/log/a.gz/b", false},
 		{"/var/log/*.gz", "", "/var/log/a/b.gz", false},
@@ -44,7 +44,7 @@ func TestGrantCovers(t *testing.T) {
 		{"/var/log/[", "", "/etc/shadow", false},
 		{`/var/log/\../x`, "", "/var/x", false},
 		{"etc", "", "/etc", false},
-		{"~root/x", "/home/ann", "/home/ann/x", false},
+		{"~root/x", "/people/ann", "/people/ann/x", false},
 	} {
 		if got := (Grant{Paths: []string{c.signed}}).Covers(c.real, c.home); got != c.want {
 			t.Errorf("%q at home %q covers %q: %v", c.signed, c.home, c.real, got)

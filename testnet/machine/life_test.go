@@ -1,4 +1,4 @@
-package testnet
+package machine
 
 import (
 	"context"
@@ -10,13 +10,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/muster-fleet/muster/testnet/machine"
 )
 
 // madeByMachine: with a join string in its place the service enrols the host by itself, and takes the string away; one that
 // cannot reach the fleet yet is started all the same. The program comes from the archive.
-func madeByMachine(t *testing.T, web1, m *machine.Machine, made map[string]map[string]string) {
+func madeByMachine(t *testing.T, web1, m *Machine, made map[string]map[string]string) {
 	join := sh(t, web1, "muster token create --uses 1 2>/dev/null")
 	if err := errors.Join(os.MkdirAll(m.Path("/etc/muster"), 0o755), os.WriteFile(m.Path("/etc/muster/join"), []byte(join), 0o600)); err != nil {
 		t.Fatal(err)
@@ -37,7 +35,7 @@ func madeByMachine(t *testing.T, web1, m *machine.Machine, made map[string]map[s
 
 // theService: it says that it is up, comes back after a crash, is ended when it hangs, and starts nothing that inherits what
 // is the agent's own.
-func theService(t *testing.T, m *machine.Machine) {
+func theService(t *testing.T, m *Machine) {
 	const pid = "systemctl show --property MainPID --value muster"
 	sh(t, m, `mkdir -p /etc/systemd/system/muster.service.d && cat > /etc/systemd/system/muster.service.d/test.conf <<E
 [Service]
@@ -71,8 +69,8 @@ systemctl daemon-reload && systemctl restart muster`)
 }
 
 // upgrade upgrades every host by way of muster, while a command and a session run on each: each runs once, to its end.
-func upgrade(t *testing.T, from *machine.Machine, others ...*machine.Machine) {
-	all := append([]*machine.Machine{from}, others...)
+func upgrade(t *testing.T, from *Machine, others ...*Machine) {
+	all := append([]*Machine{from}, others...)
 	id := regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`).FindString(
 		sh(t, from, "muster run --all --async -- 'echo began >> /root/began; while ! [ -e /var/tmp/go ]; do sleep 0.1; done; echo finished' 2>&1"))
 	for _, m := range all {
@@ -105,7 +103,7 @@ else cd /var/tmp && tar xzf /root/muster_1.1.0_linux_*.tar.gz && muster-1.1.0-li
 }
 
 // changes lists what a machine has of its own, but for what its own services write.
-func changes(t *testing.T, m *machine.Machine) []string {
+func changes(t *testing.T, m *Machine) []string {
 	t.Helper()
 	all, err := m.Changes("/var/log", "/var/cache", "/var/lib/apt", "/var/lib/dpkg", "/var/lib/systemd", "/var/lib/rpm", "/run", "/tmp", "/root", "/var/tmp")
 	if err != nil {
@@ -115,12 +113,12 @@ func changes(t *testing.T, m *machine.Machine) []string {
 }
 
 // left compares what a machine has with what it had and what the page says is left.
-func left(t *testing.T, m *machine.Machine, before []string, says ...string) {
+func left(t *testing.T, m *Machine, before []string, says ...string) {
 	t.Helper()
 	accounts := []string{"/etc/group", "/etc/group-", "/etc/gshadow", "/etc/gshadow-", "/etc/passwd", "/etc/passwd-", "/etc/shadow", "/etc/shadow-", "/etc/subuid", "/etc/subuid-",
 		"/etc/subgid", "/etc/subgid-", "/etc/.pwd.lock"}
 	for _, name := range changes(t, m) {
-		if slices.Contains(before, name) || slices.Contains(accounts, name) || strings.HasPrefix(name, "/home/muster-user/") ||
+		if slices.Contains(before, name) || slices.Contains(accounts, name) || strings.HasPrefix(name, filepath.Join("/home", "muster-user")+"/") ||
 			slices.ContainsFunc(says, func(dir string) bool { return strings.HasPrefix(name, dir+"/") }) {
 			continue
 		}
@@ -132,7 +130,7 @@ func left(t *testing.T, m *machine.Machine, before []string, says ...string) {
 	sh(t, m, "getent group muster && ! pidof muster && [ \"$(systemctl is-system-running)\" = running ]")
 }
 
-func removeDeb(t *testing.T, m *machine.Machine, before []string) {
+func removeDeb(t *testing.T, m *Machine, before []string) {
 	if said := sh(t, m, "apt-get remove -qy muster"); !strings.Contains(said, "muster: left /var/lib/muster") {
 		t.Errorf("it says %s", said)
 	}
@@ -147,14 +145,14 @@ func removeDeb(t *testing.T, m *machine.Machine, before []string) {
 	sh(t, m, "! [ -e /var/lib/muster ]")
 }
 
-func removeRPM(t *testing.T, m *machine.Machine, before []string) {
+func removeRPM(t *testing.T, m *Machine, before []string) {
 	if said := sh(t, m, "dnf remove -y muster 2>&1"); !strings.Contains(said, "muster: left /var/lib/muster") {
 		t.Errorf("it says %s", said)
 	}
 	left(t, m, before, "/var/lib/muster")
 }
 
-func removeFile(t *testing.T, m *machine.Machine, before []string) {
+func removeFile(t *testing.T, m *Machine, before []string) {
 	if said := sh(t, m, "muster agent uninstall"); !strings.Contains(said, "left     /var/lib/muster") {
 		t.Errorf("it says %s", said)
 	}
