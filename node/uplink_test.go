@@ -154,7 +154,7 @@ func TestUplinkBackoff(t *testing.T) {
 	}
 	other := relays("on", "on")
 	u.Stands(at, other[1].ID)
-	for range 4 {
+	for range 8 {
 		u.Ended(at, other[0].ID)
 	}
 	if wait := u.links[other[0].ID].after - at; wait < maxUplinkWait/2 || wait > maxUplinkWait {

@@ -30,6 +30,8 @@ var skips = map[string]string{
 	"node/transport/udp_test.go TestDualStack":              "a network namespace with IPv6",
 	"node/transport/udp_test.go listenUDP":                  "a network namespace with the address, IPv6's above all",
 	"testnet/badluck_disk_test.go mounted":                  "root, to mount a small disk",
+	"packaging/packaging_test.go TestTwoBuildsAreOne":       "a person who asked for the long run: MUSTER_LONG",
+	"testnet/machine/packages_test.go TestPackages":         "a person who asked for the long run: MUSTER_LONG",
 	"testnet/bubble_outbound_test.go TestMeasureUplinks":    "a person who asked for figures: MUSTER_MEASURE",
 	"testnet/chaos/chaos_test.go TestShortChaos":            "root, for hosts in namespaces",
 	"testnet/delay/box_test.go joined":                      "root, for network namespaces",
