@@ -102,7 +102,7 @@ func TestScriptsUseEveryFlag(t *testing.T) {
 		"param put", "param get", "param list", "param history", "param label", "param unlabel", "param delete", "param watch", "param diff",
 		"param rollback", "param export", "param import", "param rotate", "param render", "param run",
 		"keyring list", "keyring show", "keyring put", "keyring rotate", "keyring hand-over", "keyring delete",
-		"exec", "shell", "forward", "ssh-proxy", "session list", "session show", "session kill", "session replay", "session export",
+		"exec", "shell", "forward", "ssh-proxy", "session list", "session show", "session kill", "session replay", "session export", "session watch",
 	} {
 		typed := typedIn(text.String(), "muster "+command+" ", "muster "+command+"\n")
 		if typed == "" {
