@@ -28,18 +28,19 @@ func (m madeSession) mark(o *SessionOrder) {
 // make returns the session that a statement is for: of one by a document, program, account, place and limits are the
 // document's, and what was signed beside it counts only where it leaves something open.
 func (host SessionHost) make(s auth.Session, published []auth.Envelope, record auth.Record) (madeSession, error) {
-	for _, ref := range s.Document {
-		text, err := sessionText(ref, published, record)
-		if err != nil {
-			return madeSession{}, err
-		}
-		m, err := host.makeBy(s, ref, text)
-		if err != nil {
-			return m, ofDocument(ref.Name, err)
-		}
-		return m, nil
+	if len(s.Document) == 0 {
+		return madeSession{as: s, shell: s.Shell()}, nil
 	}
-	return madeSession{as: s, shell: s.Shell()}, nil
+	ref := s.Document[0]
+	text, err := sessionText(ref, published, record)
+	if err != nil {
+		return madeSession{}, err
+	}
+	m, err := host.makeBy(s, ref, text)
+	if err != nil {
+		return m, ofDocument(ref.Name, err)
+	}
+	return m, nil
 }
 
 // ofDocument says which document an error is of.
@@ -245,23 +246,23 @@ func SessionNeeds(e auth.Envelope, record auth.Record, by fleet.ID, host Session
 
 // lineOf returns a session's document as a list has it: values that are long are left out, and a word says so.
 func lineOf(one []auth.SessionDocument) []auth.SessionDocument {
-	for _, d := range one {
-		size := 0
-		for _, v := range d.Values {
-			size += len(v.Name) + len(v.Value)
-		}
-		if size > maxListed {
-			d.Values = []auth.SessionValue{{Name: "…", Value: `"…"`}}
-		}
-		return []auth.SessionDocument{d}
+	if len(one) == 0 {
+		return nil
 	}
-	return nil
+	d, size := one[0], 0
+	for _, v := range d.Values {
+		size += len(v.Name) + len(v.Value)
+	}
+	if size > maxListed {
+		d.Values = []auth.SessionValue{{Name: "…", Value: `"…"`}}
+	}
+	return []auth.SessionDocument{d}
 }
 
 // DocumentNames returns of a session's document what policy is asked about.
 func DocumentNames(one []auth.SessionDocument) []auth.SessionDocument {
-	for _, d := range one {
-		return []auth.SessionDocument{{Name: d.Name}}
+	if len(one) == 0 {
+		return nil
 	}
-	return nil
+	return []auth.SessionDocument{{Name: one[0].Name}}
 }

@@ -45,16 +45,15 @@ func (s Session) checkDocument() error {
 	if len(s.Document) > 1 {
 		return fleet.Errorf(fleet.Invalid, "a session is opened by one document at most")
 	}
-	for _, d := range s.Document {
-		if s.Kind == SessionCopy {
-			return fleet.Errorf(fleet.Invalid, "there are no documents for copies")
-		}
-		if len(s.Argv)+len(s.Forward)+len(s.Listen) > 0 {
-			return fleet.Errorf(fleet.Invalid, "what a session by a document runs, or where it leads, is the document's to say")
-		}
-		return d.check()
+	switch {
+	case len(s.Document) == 0:
+		return nil
+	case s.Kind == SessionCopy:
+		return fleet.Errorf(fleet.Invalid, "there are no documents for copies")
+	case len(s.Argv)+len(s.Forward)+len(s.Listen) > 0:
+		return fleet.Errorf(fleet.Invalid, "what a session by a document runs, or where it leads, is the document's to say")
 	}
-	return nil
+	return s.Document[0].check()
 }
 
 func (d SessionDocument) check() error {

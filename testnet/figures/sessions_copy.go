@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -25,10 +26,7 @@ func sessionCopies(ctx context.Context, c *couple) (out []figure, err error) {
 		large = largeFar
 	}
 	file := filepath.Join(c.dir, "large")
-	if err := os.WriteFile(file, nil, 0o600); err == nil {
-		err = fill(file, large)
-	}
-	if err != nil {
+	if err := errors.Join(os.WriteFile(file, nil, 0o600), fill(file, large)); err != nil {
 		return nil, err
 	}
 	defer os.Remove(file)
