@@ -2,9 +2,10 @@ package node
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/sha256"
+	"iter"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/muster-fleet/muster/node/auth"
@@ -22,18 +23,19 @@ const SessionServers = 2
 // MaxRecording is how large a recording is of which servers keep copies, in bytes.
 const MaxRecording = 4 << 30
 
-// maxRecordingNote bounds the body of a note: what a session's statement may hold, and what the node adds.
-const maxRecordingNote = auth.MaxSession + 64<<10
+// maxRecordingNote bounds the body of a note, in bytes. Servers keep many, so one has no more of what is long than NoteOf leaves.
+const maxRecordingNote = 16 << 10
 
-// RecordingNote is what a node says of a recording of its own: purpose ForRecording.
+// RecordingNote is what a node says of a recording of its own: purpose ForRecording. How the node is called it does not say: the
+// roster does.
 type RecordingNote struct {
-	Header   auth.Header // its ID is the session's: a node says it once
-	Node     fleet.ID
-	NodeName string
-	Session  SessionState // ended
+	Header  auth.Header // its ID is the session's: a node says it once
+	Node    fleet.ID
+	Session SessionState // ended
 }
 
-// SessionCopy is a note with the key that verifies it; the node is that key's hash.
+// SessionCopy is a note with the key that verifies it; the node is that key's hash. Whether such a node was ever one of the fleet
+// is for the roster to say.
 type SessionCopy struct {
 	Key  []byte // Ed25519
 	Note auth.Envelope
@@ -51,10 +53,25 @@ type RecordingCopies struct {
 	At   []fleet.ID // that said that they do
 }
 
-// NoteOf makes the note about a session that has ended.
-func NoteOf(s SessionState, id fleet.ID, name string) RecordingNote {
+// NoteOf makes the note about a session that has ended: of what is long, as much as a list has. The recording has all of it.
+func NoteOf(s SessionState, id fleet.ID) RecordingNote {
+	s = s.line()
 	s.Copies = nil
-	return RecordingNote{Header: auth.Header{ID: s.ID, Issued: s.Ended, Mode: auth.Direct}, Node: id, NodeName: name, Session: s}
+	s.Forward, s.Listen, s.Listening = linePaths(s.Forward), linePaths(s.Listen), linePaths(s.Listening)
+	s.From, s.Rule, s.Reason, s.Why = lineText(s.From), lineText(s.Rule), lineText(s.Reason), lineText(s.Why)
+	s.Recent = slices.Clone(s.Recent)
+	for i, c := range s.Recent {
+		s.Recent[i].To, s.Recent[i].From, s.Recent[i].Why = lineText(c.To), lineText(c.From), lineText(c.Why)
+	}
+	return RecordingNote{Header: auth.Header{ID: s.ID, Issued: s.Ended, Mode: auth.Direct}, Node: id, Session: s}
+}
+
+// lineText cuts a text that a list has no room for.
+func lineText(text string) string {
+	if len(text) <= maxListed {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxListed], "") + "…"
 }
 
 // OpenSessionCopy verifies the note of a copy.
@@ -68,8 +85,6 @@ func OpenSessionCopy(c SessionCopy, fleetID fleet.ID) (RecordingNote, error) {
 		return n, err
 	case n.Node != c.Note.Key:
 		return n, fleet.Errorf(fleet.Denied, "node %s speaks of the recording of another node", c.Note.Key)
-	case fleet.CheckName(n.NodeName) != nil:
-		return n, fleet.Errorf(fleet.Invalid, "the note about a recording names no node")
 	case s.ID.IsZero() || s.Ended == 0 || s.Recording.Digest.IsZero() || s.Recording.Bytes <= 0:
 		return n, fleet.Errorf(fleet.Invalid, "the note is about no recording")
 	case s.Recording.Bytes > MaxRecording:
@@ -201,22 +216,16 @@ type CopyKept struct {
 }
 
 // AnswerCopies answers a request that JudgeSessionRead verified from the copies that this host keeps of other nodes' recordings,
-// in whatever order.
-func AnswerCopies(read Read, reader SessionReader, record auth.Record, have []CopyKept) (out SessionCopies, err error) {
-	var seen []CopyKept
-	for _, k := range have {
-		if (read.Arg.IsZero() || read.Arg == k.Note.Session.ID) && reader.at(k.Note.Node, record).Sees(k.Note.Session) {
-			seen = append(seen, k)
-		}
-	}
+// the newest first. No more of them are taken from have, or held, than the answer has room for.
+func AnswerCopies(read Read, reader SessionReader, record auth.Record, have iter.Seq[CopyKept]) (out SessionCopies, err error) {
 	if read.What == ReadCopy {
-		return answerCopy(read, reader, record, seen)
+		return answerCopy(read, reader, record, have)
 	}
-	slices.SortFunc(seen, func(a, b CopyKept) int {
-		return cmp.Or(cmp.Compare(b.Note.Session.Started, a.Note.Session.Started), slices.Compare(a.Note.Session.ID[:], b.Note.Session.ID[:]))
-	})
 	size := 0
-	for _, k := range seen {
+	for k := range have {
+		if !read.Arg.IsZero() && read.Arg != k.Note.Session.ID || !reader.at(k.Note.Node, record).Sees(k.Note.Session) {
+			continue
+		}
 		size += len(wire.Marshal(k.Copy))
 		if size > maxSessionAnswer || len(out.Copies) == MaxSessionsListed {
 			out.More = true
@@ -228,11 +237,13 @@ func AnswerCopies(read Read, reader SessionReader, record auth.Record, have []Co
 }
 
 // answerCopy answers about the one whose bytes are asked for: the session Arg of the node Name.
-func answerCopy(read Read, reader SessionReader, record auth.Record, seen []CopyKept) (SessionCopies, error) {
-	for _, k := range seen {
-		if k.Note.Session.ID == read.Arg && k.Note.Node.Text() == read.Name {
-			err := reader.at(k.Note.Node, record).may(auth.ActReplaySession, k.Note.Session)
-			return SessionCopies{Copies: []SessionCopy{k.Copy}}, err
+func answerCopy(read Read, reader SessionReader, record auth.Record, have iter.Seq[CopyKept]) (SessionCopies, error) {
+	for k := range have {
+		if k.Note.Session.ID != read.Arg || k.Note.Node.Text() != read.Name {
+			continue
+		}
+		if at := reader.at(k.Note.Node, record); at.Sees(k.Note.Session) {
+			return SessionCopies{Copies: []SessionCopy{k.Copy}}, at.may(auth.ActReplaySession, k.Note.Session)
 		}
 	}
 	return SessionCopies{}, fleet.Errorf(fleet.NotFound, "no copy of the recording of session %s here", read.Arg)

@@ -130,7 +130,7 @@ func TestJudgeSessionWatch(t *testing.T) {
 // copyOf makes what a node of the fixture says of a recording.
 func (d door) copyOf(i int, s SessionState) CopyKept {
 	n := d.Nodes[i]
-	note := NoteOf(s, n.ID, n.Name)
+	note := NoteOf(s, n.ID)
 	return CopyKept{SessionCopy{n.Signer.Public(), n.Signer.Sign(auth.ForRecording, d.ID(), note)}, note}
 }
 
@@ -142,7 +142,7 @@ func TestOpenSessionCopy(t *testing.T) {
 	d := newDoor()
 	good := d.copyOf(0, recorded(1, d.bob.ID()))
 	n, err := OpenSessionCopy(good.Copy, d.ID())
-	if err != nil || n.Node != d.host.Self || n.Session.ID != uuid(1) || n.NodeName != d.Nodes[0].Name {
+	if err != nil || n.Node != d.host.Self || n.Session.ID != uuid(1) {
 		t.Fatal(n, err)
 	}
 	signed := func(change func(*RecordingNote)) SessionCopy {
@@ -151,7 +151,7 @@ func TestOpenSessionCopy(t *testing.T) {
 		return SessionCopy{good.Copy.Key, d.Nodes[0].Signer.Sign(auth.ForRecording, d.ID(), note)}
 	}
 	forged := good.Copy
-	forged.Note.Body = wire.Marshal(NoteOf(recorded(2, d.bob.ID()), d.host.Self, "web1"))
+	forged.Note.Body = wire.Marshal(NoteOf(recorded(2, d.bob.ID()), d.host.Self))
 	for name, c := range map[string]struct {
 		copy SessionCopy
 		kind fleet.Kind
@@ -159,7 +159,6 @@ func TestOpenSessionCopy(t *testing.T) {
 		"another body":          {forged, fleet.Denied},
 		"another key":           {SessionCopy{d.bob.Public(), good.Copy.Note}, fleet.Denied},
 		"of another node":       {signed(func(n *RecordingNote) { n.Node[0]++ }), fleet.Denied},
-		"no name":               {signed(func(n *RecordingNote) { n.NodeName = "../x" }), fleet.Invalid},
 		"one that runs":         {signed(func(n *RecordingNote) { n.Session.Ended = 0 }), fleet.Invalid},
 		"no digest":             {signed(func(n *RecordingNote) { n.Session.Recording.Digest = fleet.ID{} }), fleet.Invalid},
 		"no bytes":              {signed(func(n *RecordingNote) { n.Session.Recording.Bytes = 0 }), fleet.Invalid},
@@ -186,21 +185,21 @@ func TestAnswerCopies(t *testing.T) {
 		permit (principal in Team::"audit", action == Action::"read", resource is Fleet);
 		permit (principal in Team::"audit", action == Action::"session.replay", resource is Node) when { resource.hasTag("role") && resource.getTag("role") == "db" };`)
 	eve := d.AddOperator("eve", "audit")
-	have := []CopyKept{d.copyOf(0, recorded(1, d.Operator.ID())), d.copyOf(1, recorded(2, d.Operator.ID())), d.copyOf(1, recorded(3, d.bob.ID()))}
+	have := []CopyKept{d.copyOf(1, recorded(3, d.bob.ID())), d.copyOf(1, recorded(2, d.Operator.ID())), d.copyOf(0, recorded(1, d.Operator.ID()))}
 	ask := func(by auth.Signer, what ReadWhat, arg fleet.UUID, name string) (SessionCopies, error) {
 		body := Read{Header: d.Header(ReadLife), What: what, Arg: arg, Name: name, Node: d.host.Self}
 		read, reader, err := JudgeSessionRead(by.Sign(auth.ForRequest, d.ID(), body), d.Record, by.ID(), d.host, d.Now)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return AnswerCopies(read, reader, d.Record, have)
+		return AnswerCopies(read, reader, d.Record, slices.Values(have))
 	}
 	for name, c := range map[string]struct {
 		by   auth.Signer
 		arg  fleet.UUID
 		want []int // places in have
 	}{
-		"all": {eve, fleet.UUID{}, []int{2, 1, 0}}, "one": {eve, uuid(2), []int{1}}, "one's own": {d.bob, fleet.UUID{}, []int{2}}, "not others'": {d.bob, uuid(1), nil},
+		"all": {eve, fleet.UUID{}, []int{0, 1, 2}}, "one": {eve, uuid(2), []int{1}}, "one's own": {d.bob, fleet.UUID{}, []int{0}}, "not others'": {d.bob, uuid(1), nil},
 	} {
 		got, err := ask(c.by, ReadCopies, c.arg, "")
 		var want []SessionCopy
@@ -229,6 +228,46 @@ func TestAnswerCopies(t *testing.T) {
 	}
 	_, err = ask(eve, ReadCopy, uuid(2), db.ID.Text()) // its tags went with it
 	denied(t, err, fleet.Denied, "may not session.replay on db1")
+}
+
+// Whatever a session was, its note is small, and is taken.
+func TestNotesAreSmall(t *testing.T) {
+	d := newDoor()
+	long := strings.Repeat("ü", 64<<10)
+	s := recorded(1, d.bob.ID())
+	s.Operator, s.Rule, s.Reason, s.Why, s.From, s.Signal = "bob", long, long, long, long, "KILL"
+	s.Argv, s.Paths = slices.Repeat([]string{long}, 300), slices.Repeat([]string{long}, 300)
+	s.Forward, s.Listen, s.Listening = make([]string, 5000), slices.Repeat([]string{"x"}, 5000), slices.Repeat([]string{long}, 32)
+	s.Recent = slices.Repeat([]SessionConnection{{To: long, From: long, Why: long}}, MaxRecentConnections)
+	s.Document = []auth.SessionDocument{{Name: strings.Repeat("n", auth.MaxDocumentName), Values: slices.Repeat([]auth.SessionValue{{Name: "n", Value: long}}, 32)}}
+	k := d.copyOf(0, s)
+	if _, err := OpenSessionCopy(k.Copy, d.ID()); err != nil {
+		t.Errorf("%d bytes: %v", len(k.Copy.Note.Body), err)
+	}
+	if s.Recent[MaxRecentConnections-1].To != long || k.Note.Session.Argv[0] == long {
+		t.Error("the session itself is cut, or the note is not")
+	}
+}
+
+// However much a server keeps, no more of it is read than the answer has room for.
+func TestCopiesAreReadAsFarAsAnswered(t *testing.T) {
+	d := newDoor()
+	s := recorded(1, d.bob.ID())
+	s.Argv = []string{strings.Repeat("x", 2000)}
+	one, reads := d.copyOf(0, s), 0
+	read := Read{Header: d.Header(ReadLife), What: ReadCopies, Node: d.host.Self}
+	_, reader, err := JudgeSessionRead(d.bob.Sign(auth.ForRequest, d.ID(), read), d.Record, d.bob.ID(), d.host, d.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := AnswerCopies(read, reader, d.Record, func(yield func(CopyKept) bool) {
+		for reads < 20_000 && yield(one) {
+			reads++
+		}
+	})
+	if n := len(EncodeSession(got)); err != nil || !got.More || n > 512<<10 || reads != len(got.Copies) {
+		t.Errorf("%d were read for %d of %d bytes, %v", reads, len(got.Copies), n, err)
+	}
 }
 
 func TestWantsCopies(t *testing.T) {

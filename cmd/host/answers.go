@@ -70,6 +70,9 @@ func (d desk) Node(_ context.Context, text string) (api.Node, error) {
 	if !ok {
 		return api.Node{}, fleet.Errorf(fleet.NotFound, "node %s is not in the fleet's record (any more)", m.Name).Hinted("muster node list")
 	}
+	if m.ID == d.host.ID && len(m.Addrs) == 0 { // nobody has told yet where this host is, or nobody can dial it
+		m.Addrs = reachable(d.host.end.LocalAddr())
+	}
 	return api.Node{Member: m, Seq: entry.Seq}, nil
 }
 

@@ -87,6 +87,10 @@ func (g gate) Allow(peer fleet.ID, plane transport.Plane) error {
 	return g.agent.Allow(peer, plane == transport.Raft || plane == transport.RaftBulk)
 }
 
+var _ transport.Carrier = gate{}
+
+func (g gate) MayCarry(peer fleet.ID) error { return g.agent.MayCarry(peer) }
+
 // carrier lets gossip speak over the transport.
 type carrier struct{ end *transport.Endpoint }
 

@@ -58,7 +58,7 @@ func (o *ownRecord) load(of fleet.ID) (err error) {
 		return nil
 	}
 	o.fleet, o.path, o.chain = of, o.app.ownRecordPath(of), newChain()
-	raw, err := readOwnFile(o.path)
+	raw, err := o.app.readOwnFile(o.path)
 	if err == nil {
 		o.chain, o.size, err = replayOwn(raw, of)
 	}
@@ -132,6 +132,10 @@ func (o *ownRecord) keep(fresh []auth.Act) {
 
 func (o *ownRecord) write(fresh []auth.Act) error {
 	who := o.app.keyOwner()
+	return asOwner(who, func() error { return o.append(fresh, who) })
+}
+
+func (o *ownRecord) append(fresh []auth.Act, who owner) error {
 	if err := makeDirs(filepath.Dir(o.path), who); err != nil {
 		return err
 	}
@@ -146,11 +150,6 @@ func (o *ownRecord) write(fresh []auth.Act) error {
 	info, err := f.Stat()
 	if err != nil || info.Size() != o.seen { // another command was faster, and has kept as much or will
 		return err
-	}
-	if o.seen == 0 && who.gid >= 0 {
-		if err := f.Chown(who.uid, who.gid); err != nil {
-			return err
-		}
 	}
 	raw := encodeOwn(fresh, o.size == 0)
 	_, err = f.WriteAt(raw, o.size)
@@ -212,10 +211,18 @@ func replayOwn(raw []byte, of fleet.ID) (chain, int64, error) {
 	return c, int64(at), nil
 }
 
-func readOwnFile(path string) ([]byte, error) {
+func (a *app) readOwnFile(path string) (raw []byte, err error) {
 	if path == "" {
 		return nil, nil
 	}
+	err = asOwner(a.keyOwner(), func() error {
+		raw, err = readOwn(path)
+		return err
+	})
+	return raw, err
+}
+
+func readOwn(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil

@@ -81,9 +81,11 @@ func (a *app) listSessions(ctx context.Context, names []string, expr string, run
 	}
 	copied := 0
 	if len(found.silent) > 0 {
-		if copies, err := p.copies(ctx, fleet.UUID{}); err == nil {
-			copied = found.addCopies(copies)
+		copies, err := a.copies(ctx, p, fleet.UUID{})
+		if err != nil {
+			a.say("what servers keep of these is not listed: %s", err)
 		}
+		copied = found.addCopies(copies)
 	}
 	rows := found.rows
 	if running {

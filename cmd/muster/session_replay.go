@@ -18,7 +18,6 @@ import (
 	"github.com/muster-fleet/muster/node"
 	"github.com/muster-fleet/muster/node/fleet"
 	"github.com/muster-fleet/muster/node/session/cast"
-	"github.com/muster-fleet/muster/node/transport"
 )
 
 // maxSpeed is how fast a recording is replayed at most: an hour in a second.
@@ -67,7 +66,7 @@ func (a *app) replaySession(ctx context.Context, where sessionPlace, text string
 	if len(s.row.Forward) > 0 {
 		a.say("nothing is shown in a tunnel; its connections: muster session export %s --format commands", s.row.ID)
 	}
-	return s.recording(ctx, func(r *cast.Reader) error {
+	return s.recording(ctx, a, func(r *cast.Reader) error {
 		err := cast.Play(ctx, r, a.stdout, a.stderr, pace)
 		if err == nil && !r.Whole() {
 			a.say("the recording has no end: the session runs, or its host died")
@@ -117,7 +116,7 @@ func (a *app) exportSession(ctx context.Context, where sessionPlace, text string
 		return err
 	}
 	defer s.Close()
-	return s.recording(ctx, func(r *cast.Reader) error {
+	return s.recording(ctx, a, func(r *cast.Reader) error {
 		if path == "" {
 			return cast.Export(a.stdout, r, format)
 		}
@@ -126,8 +125,8 @@ func (a *app) exportSession(ctx context.Context, where sessionPlace, text string
 }
 
 // recording brings a session's recording, and holds it to the digest that the node keeps of it.
-func (s *sessionFound) recording(ctx context.Context, use func(*cast.Reader) error) error {
-	from, err := s.bytes(ctx)
+func (s *sessionFound) recording(ctx context.Context, a *app, use func(*cast.Reader) error) error {
+	from, err := s.bytes(ctx, a)
 	if err != nil {
 		return err
 	}
@@ -146,21 +145,20 @@ func (s *sessionFound) recording(ctx context.Context, use func(*cast.Reader) err
 }
 
 // bytes brings the recording's bytes from the node, or from a server that has a copy.
-func (s *sessionFound) bytes(ctx context.Context) (*transport.Stream, error) {
+func (s *sessionFound) bytes(ctx context.Context, a *app) (io.ReadCloser, error) {
 	if s.copy != nil {
-		return s.fromCopy(ctx)
+		return s.fromCopy(ctx, a)
 	}
 	_, from, err := s.ask(ctx, s.at, node.ReadRecording, s.row.ID)
 	if err == nil || !mayBeCopied(err) {
 		return from, err
 	}
-	copied, later := s.pen.findCopy(ctx, s.row.Node.ID.Text(), s.row.ID.String()) // its node may have let go of it
+	copied, later := a.findCopy(ctx, s.pen, s.row.Node.ID.Text(), s.row.ID.String()) // its node may have let go of it
 	if later != nil {
 		return nil, err
 	}
 	s.beside, s.copy = append(s.beside, copied.sessionEnd), copied.copy
-	from, later = copied.fromCopy(ctx)
-	return from, later
+	return copied.fromCopy(ctx, a)
 }
 
 // summed is a reader that sums up what was read.

@@ -73,9 +73,12 @@ func (a *app) findSession(ctx context.Context, where sessionPlace, text string) 
 	if err == nil || !mayBeCopied(err) {
 		return s, err
 	}
-	copied, later := p.findCopy(ctx, where.node, text)
-	if later != nil {
+	copied, later := a.findCopy(ctx, p, where.node, text)
+	if later != nil && mayBeCopied(later) {
 		return nil, err
+	}
+	if later != nil {
+		return nil, later
 	}
 	a.say("%s does not tell of it; this is the copy at %s", copied.row.Node.Name, copied.at.Name)
 	return copied, nil
@@ -144,12 +147,14 @@ func (f sessionsFound) find(text string) (sessionRow, error) {
 	if err != nil {
 		return sessionRow{}, err
 	}
+	var one sessionRow
+	var on []shape.Named
 	for _, row := range f.rows {
 		if row.ID == id {
-			return row, nil
+			one, on = row, append(on, row.Node)
 		}
 	}
-	return sessionRow{}, fleet.Errorf(fleet.NotFound, "no session %s", id).Hinted("a session that is older than the list: --node NODE and the ID in full")
+	return one, onOneNode(id, on)
 }
 
 func (f sessionsFound) silentNames() []string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"iter"
 	"sync"
 	"time"
 
@@ -46,8 +47,8 @@ const (
 type Archive interface {
 	// Take begins to keep a recording whose note was verified.
 	Take(kept node.CopyKept) (IncomingRecording, error)
-	// List returns what is kept of a session, or of all (the zero ID).
-	List(session fleet.UUID) []node.CopyKept
+	// List returns what is kept of a session, or of all (the zero ID), the newest first; each is read when it is its turn.
+	List(session fleet.UUID) iter.Seq[node.CopyKept]
 	// Read opens a recording that is kept.
 	Read(id fleet.ID, session fleet.UUID) (io.ReadCloser, error)
 }
@@ -205,7 +206,7 @@ func (a *Agent) sendRecordingCopy(ctx context.Context, to fleet.ID, state node.S
 	defer context.AfterFunc(ctx, func() { s.Close() })()
 	silent := time.AfterFunc(recordingSilence, func() { s.Close() })
 	defer silent.Stop()
-	note := a.signer.Sign(auth.ForRecording, a.cfg.Fleet, node.NoteOf(state, a.self, a.cfg.Name))
+	note := a.signer.Sign(auth.ForRecording, a.cfg.Fleet, node.NoteOf(state, a.self))
 	if err := s.WriteFrame(askKeepRecording, wire.Marshal(node.SessionCopy{Key: a.signer.Public(), Note: note})); err != nil {
 		return saidInstead(s, err)
 	}
@@ -318,6 +319,9 @@ func (a *Agent) judgeRecording(peer fleet.ID, body []byte) (kept node.CopyKept, 
 		return kept, err
 	}
 	if kept.Note, err = node.OpenSessionCopy(kept.Copy, a.cfg.Fleet); err != nil {
+		return kept, err
+	}
+	if _, err := a.record().Roster.Enrolled(peer); err != nil { // one that only showed its enrolment comes again
 		return kept, err
 	}
 	switch {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"slices"
 	"strings"
@@ -91,15 +92,10 @@ func (m *memoryArchive) Take(k node.CopyKept) (IncomingRecording, error) {
 	return &memoryIncoming{m, k}, nil
 }
 
-func (m *memoryArchive) List(id fleet.UUID) (out []node.CopyKept) {
+func (m *memoryArchive) List(id fleet.UUID) iter.Seq[node.CopyKept] {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, k := range m.kept {
-		if id.IsZero() || k.Note.Session.ID == id {
-			out = append(out, k)
-		}
-	}
-	return out
+	return slices.Values(slices.DeleteFunc(slices.Clone(m.kept), func(k node.CopyKept) bool { return !id.IsZero() && k.Note.Session.ID != id }))
 }
 
 func (m *memoryArchive) Read(_ fleet.ID, id fleet.UUID) (io.ReadCloser, error) {
@@ -254,9 +250,9 @@ func TestRecordingsAreCopiedToTwoServers(t *testing.T) {
 			t.Fatalf("it is at %d servers", len(at))
 		}
 		for _, server := range at {
-			k := c.archives[server].List(id)
+			k := slices.Collect(c.archives[server].List(id))
 			note, err := node.OpenSessionCopy(k[0].Copy, c.ID())
-			if err != nil || note.Node != c.node.self || note.NodeName != "web1" || string(c.archives[server].data[id]) != long {
+			if err != nil || note.Node != c.node.self || string(c.archives[server].data[id]) != long {
 				t.Errorf("%+v, %v", note, err)
 			}
 			if !slices.Contains(c.shell.CopiesOf(id).At, server) {
@@ -336,9 +332,13 @@ func TestWhatServersDoNotKeep(t *testing.T) {
 			server = a
 		}
 		other := c.AddNode("other", nil, nil)
+		p := *server.picture.Load()
+		p.record = c.Record
+		server.picture.Store(&p)
+		stranger := authtest.Signer("stranger")
 		say := func(peer fleet.ID, signer auth.Signer, change func(*node.RecordingNote)) error {
 			s := node.SessionState{ID: fleet.UUID{9}, Ended: 5, Recording: node.SessionRecording{Bytes: 3, Digest: sha256.Sum256([]byte("abc")), Sealed: true}}
-			note := node.NoteOf(s, signer.ID(), "web1")
+			note := node.NoteOf(s, signer.ID())
 			change(&note)
 			near, far := newWire(peer)
 			defer near.Close()
@@ -352,6 +352,7 @@ func TestWhatServersDoNotKeep(t *testing.T) {
 			t.Error(err)
 		}
 		wantKind(t, say(c.node.self, other.Signer, same), fleet.Denied, "of its own")
+		wantKind(t, say(stranger.ID(), stranger, same), fleet.Denied, "not enrolled")
 		wantKind(t, say(other.ID, other.Signer, func(n *node.RecordingNote) { n.Node = c.node.self }), fleet.Denied, "another node")
 		wantKind(t, say(other.ID, other.Signer, func(n *node.RecordingNote) { n.Session.Recording.Sealed = false }), fleet.Denied, "session.copies")
 		wantKind(t, say(other.ID, other.Signer, func(n *node.RecordingNote) { n.Session.Ended = 0 }), fleet.Invalid, "")
@@ -368,7 +369,7 @@ func TestCopiesAreRead(t *testing.T) {
 		web := l.AddNode("web1", nil, nil)
 		l.learn()
 		s := node.SessionState{ID: fleet.UUID{9}, By: l.Operator.ID(), Started: 4, Ended: 5, Recording: node.SessionRecording{Bytes: 3, Digest: sha256.Sum256([]byte("abc")), Sealed: true}}
-		note := node.NoteOf(s, web.ID, "web1")
+		note := node.NoteOf(s, web.ID)
 		kept := node.CopyKept{Copy: node.SessionCopy{Key: web.Signer.Public(), Note: web.Signer.Sign(auth.ForRecording, l.ID(), note)}, Note: note}
 		archive.kept, archive.data[s.ID] = []node.CopyKept{kept}, []byte("abc")
 		ask := func(by auth.Signer, what node.ReadWhat) (*wireEnd, node.SessionCopies, error) {
@@ -455,7 +456,7 @@ func FuzzKeepRecording(f *testing.F) {
 	fixture := authtest.Found("county")
 	web := fixture.AddNode("web1", nil, nil)
 	s := node.SessionState{ID: fleet.UUID{9}, Ended: 5, Recording: node.SessionRecording{Bytes: 3, Digest: sha256.Sum256([]byte("abc")), Sealed: true}}
-	good := wire.Marshal(node.SessionCopy{Key: web.Signer.Public(), Note: web.Signer.Sign(auth.ForRecording, fixture.ID(), node.NoteOf(s, web.ID, "web1"))})
+	good := wire.Marshal(node.SessionCopy{Key: web.Signer.Public(), Note: web.Signer.Sign(auth.ForRecording, fixture.ID(), node.NoteOf(s, web.ID))})
 	f.Add(good, recordingData, []byte("abc"), recordingEnd, []byte{})
 	f.Add(good, recordingEnd, []byte{}, recordingData, []byte("abc"))
 	f.Add(good, recordingData, []byte("abcd"), recordingEnd, []byte{})

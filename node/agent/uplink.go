@@ -89,6 +89,17 @@ func (a *Agent) ways(id fleet.ID) []node.Way {
 	return node.Ways(a.self, id, a.seen, a.hints)
 }
 
+// MayCarry judges who may bring pipes to this host, and ask for them in another's name: current members, and not operators,
+// for whoever does so names others as it likes.
+func (a *Agent) MayCarry(peer fleet.ID) error {
+	record := a.record()
+	if record.Charter == nil {
+		return nil
+	}
+	_, err := record.Roster.Enrolled(peer)
+	return err
+}
+
 // isOutbound reports whether a node says that it is outbound-only.
 func (a *Agent) isOutbound(id fleet.ID) bool {
 	if id == a.self {

@@ -458,6 +458,10 @@ func TestAllowRelay(t *testing.T) {
 	if !allowed(d.web.ID) || !allowed(operator.ID()) || allowed(stranger.ID) {
 		t.Errorf("member %v, operator %v, stranger %v", allowed(d.web.ID), allowed(operator.ID()), allowed(stranger.ID))
 	}
+	carries := func(id fleet.ID) bool { return d.MayCarry(id) == nil }
+	if !carries(d.web.ID) || carries(operator.ID()) || carries(stranger.ID) {
+		t.Errorf("carries: member %v, operator %v, stranger %v", carries(d.web.ID), carries(operator.ID()), carries(stranger.ID))
+	}
 	d.Fleet.MustTake(d.Fleet.DeleteOperator("ann", operator, false))
 	p.record = d.Fleet.Record
 	d.picture.Store(&p)

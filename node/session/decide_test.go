@@ -147,6 +147,22 @@ func TestOutdated(t *testing.T) {
 	}
 }
 
+// Nobody wipes out what is known of others, with large recordings nor with many.
+func TestOutdatedIsFair(t *testing.T) {
+	now := time.Unix(1_000_000_000, 0)
+	bobs := cast.Kept{Session: fleet.UUID{1}, By: fleet.ID{1}, Bytes: 10, Ended: now.Add(-48 * time.Hour)}
+	for name, age := range map[string]time.Duration{"young": time.Minute, "older": 2 * time.Hour} {
+		all := []cast.Kept{bobs}
+		for i := range byte(100) {
+			all = append(all, cast.Kept{Session: fleet.UUID{2, i}, By: fleet.ID{2}, Bytes: 10, Ended: now.Add(-age)})
+		}
+		folders, recordings := outdated(all, cast.Keep{Bytes: 500}, 50, now)
+		if slices.Contains(folders, bobs.Session) || slices.Contains(recordings, bobs.Session) || len(folders)+len(recordings) != 51 {
+			t.Errorf("%s: %d folders and %d recordings go", name, len(folders), len(recordings))
+		}
+	}
+}
+
 func TestEndOfProgram(t *testing.T) {
 	status := func(w syscall.WaitStatus) *syscall.WaitStatus { return &w }
 	for name, c := range map[string]struct {

@@ -21,7 +21,7 @@ const (
 	recentMost = 64 << 10
 	// behindMost is how far one who looks on may be behind, in bytes; then he is taken to the newest.
 	behindMost = 256 << 10
-	// maxLookers is how many may look on at one session.
+	// maxLookers is how many people may look on at one session.
 	maxLookers = 8
 )
 
@@ -38,11 +38,13 @@ type gallery struct {
 
 // looker is one who looks on.
 type looker struct {
-	begun   bool   // the first line was said
-	waiting []byte // lines
-	held    int64  // bytes of output in them
-	behind  bool   // he is taken to the newest
-	passed  int64  // bytes of output that he is not shown for it
+	who     string
+	out     chan struct{} // closed when he looks on from elsewhere, and nothing more is to come here
+	begun   bool          // the first line was said
+	waiting []byte        // lines
+	held    int64         // bytes of output in them
+	behind  bool          // he is taken to the newest
+	passed  int64         // bytes of output that he is not shown for it
 	news    chan struct{}
 }
 
@@ -174,27 +176,46 @@ func (l *looker) wake() {
 	}
 }
 
-// enter lets one more look on, from what was shown last. Expired: there is nothing to come; Exhausted: there are too many.
-func (g *gallery) enter() (*looker, error) {
+// enter lets somebody look on, from what was shown last. Everybody has one place, so that nobody takes all of them, and the newest
+// counts. Expired: there is nothing to come; Exhausted: there are too many.
+func (g *gallery) enter(who string) (*looker, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	switch {
-	case g.over != nil:
+	if g.over != nil {
 		return nil, fleet.Errorf(fleet.Expired, "session %s has ended", g.header.Session)
+	}
+	before := slices.IndexFunc(g.all, func(l *looker) bool { return l.who == who })
+	switch {
+	case before >= 0:
+		g.putOut(before)
 	case len(g.all) >= maxLookers:
 		return nil, fleet.Errorf(fleet.Exhausted, "%d people look on at session %s, the limit", maxLookers, g.header.Session)
 	}
-	l := &looker{news: make(chan struct{}, 1)}
+	l := &looker{who: who, out: make(chan struct{}), news: make(chan struct{}, 1)}
 	l.waiting, l.held = g.newest(nil)
 	g.all = append(g.all, l)
 	l.wake()
 	return l, nil
 }
 
-func (g *gallery) leave(l *looker) {
+// putOut ends the looking on of one of them, who is told why.
+func (g *gallery) putOut(i int) {
+	l := g.all[i]
+	g.all = slices.Delete(g.all, i, i+1)
+	l.waiting = cast.AppendMark(l.waiting, g.now(), cast.MarkNotice, "you look on at this session from elsewhere now, and no more from here")
+	close(l.out)
+	l.wake()
+}
+
+// leave ends it for one of them, and reports whether he does not look on any more: not from elsewhere either.
+func (g *gallery) leave(l *looker) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.all = slices.DeleteFunc(g.all, func(o *looker) bool { return o == l })
+	i := slices.Index(g.all, l)
+	if i >= 0 {
+		g.all = slices.Delete(g.all, i, i+1)
+	}
+	return i >= 0
 }
 
 // anew is what a terminal is told before it is shown the newest alone: plain text, and nothing on the screen.
@@ -229,6 +250,11 @@ func (g *gallery) next(l *looker) (lines []byte, more bool) {
 		lines = append(cast.AppendMark(lines, g.now(), cast.MarkNotice, text), newest...)
 		l.behind, l.passed = false, 0
 	}
+	select {
+	case <-l.out:
+		return lines, false
+	default:
+	}
 	if g.over != nil {
 		return append(lines, g.over...), false
 	}
@@ -258,7 +284,7 @@ func (g *gallery) show(l *looker, w io.Writer, left <-chan struct{}) {
 // look shows the session to somebody, and tells the one whose session it is.
 func (s *supervision) look(conn net.Conn, who string) {
 	<-s.began
-	l, err := s.seen.enter()
+	l, err := s.seen.enter(who)
 	if s.failed != nil {
 		err = s.failed
 	}
@@ -266,10 +292,9 @@ func (s *supervision) look(conn net.Conn, who string) {
 		_ = s.say(conn, reply{Failed: []failure{failureOf(err)}})
 		return
 	}
-	defer s.seen.leave(l)
 	s.remark(who + " looks on at this session") // before he sees any of it
 	defer func() {
-		if !s.seen.ended() { // nothing is told behind the end
+		if s.seen.leave(l) && !s.seen.ended() { // nothing is told behind the end
 			s.remark(who + " looks on no more")
 		}
 	}()
@@ -289,6 +314,8 @@ func (s *supervision) look(conn net.Conn, who string) {
 		select {
 		case <-s.over: // whoever does not read is not waited for
 			conn.SetWriteDeadline(time.Now().Add(patience))
+		case <-l.out:
+			conn.SetWriteDeadline(time.Now().Add(patience))
 		case <-over:
 		}
 	}()
@@ -302,8 +329,8 @@ func (s *supervision) remark(text string) {
 }
 
 // Look shows a session that runs to somebody else than its operator: what was shown last, and then what is shown as it comes, in
-// lines that cast reads; who is told to whoever is attached. Whoever reads too slowly is taken to the newest. NotFound: there is
-// no such session; Expired: it has ended; Exhausted: too many look on already.
+// lines that cast reads; who is told to whoever is attached, and has one place there, the newest. Whoever reads too slowly is taken
+// to what is newest. NotFound: there is no such session; Expired: it has ended; Exhausted: too many look on already.
 func (s *Sessions) Look(ctx context.Context, id fleet.UUID, who string) (io.ReadCloser, error) {
 	about, err := s.folder(id).about()
 	if err != nil {

@@ -3,6 +3,7 @@ package session
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"sync"
@@ -143,8 +144,8 @@ func TestLookersSlowNobody(t *testing.T) {
 	id := h.open(program1("read x; head -c 20000000 /dev/zero | tr '\\0' z; echo; echo newest"))
 	p := h.attach(id, false)
 	var idle []io.ReadCloser
-	for range maxLookers {
-		conn, err := h.Look(t.Context(), id, "eve")
+	for i := range maxLookers {
+		conn, err := h.Look(t.Context(), id, fmt.Sprint("eve", i))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -166,6 +167,44 @@ func TestLookersSlowNobody(t *testing.T) {
 	}
 }
 
+// Nobody keeps others from looking on by taking all the places: neither who has the session nor an onlooker has more than one.
+func TestEverybodyLooksOnOnce(t *testing.T) {
+	t.Parallel()
+	h := open(t, Config{})
+	id := h.open(program1("read x; echo seen-$x"))
+	p := h.attach(id, false)
+	var ann []*onlooker
+	for range maxLookers + 1 {
+		conn, err := h.Look(t.Context(), id, "ann")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		ann = append(ann, looksOn(conn))
+	}
+	conn, err := h.Look(t.Context(), id, "eve")
+	if err != nil {
+		t.Fatalf("somebody else: %v", err)
+	}
+	defer conn.Close()
+	eve := looksOn(conn)
+	for i, o := range ann[:maxLookers] {
+		if o.ends(); o.whole || !strings.Contains(strings.Join(o.said, " "), "from elsewhere") {
+			t.Errorf("ann's place %d: whole %v, %q", i, o.whole, o.said)
+		}
+	}
+	p.types("go\n")
+	p.leaves()
+	for name, o := range map[string]*onlooker{"eve": eve, "ann's newest place": ann[maxLookers]} {
+		if o.ends(); !o.whole || o.out != "seen-go\n" {
+			t.Errorf("%s: whole %v, %q", name, o.whole, o.out)
+		}
+	}
+	if strings.Contains(p.notices.String(), "no more") {
+		t.Errorf("of those who look on it is said that they do not: %q", p.notices.String())
+	}
+}
+
 // What somebody sees is what was shown, in order; what is missing is said, and behind it stands the newest.
 func TestGallery(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -182,7 +221,7 @@ func TestGallery(t *testing.T) {
 			}
 		}
 		write()
-		l, err := g.enter()
+		l, err := g.enter("eve")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -20,8 +20,9 @@ const (
 	pruneEvery = time.Hour
 )
 
-// outdated returns the ended sessions whose folders go, by age and bytes and the oldest beyond a number; and those too young
-// for that, of which the recording goes at once: who may open one session could else fill the disk within the hour.
+// outdated returns the ended sessions whose folders go, by age, bytes and number; and those too young for that, of which the
+// recording goes at once: who may open one session could else fill the disk within the hour. Where there are too many, they are
+// those of the operator who has most, so that nobody wipes out what is known of others; while all of his are young, none goes.
 func outdated(all []cast.Kept, keep cast.Keep, most int, now time.Time) (folders, recordings []fleet.UUID) {
 	all = slices.Clone(all)
 	slices.SortStableFunc(all, func(a, b cast.Kept) int { return b.Ended.Compare(a.Ended) })
@@ -29,15 +30,29 @@ func outdated(all []cast.Kept, keep cast.Keep, most int, now time.Time) (folders
 	for _, id := range keep.Outdated(all, now) {
 		gone[id] = true
 	}
-	for i, k := range all {
+	tooMany := beyond(all, most, now)
+	for _, k := range all {
 		switch young := now.Sub(k.Ended) < minKeep; {
 		case young && gone[k.Session]:
 			recordings = append(recordings, k.Session)
-		case !young && (i >= most || gone[k.Session]):
+		case !young && (tooMany[k.Session] || gone[k.Session]):
 			folders = append(folders, k.Session)
 		}
 	}
 	return folders, recordings
+}
+
+// beyond returns the sessions that are too many, by the rule that bounds their bytes.
+func beyond(all []cast.Kept, most int, now time.Time) map[fleet.UUID]bool {
+	ones := slices.Clone(all)
+	for i := range ones {
+		ones[i].Bytes = 1
+	}
+	out := map[fleet.UUID]bool{}
+	for _, id := range (cast.Keep{Bytes: int64(most)}).Outdated(ones, now) {
+		out[id] = true
+	}
+	return out
 }
 
 func (s *Sessions) prune() {
@@ -46,7 +61,7 @@ func (s *Sessions) prune() {
 	for _, id := range s.all() {
 		dir := s.folder(id)
 		if e, err := dir.end(); err == nil && dir.told() {
-			all = append(all, cast.Kept{Session: id, Bytes: dir.size(), Ended: time.UnixMilli(e.Ended)})
+			all = append(all, cast.Kept{Session: id, By: s.operator(id), Bytes: dir.size(), Ended: time.UnixMilli(e.Ended)})
 			lives[id] = dir.alive()
 		}
 	}
@@ -70,6 +85,13 @@ func (s *Sessions) prune() {
 		}
 		s.forget(id)
 	}
+}
+
+// operator is the key of whose session it is.
+func (s *Sessions) operator(id fleet.UUID) fleet.ID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.known[id].By
 }
 
 // pruneOften looks after each end, and now and then.

@@ -36,8 +36,9 @@ func (b *bucket) fill(now time.Time, rate, burst float64) {
 // door bounds what strangers can make this node hold: connections before hello, and the Join plane.
 type door struct {
 	mu        sync.Mutex
-	halfOpen  int
+	halfOpen  int // by the socket
 	perNet    map[netip.Prefix]int
+	piped     places // those by pipes
 	strangers bucket
 	joins     int
 	joining   bucket
@@ -45,7 +46,7 @@ type door struct {
 }
 
 func newDoor() *door {
-	return &door{perNet: map[netip.Prefix]int{}, joiners: map[netip.Prefix]*bucket{}}
+	return &door{perNet: map[netip.Prefix]int{}, piped: places{}, joiners: map[netip.Prefix]*bucket{}}
 }
 
 // mustProve reports whether a stranger has to prove its address first (QUIC Retry).
@@ -58,13 +59,10 @@ func (d *door) mustProve(now time.Time) bool {
 // enter takes a place for a connection that has not said hello; leave gives it back, however often it is called.
 func (d *door) enter(from netip.Addr) (leave func(), err error) {
 	net := neighbourhood(from, 24, 56)
-	if piped(from) {
-		net = neighbourhood(from, 0, 96) // one peer's pipes
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.halfOpen >= maxHalfOpen || !from.IsLoopback() && d.perNet[net] >= maxHalfOpenPerNet {
-		return nil, fleet.Errorf(fleet.Exhausted, "too many connections are being set up")
+		return nil, errHalfOpen()
 	}
 	d.halfOpen++
 	d.perNet[net]++
@@ -76,6 +74,20 @@ func (d *door) enter(from netip.Addr) (leave func(), err error) {
 			delete(d.perNet, net)
 		}
 	}), nil
+}
+
+// enterPiped is enter for a connection that comes by a pipe: it counts for the relay that offered the pipe, which is known,
+// and within that for whom the relay named.
+func (d *door) enterPiped(by, from fleet.ID) (leave func(), err error) {
+	leave, ok := d.piped.lend(&d.mu, []claim{{party{}, maxHalfOpenPiped}, {party{by: by}, maxHalfOpenBy}, {party{by, from}, maxHalfOpenFor}})
+	if !ok {
+		return nil, errHalfOpen()
+	}
+	return leave, nil
+}
+
+func errHalfOpen() error {
+	return fleet.Errorf(fleet.Exhausted, "too many connections are being set up")
 }
 
 // join takes a place on the Join plane; leave gives it back.

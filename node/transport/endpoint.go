@@ -29,6 +29,11 @@ type Gate interface {
 	Allow(peer fleet.ID, plane Plane) error
 }
 
+// Carrier is what a Gate may be besides. MayCarry judges at each stream who may bring pipes to this node, or ask for them in
+// another's name, as relays do: it must answer as Allow does. A Gate that is none lets do so whom it allows on the Relay
+// plane, operators as well.
+type Carrier interface{ MayCarry(peer fleet.ID) error }
+
 // StreamFunc serves one incoming stream, on a goroutine of its own. It owns the stream: it, or whoever it hands the
 // stream to, must Close it. A panic costs the stream, not the agent.
 type StreamFunc func(*Stream)
@@ -130,12 +135,15 @@ func New(cfg Config) (*Endpoint, error) {
 	e.pool = newPool(e.id)
 	e.sealer = &sealer{fleet: cfg.Fleet, salt: e.instance}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
-	e.transport = e.newTransport(cfg.Conn)
+	e.transport = e.newTransport(cfg.Conn, func(from netip.AddrPort) (func(), error) { return e.door.enter(from.Addr()) })
 	e.transport.VerifySourceAddress = func(net.Addr) bool { return e.door.mustProve(time.Now()) }
 	return e, nil
 }
 
-func (e *Endpoint) newTransport(conn net.PacketConn) *quic.Transport {
+// admission takes a place among those who have not said hello, for whoever comes from an address; leave gives it back.
+type admission func(from netip.AddrPort) (leave func(), err error)
+
+func (e *Endpoint) newTransport(conn net.PacketConn, enter admission) *quic.Transport {
 	key := e.leaf.PrivateKey.(ed25519.PrivateKey)
 	resetKey := quic.StatelessResetKey(derive(key, "stateless reset"))
 	tokenKey := quic.TokenGeneratorKey(derive(key, "address token"))
@@ -144,7 +152,9 @@ func (e *Endpoint) newTransport(conn net.PacketConn) *quic.Transport {
 		ConnectionIDLength: 8,
 		StatelessResetKey:  &resetKey, // the same after a restart, so that peers learn of it at once
 		TokenGeneratorKey:  &tokenKey,
-		ConnContext:        e.meet,
+		ConnContext: func(ctx context.Context, info *quic.ClientInfo) (context.Context, error) {
+			return e.meet(ctx, info, enter)
+		},
 	}
 }
 
@@ -273,6 +283,7 @@ func commonQUIC() *quic.Config {
 func clientQUIC(plane Plane, limits planeLimits) *quic.Config {
 	cfg := commonQUIC()
 	cfg.EnableDatagrams = plane == Relay
+	cfg.MaxIncomingStreams = int64(max(maxStreams, limits.offers))
 	cfg.InitialConnectionReceiveWindow, cfg.MaxConnectionReceiveWindow = limits.window, limits.window
 	cfg.MaxIdleTimeout = limits.idle
 	cfg.KeepAlivePeriod = limits.keepAlive
@@ -309,8 +320,8 @@ func (e *Endpoint) grant(g *guest, delta uint64) bool {
 }
 
 // meet is asked by quic-go before it spends anything on a stranger's connection.
-func (e *Endpoint) meet(ctx context.Context, info *quic.ClientInfo) (context.Context, error) {
-	leave, err := e.door.enter(addrPort(info.RemoteAddr).Addr())
+func (e *Endpoint) meet(ctx context.Context, info *quic.ClientInfo, enter admission) (context.Context, error) {
+	leave, err := enter(addrPort(info.RemoteAddr))
 	if err != nil {
 		return nil, err
 	}

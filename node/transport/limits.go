@@ -53,8 +53,12 @@ const (
 	// 64 MiB, for they may open two streams only: see early.
 	maxHalfOpen       = 512
 	maxHalfOpenPerNet = 64 // per IPv4 /24 or IPv6 /56; not for loopback
-	firstWindow       = 64 << 10
-	maxStreamWindow   = 4 << 20
+	// The same of those that come by pipes, which take no place from the socket's: 32 MiB more.
+	maxHalfOpenPiped = 256
+	maxHalfOpenBy    = 128 // by the pipes of one relay
+	maxHalfOpenFor   = 32  // and, of these, for one asker
+	firstWindow      = 64 << 10
+	maxStreamWindow  = 4 << 20
 	// connWindow is what all streams of a connection begin with: what nobody reads of some takes nothing from the others.
 	// Nothing is allocated for it.
 	connWindow = maxStreams * firstWindow
@@ -118,12 +122,22 @@ const (
 
 	maxPipes    = 4096 // that end here, and that pass through here
 	maxPipesFor = 64   // that pass through here for one peer
+	// A relay that asks for others has maxPipesFor for each, maxPipesBy for all. Whom it names it may have made up, so that
+	// a name that many relays give is bound loosely: maxPipesNamed.
+	maxPipesBy    = 1024
+	maxPipesNamed = 256
+	// maxUnusedBy bounds the pipes that one relay offers here and that carry nothing yet, maxPipesFor those of them that it
+	// offers for one asker.
+	maxUnusedBy = 256
 	// carryQueue is how many packets of a pipe wait in a relay, each way, for a connection that is slower than the other;
-	// and the next two of one peer's pipes, and of all: 5 MiB, 40 MiB.
+	// and the next three of one asker's pipes, one relay's, and of all: 5 MiB, 20 MiB, 40 MiB.
 	carryQueue    = 256
 	maxCarriedFor = 4096
+	maxCarriedBy  = 16384 // for all for whom one relay asks
 	maxCarried    = 32768
-	maxPassed     = 64 // sealed packets that wait for an uplink, or come by one
+	// maxOffers is how many streams a relay may open over an uplink: it has one for each pipe, of however many askers.
+	maxOffers = 1024
+	maxPassed = 64 // sealed packets that wait for an uplink, or come by one
 	// pipeQueue is how many packets of a pipe wait at its own end; whoever sends more waits, at most pipePatience.
 	pipeQueue    = 64
 	pipePatience = 100 * time.Millisecond
@@ -137,6 +151,7 @@ const (
 type planeLimits struct {
 	frame     int           // body of a frame, bytes
 	streams   int           // open at a time per connection, of the peer's
+	offers    int           // the same at the side that dialled; zero: as many
 	idle      time.Duration // silence after which a connection is let go
 	keepAlive time.Duration // zero: only while streams are open
 	ping      time.Duration // silence after which a side with open streams says something
@@ -149,6 +164,14 @@ type planeLimits struct {
 	// eager is set where the dialling side needs nothing of the peer but its key: an operator's statement is for whoever has
 	// the key that it names.
 	eager bool
+}
+
+// incoming returns how many streams of the peer may be open at the side that dialled, or at the other.
+func (l planeLimits) incoming(dialled bool) int {
+	if dialled && l.offers != 0 {
+		return l.offers
+	}
+	return l.streams
 }
 
 // limits returns a plane's limits, and whether there is such a plane.
@@ -176,7 +199,7 @@ func (p Plane) limits() (planeLimits, bool) {
 		// Nodes and operators' command lines: their frames are an ID or an error. A relay that is gone is noticed in
 		// seconds, because there may be another.
 		l.frame, l.links, l.crowd = 4<<10, maxSessionLinks, maxSessionStreams
-		l.ping, l.pings = relayKeepAlive, relayPings
+		l.ping, l.pings, l.offers = relayKeepAlive, relayPings, maxOffers
 	default:
 		return planeLimits{}, false
 	}

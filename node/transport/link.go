@@ -136,7 +136,7 @@ func stop(t *time.Timer) {
 
 // serve gives an incoming stream to its handler, on a goroutine of its own, if the peer may open it.
 func (l *link) serve(s *quic.Stream) {
-	if l.incoming.Add(1) > int32(l.limits.streams) || l.crowded() {
+	if l.incoming.Add(1) > int32(l.limits.incoming(l.dialled)) || l.crowded() {
 		l.incoming.Add(-1)
 		reset(s, streamBusy)
 		return
@@ -179,7 +179,7 @@ func (l *link) full() bool {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.open >= l.limits.streams || l.starved
+	return l.open >= l.limits.incoming(!l.dialled) || l.starved
 }
 
 // writing notices when a write takes long, until it is over.

@@ -29,6 +29,8 @@ type pipe struct {
 	mu    sync.Mutex
 	conns int
 	idle  *time.Timer
+	// used gives back its place among those that carry nothing yet; it had one if it was offered here.
+	used func()
 }
 
 // take brings a packet that came through the pipe to QUIC.
@@ -70,8 +72,10 @@ func (p *pipe) send(packet []byte) error {
 func (p *pipe) carry(conn *quic.Conn) {
 	p.mu.Lock()
 	p.conns++
+	p.spare = pipeLinger // it was no spare one, or is none any more
 	stop(p.idle)
 	p.mu.Unlock()
+	p.used()
 	context.AfterFunc(p.stream.Context(), func() { _ = conn.CloseWithError(closePipeBroke, "") })
 	context.AfterFunc(conn.Context(), func() {
 		p.mu.Lock()
@@ -109,6 +113,7 @@ func (p *pipe) ended() {
 	p.stream.link.channels.remove(p.channel)
 	p.stream.link.channels.out.drop(&p.lane)
 	p.in.net.remove(p)
+	p.used()
 	p.mu.Lock()
 	stop(p.idle)
 	p.mu.Unlock()
@@ -126,6 +131,7 @@ type pipeNet struct {
 
 	mu     sync.Mutex
 	byAddr map[netip.AddrPort]*pipe
+	unused places // those that were offered here and carry nothing yet
 	serial uint32
 	woken  chan struct{} // closed while reads are to return
 	closed bool
@@ -134,7 +140,7 @@ type pipeNet struct {
 var _ net.PacketConn = (*pipeNet)(nil)
 
 func newPipeNet() *pipeNet {
-	return &pipeNet{arrivals: make(chan arrival, maxArrivals), byAddr: map[netip.AddrPort]*pipe{}, woken: make(chan struct{})}
+	return &pipeNet{arrivals: make(chan arrival, maxArrivals), byAddr: map[netip.AddrPort]*pipe{}, unused: places{}, woken: make(chan struct{})}
 }
 
 // discard is RFC 6666's prefix, 100::.
@@ -142,14 +148,7 @@ func discard() netip.Addr { return netip.AddrFrom16([16]byte{0x01}) }
 
 const pipePort = 7980 // any but zero, which is no port
 
-// piped reports whether an address is a pipe.
-func piped(a netip.Addr) bool {
-	b := a.As16()
-	d := discard().As16()
-	return [8]byte(b[:8]) == [8]byte(d[:8])
-}
-
-// pipeAddr names a pipe: in its neighbourhood are the others of the same peer, for the door.
+// pipeAddr names a pipe: in its neighbourhood are the others of the same peer.
 func pipeAddr(peer fleet.ID, serial uint32) netip.AddrPort {
 	b := discard().As16()
 	copy(b[8:12], peer[:4])
@@ -272,7 +271,7 @@ func (e *Endpoint) pipes() (*inner, error) {
 		return e.inner, nil
 	}
 	in := &inner{net: newPipeNet()}
-	in.transport = e.newTransport(in.net)
+	in.transport = e.newTransport(in.net, e.enterPiped(in.net))
 	if !e.dialOnly {
 		cfg := e.serverQUIC()
 		narrow(cfg)
@@ -285,6 +284,17 @@ func (e *Endpoint) pipes() (*inner, error) {
 	}
 	e.inner = in
 	return in, nil
+}
+
+// enterPiped has whoever comes by a pipe counted at the door for who offered it.
+func (e *Endpoint) enterPiped(net *pipeNet) admission {
+	return func(from netip.AddrPort) (func(), error) {
+		p := net.at(from)
+		if p == nil {
+			return nil, errPipeEnded()
+		}
+		return e.door.enterPiped(p.via, p.peer)
+	}
 }
 
 // shut takes no more connections.
@@ -321,11 +331,31 @@ func (e *Endpoint) pipeOf(conn *quic.Conn) (*pipe, error) {
 			return p, nil
 		}
 	}
-	return nil, fleet.Errorf(fleet.Unavailable, "the relay's pipe has ended")
+	return nil, errPipeEnded()
 }
 
-// newPipe makes an accepted stream of the Relay plane this node's end of a pipe.
-func (e *Endpoint) newPipe(s *Stream, peer, via fleet.ID, spare time.Duration) (*pipe, error) {
+func errPipeEnded() error { return fleet.Errorf(fleet.Unavailable, "the relay's pipe has ended") }
+
+// offered makes a stream over which a relay offers a pipe this node's end of it.
+func (e *Endpoint) offered(s *Stream, peer fleet.ID) (*pipe, error) {
+	in, err := e.pipes()
+	if err != nil {
+		return nil, err
+	}
+	used, ok := in.net.unused.lend(&in.net.mu, []claim{{party{by: s.Peer()}, maxUnusedBy}, {party{s.Peer(), peer}, maxPipesFor}})
+	if !ok {
+		return nil, fleet.Errorf(fleet.Exhausted, "too many pipes of node %s to node %s carry nothing", s.Peer(), e.id)
+	}
+	p, err := e.newPipe(s, peer, s.Peer(), pipeSpare, used)
+	if err != nil {
+		used()
+	}
+	return p, err
+}
+
+// newPipe makes an accepted stream of the Relay plane this node's end of a pipe. used is called when it is first used, and
+// when it ends.
+func (e *Endpoint) newPipe(s *Stream, peer, via fleet.ID, spare time.Duration, used func()) (*pipe, error) {
 	in, err := e.pipes()
 	if err != nil {
 		return nil, err
@@ -334,7 +364,7 @@ func (e *Endpoint) newPipe(s *Stream, peer, via fleet.ID, spare time.Duration) (
 	if err != nil {
 		return nil, err
 	}
-	p := &pipe{in: in, stream: s, channel: channel, peer: peer, via: via, spare: spare, lane: lane{limit: pipeQueue, space: make(chan struct{}, 1)}}
+	p := &pipe{in: in, stream: s, channel: channel, peer: peer, via: via, spare: spare, used: used, lane: lane{limit: pipeQueue, space: make(chan struct{}, 1)}}
 	if err := in.net.add(p); err != nil {
 		return nil, err
 	}
@@ -352,7 +382,7 @@ func (e *Endpoint) dialPipe(ctx context.Context, relay fleet.ID, to destination)
 	if err != nil {
 		return nil, err
 	}
-	p, err := e.newPipe(s, to.id, relay, pipeLinger)
+	p, err := e.newPipe(s, to.id, relay, pipeLinger, func() {})
 	if err != nil {
 		_ = s.Close()
 		return nil, err

@@ -181,27 +181,118 @@ func TestPatrons(t *testing.T) {
 	var leaves []func()
 	for n := range byte(maxPipes / maxPipesFor) {
 		for range maxPipesFor {
-			_, leave, err := p.admit(idOf(n))
+			_, leave, err := p.admit(idOf(n), idOf(n))
 			if err != nil {
 				t.Fatal(err)
 			}
 			leaves = append(leaves, leave)
 		}
 	}
-	_, _, err := p.admit(idOf(200))
+	_, _, err := p.admit(idOf(200), idOf(200))
 	wantError(t, err, fleet.Exhausted, "4096 pipes pass")
 	leaves[0]()
 	leaves[0]()
-	if _, _, err = p.admit(idOf(200)); err != nil {
+	if _, _, err = p.admit(idOf(200), idOf(200)); err != nil {
 		t.Fatal(err)
 	}
-	_, _, err = p.admit(idOf(200))
+	_, _, err = p.admit(idOf(200), idOf(200))
 	wantError(t, err, fleet.Exhausted, "4096 pipes pass")
 	for _, leave := range leaves {
 		leave()
 	}
-	if p.pipes != 1 || len(p.byID) != 1 {
-		t.Errorf("%d pipes, %d patrons", p.pipes, len(p.byID))
+	if p.pipes[party{}] != 1 || len(p.pipes) != 2 || len(p.tallies) != 1 {
+		t.Errorf("%v, %d tallies", p.pipes, len(p.tallies))
+	}
+}
+
+// TestPatronsOfARelay: what one of those takes for whom it asks is taken neither from the others nor from the relay itself; and
+// what it makes up, or what others make up of it, has a bound, too.
+func TestPatronsOfARelay(t *testing.T) {
+	p := newPatrons()
+	var leaves []func()
+	fill := func(by, from byte) (n int, err error) {
+		for {
+			_, leave, err := p.admit(idOf(by), idOf(from))
+			if err != nil {
+				return n, err
+			}
+			n++
+			leaves = append(leaves, leave)
+		}
+	}
+	if n, err := fill(1, 9); n != maxPipesFor || !strings.Contains(err.Error(), "64 pipes of "+idOf(9).String()) {
+		t.Errorf("%d pipes for one asker: %v", n, err)
+	}
+	if n, err := fill(1, 10); n != maxPipesFor {
+		t.Errorf("%d pipes for the next: %v", n, err)
+	}
+	if n, err := fill(1, 1); n != maxPipesFor {
+		t.Errorf("%d pipes for the relay itself: %v", n, err)
+	}
+	for from := byte(11); ; from++ { // made up
+		if n, err := fill(1, from); n == 0 {
+			wantError(t, err, fleet.Exhausted, "1024 pipes of those for whom "+idOf(1).String())
+			break
+		}
+	}
+	if n, err := fill(9, 9); n != maxPipesFor {
+		t.Errorf("%d pipes for somebody whose name a relay has used: %v", n, err)
+	}
+	total := 0
+	for by := byte(2); ; by++ { // one asker, many relays
+		n, err := fill(by, 8)
+		if total += n; n == 0 {
+			wantError(t, err, fleet.Exhausted, "256 pipes of "+idOf(8).String())
+			break
+		}
+	}
+	if total != maxPipesNamed {
+		t.Errorf("%d pipes in one name", total)
+	}
+	for _, leave := range leaves {
+		leave()
+		leave()
+	}
+	if len(p.pipes) != 0 || len(p.tallies) != 0 {
+		t.Errorf("left: %v, %d tallies", p.pipes, len(p.tallies))
+	}
+}
+
+// TestPacketsOfARelay: those of one asker leave room for another of the same relay, those of one relay for another relay, and
+// what has left the queues is given back everywhere.
+func TestPacketsOfARelay(t *testing.T) {
+	p := newPatrons()
+	tallyOf := func(by, from byte) *tally {
+		t.Helper()
+		x, _, err := p.admit(idOf(by), idOf(from))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return x
+	}
+	queue := func(x *tally) (n int) {
+		for x.take() {
+			n++
+		}
+		return n
+	}
+	first := tallyOf(1, 9)
+	if n := queue(first); n != maxCarriedFor {
+		t.Errorf("%d packets of one asker wait", n)
+	}
+	sum := maxCarriedFor
+	for from := byte(10); from < 30; from++ {
+		sum += queue(tallyOf(1, from))
+	}
+	if sum != maxCarriedBy {
+		t.Errorf("%d packets of one relay wait", sum)
+	}
+	if n := queue(tallyOf(2, 9)); n != maxCarriedFor {
+		t.Errorf("%d packets of the next relay's asker", n)
+	}
+	first.give(maxCarriedFor)
+	if n := queue(tallyOf(1, 31)); n != maxCarriedFor {
+		t.Errorf("%d packets have room after those that left", n)
 	}
 }
 
@@ -233,18 +324,13 @@ func TestPipeAddresses(t *testing.T) {
 	if piped(netip.Addr{}) {
 		t.Error("no address is a pipe")
 	}
-	d := newDoor()
-	for range maxHalfOpenPerNet {
-		if _, err := d.enter(pipeAddr(idOf(1), 7).Addr()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, err := d.enter(b.Addr()); err == nil {
-		t.Error("one peer's pipes have no bound")
-	}
-	if _, err := d.enter(c.Addr()); err != nil {
-		t.Error("another's pays for it")
-	}
+}
+
+// piped reports whether an address is a pipe.
+func piped(a netip.Addr) bool {
+	b := a.As16()
+	d := discard().As16()
+	return [8]byte(b[:8]) == [8]byte(d[:8])
 }
 
 // What is full takes no more pipes, and says so; what was closed takes none.

@@ -110,6 +110,54 @@ func TestHalfOpenLimits(t *testing.T) {
 	}
 }
 
+// TestHalfOpenLimitsOfPipes: they count for the relay, whatever askers it names, and take nothing from the socket.
+func TestHalfOpenLimitsOfPipes(t *testing.T) {
+	d := newDoor()
+	var leave []func()
+	fill := func(by, from byte) (n int) {
+		for {
+			l, err := d.enterPiped(idOf(by), idOf(from))
+			if err != nil {
+				return n
+			}
+			n++
+			leave = append(leave, l)
+		}
+	}
+	if n := fill(1, 9); n != maxHalfOpenFor {
+		t.Errorf("%d for one asker", n)
+	}
+	sum := maxHalfOpenFor
+	for from := byte(10); from < 30; from++ {
+		sum += fill(1, from)
+	}
+	if sum != maxHalfOpenBy {
+		t.Errorf("%d of one relay", sum)
+	}
+	if n := fill(2, 9); n != maxHalfOpenFor {
+		t.Errorf("another relay's pays for it: %d", n)
+	}
+	for by := byte(3); by < 30; by++ {
+		for from := byte(10); from < 20; from++ {
+			fill(by, from)
+		}
+	}
+	if len(leave) != maxHalfOpenPiped {
+		t.Errorf("%d in all", len(leave))
+	}
+	socket, err := d.enter(netip.MustParseAddr("192.0.2.1"))
+	if err != nil || d.halfOpen != 1 {
+		t.Errorf("whoever comes by the socket pays for it: %v", err)
+	}
+	for _, l := range append(leave, socket) {
+		l()
+		l()
+	}
+	if d.halfOpen != 0 || len(d.piped) != 0 {
+		t.Errorf("left: %d, %v", d.halfOpen, d.piped)
+	}
+}
+
 func TestRetryAboveARate(t *testing.T) {
 	d, now := newDoor(), time.Unix(1000, 0)
 	for range retryRate {

@@ -23,45 +23,63 @@ const (
 type patrons struct {
 	all tally // packets that wait here, for all of them
 
-	mu    sync.Mutex
-	byID  map[fleet.ID]*patron
-	pipes int
-}
-
-type patron struct {
-	pipes int
-	tally tally
+	mu      sync.Mutex
+	pipes   places
+	tallies map[party]*tally // of those who have pipes
 }
 
 func newPatrons() *patrons {
-	return &patrons{all: tally{limit: maxCarried}, byID: map[fleet.ID]*patron{}}
+	return &patrons{all: tally{limit: maxCarried}, pipes: places{}, tallies: map[party]*tally{}}
 }
 
-// admit takes a place for one more pipe; leave gives it back.
-func (p *patrons) admit(id fleet.ID) (t *tally, leave func(), err error) {
+// admit takes a place for one more pipe that by asks for: for itself, or as a relay in the name of from, who may be made up.
+// leave gives it back.
+func (p *patrons) admit(by, from fleet.ID) (t *tally, leave func(), err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.pipes >= maxPipes {
-		return nil, nil, fleet.Errorf(fleet.Exhausted, "%d pipes pass through this node already", p.pipes)
+	all, asker, relay := party{}, party{by, from}, party{by: by}
+	claims := []claim{{all, maxPipes}, {asker, maxPipesFor}}
+	if by != from {
+		claims = append(claims, claim{relay, maxPipesBy}, claim{party{from: from}, maxPipesNamed})
 	}
-	who := p.byID[id]
-	if who == nil {
-		who = &patron{tally: tally{limit: maxCarriedFor, all: &p.all}}
-		p.byID[id] = who
+	if full, ok := p.pipes.take(claims); !ok {
+		return nil, nil, p.refusal(full)
 	}
-	if who.pipes >= maxPipesFor {
-		return nil, nil, fleet.Errorf(fleet.Exhausted, "%d pipes of %s pass through this node already", who.pipes, id)
+	t = &p.all
+	if by != from {
+		t = p.tally(relay, maxCarriedBy, t)
 	}
-	p.pipes++
-	who.pipes++
-	return &who.tally, sync.OnceFunc(func() {
+	t = p.tally(asker, maxCarriedFor, t)
+	return t, sync.OnceFunc(func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		p.pipes--
-		if who.pipes--; who.pipes == 0 {
-			delete(p.byID, id) // what still waits gives back to all
+		p.pipes.give(claims)
+		for _, c := range claims {
+			if p.pipes[c.party] == 0 {
+				delete(p.tallies, c.party) // what still waits gives back to all
+			}
 		}
 	}), nil
+}
+
+func (p *patrons) tally(of party, limit int64, all *tally) *tally {
+	t := p.tallies[of]
+	if t == nil {
+		t = &tally{limit: limit, all: all}
+		p.tallies[of] = t
+	}
+	return t
+}
+
+func (p *patrons) refusal(full party) error {
+	n := p.pipes[full]
+	switch {
+	case full == party{}:
+		return fleet.Errorf(fleet.Exhausted, "%d pipes pass through this node already", n)
+	case full.from.IsZero():
+		return fleet.Errorf(fleet.Exhausted, "%d pipes of those for whom %s asks pass through this node already", n, full.by)
+	}
+	return fleet.Errorf(fleet.Exhausted, "%d pipes of %s pass through this node already", n, full.from)
 }
 
 // serveRelay answers whoever wants a pipe through this node, or offers one that ends here.
@@ -86,13 +104,24 @@ func (e *Endpoint) beginPipe(ctx context.Context, s *Stream) error {
 	if err != nil {
 		return err
 	}
-	switch kind {
-	case relayAsk:
+	if kind == relayAsk {
 		return e.carryPipe(ctx, s, ids[0], s.Peer(), false)
-	case relayAskFor:
+	}
+	if err := e.mayCarry(s.Peer()); err != nil {
+		return err
+	}
+	if kind == relayAskFor {
 		return e.carryPipe(ctx, s, ids[0], ids[1], true)
 	}
 	return e.takePipe(s, ids[0])
+}
+
+// mayCarry judges who says that others want something of this node.
+func (e *Endpoint) mayCarry(peer fleet.ID) error {
+	if gate, ok := e.gate.(Carrier); ok {
+		return gate.MayCarry(peer)
+	}
+	return nil
 }
 
 // idsOf reads the body of a frame that begins a pipe: the IDs that it names.
@@ -118,10 +147,10 @@ func idsOf(kind byte, body []byte) ([]fleet.ID, error) {
 
 // takePipe makes this node the end of a pipe.
 func (e *Endpoint) takePipe(s *Stream, from fleet.ID) error {
-	if e.dialOnly || from == e.id {
+	if e.dialOnly || from == e.id || from.IsZero() {
 		return fleet.Errorf(fleet.Denied, "node %s takes no pipe from there", e.id)
 	}
-	p, err := e.newPipe(s, from, s.Peer(), pipeSpare)
+	p, err := e.offered(s, from)
 	if err != nil {
 		return err
 	}
@@ -135,10 +164,10 @@ func (e *Endpoint) carryPipe(ctx context.Context, s *Stream, to, from fleet.ID, 
 	switch {
 	case e.noRelay || e.dialOnly:
 		return fleet.Errorf(fleet.Denied, "node %s carries nothing for others", e.id)
-	case to == e.id || to == s.Peer() || to == from || from == e.id:
+	case to == e.id || to == s.Peer() || to == from || from == e.id || from.IsZero():
 		return fleet.Errorf(fleet.Invalid, "no pipe is needed to node %s", to)
 	}
-	t, leave, err := e.patrons.admit(s.Peer())
+	t, leave, err := e.patrons.admit(s.Peer(), from)
 	if err != nil {
 		return err
 	}

@@ -73,11 +73,14 @@ func settled(t *testing.T, nodes ...*Endpoint) {
 			if n := len(in.net.byAddr); n != 0 {
 				t.Errorf("%s: %d pipes are left", e.id, n)
 			}
+			if n := len(in.net.unused); n != 0 {
+				t.Errorf("%s: %d of the unused are left", e.id, n)
+			}
 			in.net.mu.Unlock()
 		}
 		e.patrons.mu.Lock()
-		if e.patrons.pipes != 0 || len(e.patrons.byID) != 0 || e.patrons.all.queued.Load() != 0 {
-			t.Errorf("%s: %d pipes of %d patrons are carried, %d packets", e.id, e.patrons.pipes, len(e.patrons.byID), e.patrons.all.queued.Load())
+		if len(e.patrons.pipes) != 0 || len(e.patrons.tallies) != 0 || e.patrons.all.queued.Load() != 0 {
+			t.Errorf("%s: %d pipes of %d patrons are carried, %d packets", e.id, e.patrons.pipes[party{}], len(e.patrons.tallies), e.patrons.all.queued.Load())
 		}
 		e.patrons.mu.Unlock()
 		e.pool.mu.Lock()
@@ -129,6 +132,11 @@ func TestPipe(t *testing.T) {
 					t.Fatalf("%s through %s (%v)", s.Peer(), by, ok)
 				}
 				pass(t, s, strings.Repeat("0123456789abcdef", 1<<10))
+				z.inner.net.mu.Lock()
+				if n := len(z.inner.net.unused); n != 0 {
+					t.Errorf("%d pipes at the far end are taken for unused", n)
+				}
+				z.inner.net.mu.Unlock()
 				_ = s.Close()
 				mustAsk(t, x, z.ID())
 				for _, e := range ends {
@@ -462,12 +470,7 @@ func TestOneAskerHasSoManyPipes(t *testing.T) {
 		}
 		_, err := x.askPipe(t.Context(), r.ID(), z.ID())
 		wantError(t, err, fleet.Exhausted, "64 pipes of")
-		s, err := x.Open(t.Context(), r.ID(), Relay)
-		if err != nil {
-			t.Fatal(err)
-		}
-		wantError(t, s.agree(t.Context(), relayAskFor, z.ID(), idOf(9)), fleet.Exhausted, "64 pipes of") // nor in another's name
-		mustAsk(t, y, z.ID())                                                                            // others pay nothing for it
+		mustAsk(t, y, z.ID()) // others pay nothing for it
 		for _, s := range open {
 			_ = s.Close()
 		}
@@ -475,6 +478,160 @@ func TestOneAskerHasSoManyPipes(t *testing.T) {
 		mustAsk(t, x, z.ID())
 		time.Sleep(time.Minute)
 		settled(t, x, r, z, y)
+	})
+}
+
+// TestTwoAskersLeaveRoom: they have all the pipes they may have to one node, and a third still gets through to it.
+func TestTwoAskersLeaveRoom(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w := newNetwork(t, fabric.Options{})
+		gate := hidden(3)
+		r, z := w.node(2, gate), w.node(3, gate)
+		keepUplink(t, z, 2)
+		for _, n := range []byte{5, 6} {
+			x := w.node(n, gate, through(2))
+			for range maxPipesFor {
+				if _, err := x.askPipe(t.Context(), r.ID(), z.ID()); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		mustAsk(t, w.node(7, gate, through(2)), z.ID())
+	})
+}
+
+// TestOneAskerThroughTwoRelays leaves the second to whoever else comes to it through the first.
+func TestOneAskerThroughTwoRelays(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w := newNetwork(t, fabric.Options{})
+		gate := hidden(3)
+		x, first, second, z := w.node(1, gate, through(5)), w.node(5, gate, through(2)), w.node(2, gate), w.node(3, gate)
+		y := w.node(7, gate, through(5))
+		keepUplink(t, z, 2)
+		var open []*Stream
+		for range maxPipesFor {
+			s, err := x.askPipe(t.Context(), first.ID(), z.ID())
+			if err != nil {
+				t.Fatal(err)
+			}
+			open = append(open, s)
+		}
+		_, err := x.askPipe(t.Context(), first.ID(), z.ID())
+		wantError(t, err, fleet.Exhausted, "64 pipes of")
+		mustAsk(t, y, z.ID())
+		for _, s := range open {
+			_ = s.Close()
+		}
+		time.Sleep(time.Minute)
+		settled(t, x, first, second, z, y)
+	})
+}
+
+// members is a gate that knows who is a member.
+type members struct {
+	*book
+	ids []fleet.ID
+}
+
+func (m members) MayCarry(peer fleet.ID) error {
+	if !slices.Contains(m.ids, peer) {
+		return fleet.Errorf(fleet.Denied, "no member")
+	}
+	return nil
+}
+
+// TestOnlyMembersCarry: an operator, whom any relay serves, neither brings pipes nor asks for them in another's name.
+func TestOnlyMembersCarry(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w := newNetwork(t, fabric.Options{Latency: time.Millisecond})
+		gate := hidden(3)
+		judged := func(c *Config) { c.Gate = members{gate, []fleet.ID{idOf(2), idOf(3), idOf(5)}} }
+		x, r, z := w.node(1, gate, through(5)), w.node(2, gate, judged), w.node(3, gate, judged)
+		w.node(5, gate, judged, through(2))
+		keepUplink(t, z, 2)
+		for name, c := range map[string]struct {
+			kind byte
+			ids  []fleet.ID
+		}{
+			"offer":             {relayOffer, []fleet.ID{idOf(9)}},
+			"in its own name":   {relayOffer, []fleet.ID{x.ID()}},
+			"for another":       {relayAskFor, []fleet.ID{z.ID(), idOf(9)}},
+			"for itself as one": {relayAskFor, []fleet.ID{z.ID(), x.ID()}},
+		} {
+			s, err := x.Open(t.Context(), r.ID(), Relay)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err = s.agree(t.Context(), c.kind, c.ids...); fleet.KindOf(err) != fleet.Denied || !strings.Contains(err.Error(), "no member") {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		mustAsk(t, x, z.ID()) // members carry for it, two on end
+		time.Sleep(time.Minute)
+		settled(t, x, r, z)
+	})
+}
+
+// nothing hears nothing, so that handshakes never end.
+type nothing struct{}
+
+func (nothing) take([]byte) {}
+
+// TestHalfOpenThroughPipes: a member that names askers who are not there, and begins a connection in the name of each, keeps
+// nobody else out, neither by the socket nor by another's pipe; and it has a bound of pipes that carry nothing.
+func TestHalfOpenThroughPipes(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w := newNetwork(t, fabric.Options{Latency: time.Millisecond})
+		gate := hidden(3)
+		x, z, r := w.node(1, newBook()), w.node(3, gate), w.node(2, gate, through(2))
+		keepUplink(t, z, 2)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		limits, _ := Session.limits()
+		cfg := clientQUIC(Session, limits)
+		narrow(cfg)
+		var dials sync.WaitGroup
+		taken := 0
+		for n := range 600 {
+			from := fleet.Sum([]byte{byte(n), byte(n >> 8)})
+			s, err := x.Open(ctx, z.ID(), Relay)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err = s.agree(ctx, relayOffer, from); err != nil {
+				wantError(t, err, fleet.Exhausted, "carry nothing")
+				break
+			}
+			taken++
+			p, err := x.newPipe(s, from, z.ID(), time.Hour, func() {})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.link.channels.add(p.channel, nothing{})
+			dials.Go(func() {
+				_, _ = p.in.transport.Dial(ctx, net.UDPAddrFromAddrPort(p.addr), clientTLS(x.leaf, Session, z.ID()), cfg)
+			})
+		}
+		if taken != maxUnusedBy {
+			t.Errorf("%d pipes that carry nothing", taken)
+		}
+		time.Sleep(100 * time.Millisecond)
+		z.door.mu.Lock()
+		half, sockets := z.door.piped[party{}], z.door.halfOpen
+		z.door.mu.Unlock()
+		if half != maxHalfOpenBy || sockets != 0 {
+			t.Errorf("half open: %d by pipes, %d by the socket", half, sockets)
+		}
+		mustAsk(t, w.node(4, newBook()), z.ID())        // by the socket
+		mustAsk(t, w.node(6, gate, through(2)), z.ID()) // by an honest relay
+		mustAsk(t, r, z.ID())                           // as does that itself
+		cancel()
+		dials.Wait()
+		time.Sleep(time.Minute)
+		settled(t, z)
+		if len(z.door.piped) != 0 {
+			t.Errorf("half open for ever: %v", z.door.piped)
+		}
 	})
 }
 

@@ -320,6 +320,7 @@ func (w *town) cutOff(t *testing.T) {
 	if r.Code != 255 || !strings.Contains(r.Stderr, "muster node show") {
 		t.Errorf("%+v", r)
 	}
+	wants(t, w.hidden, 0, "still here", "exec", "n6", "--", "echo still here") // its own people need nobody's network
 	must(t, w.Heal())
 	w.steady(t, w.hidden)
 	w.works(t, w.hidden)

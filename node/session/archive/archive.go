@@ -2,15 +2,19 @@ package archive
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"io"
 	"io/fs"
+	"iter"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -32,11 +36,9 @@ const (
 	// atOnce is how many recordings may come at a time, and fromOne from one node.
 	atOnce  = 16
 	fromOne = 2
-	// partAge is how long what broke off is kept.
-	partAge = 7 * 24 * time.Hour
 	// leastFree is what is left free on the disk, in bytes: a server's own work goes before.
 	leastFree = 1 << 30
-	maxNote   = 512 << 10 // bytes of a note's file
+	maxNote   = beside - 8<<10 // bytes of a note's file
 )
 
 // Config says where copies are kept.
@@ -53,9 +55,18 @@ type Config struct {
 type Archive struct {
 	cfg Config
 
-	mu     sync.Mutex
-	held   map[key]Held
-	coming map[key]bool
+	mu    sync.Mutex
+	held  map[key]Held
+	parts map[key]part
+
+	listing sync.Mutex // held by whoever reads notes, one at a time
+}
+
+// part is what is here of a recording that is not whole.
+type part struct {
+	bytes int64     // that it takes; while it comes, that it will take
+	at    time.Time // when the last of it came; while it comes, when the session ended
+	by    *Incoming // that brings it; nil: it broke off
 }
 
 type key struct {
@@ -80,7 +91,7 @@ func Open(cfg Config) (*Archive, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fleet.Errorf(fleet.Unavailable, "the folder of recordings cannot be made: %w", err)
 	}
-	a := &Archive{cfg: cfg, held: map[key]Held{}, coming: map[key]bool{}}
+	a := &Archive{cfg: cfg, held: map[key]Held{}, parts: map[key]part{}}
 	folders, err := os.ReadDir(cfg.Dir)
 	if err != nil {
 		return nil, fleet.Errorf(fleet.Unavailable, "the folder of recordings cannot be read: %w", err)
@@ -129,8 +140,8 @@ func (a *Archive) look(id fleet.ID) {
 				a.remove(k)
 			}
 		case partSuffix:
-			if info, err := e.Info(); err == nil && a.cfg.Now().Sub(info.ModTime()) > partAge {
-				os.Remove(a.path(k, partSuffix))
+			if info, err := e.Info(); err == nil {
+				a.parts[k] = part{bytes: info.Size(), at: info.ModTime()}
 			}
 		}
 	}
@@ -157,8 +168,8 @@ func (a *Archive) heldOf(k key) (Held, error) {
 }
 
 func heldAs(n node.RecordingNote) Held {
-	r := n.Session.Recording
-	return Held{Node: n.Node, Session: n.Session.ID, Digest: r.Digest, Bytes: r.Bytes, Ended: time.UnixMilli(n.Session.Ended)}
+	s := n.Session
+	return Held{Node: n.Node, Session: s.ID, Digest: s.Recording.Digest, Bytes: s.Recording.Bytes, Started: time.UnixMilli(s.Started), Ended: time.UnixMilli(s.Ended)}
 }
 
 // read reads a note, which was verified before it was kept.
@@ -182,10 +193,14 @@ func (a *Archive) read(k key) (node.CopyKept, error) {
 	return kept, err
 }
 
-// remove forgets a recording, the note first. mu is held, or nobody else is there.
+// remove forgets a recording, the note first, or what is here of it. mu is held, or nobody else is there.
 func (a *Archive) remove(k key) {
+	if p := a.parts[k]; p.by != nil {
+		p.by.ousted.Store(true)
+	}
 	delete(a.held, k)
-	for _, suffix := range []string{noteSuffix, castSuffix} {
+	delete(a.parts, k)
+	for _, suffix := range []string{noteSuffix, castSuffix, partSuffix} {
 		if err := os.Remove(a.path(k, suffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			a.cfg.Log.Warn("a copy of a recording cannot be removed", "node", k.node, "session", k.session, "err", err)
 		}
@@ -200,32 +215,86 @@ func (a *Archive) Prune() {
 	a.prune()
 }
 
-func (a *Archive) prune() {
-	all := make([]Held, 0, len(a.held))
-	for _, h := range a.held {
-		all = append(all, h)
-	}
-	for _, h := range a.cfg.Room().Outdated(all, a.cfg.Now()) {
-		a.cfg.Log.Info("a copy of a recording goes", "node", h.Node, "session", h.Session, "bytes", h.Bytes)
+func (a *Archive) prune() { a.letGo(a.cfg.Room().Outdated(a.all(), a.cfg.Now())) }
+
+func (a *Archive) letGo(outdated []Held) {
+	for _, h := range outdated {
+		a.cfg.Log.Info("a copy of a recording goes", "node", h.Node, "session", h.Session, "bytes", h.Bytes, "part", h.Part)
 		a.remove(key{h.Node, h.Session})
 	}
 }
 
-// List returns what is kept of one session, or of all (the zero ID), in whatever order.
-func (a *Archive) List(session fleet.UUID) (out []node.CopyKept) {
+// all lists what takes room, or will.
+func (a *Archive) all() []Held {
+	all := make([]Held, 0, len(a.held)+len(a.parts)+1)
+	for _, h := range a.held {
+		all = append(all, h)
+	}
+	for k, p := range a.parts {
+		all = append(all, Held{Node: k.node, Session: k.session, Bytes: p.bytes, Ended: p.at, Part: p.by == nil})
+	}
+	return all
+}
+
+// makeRoom lets go of what goes for one more, or says that there is no room for it. The room is also what the disk has, so that
+// who filled it up first makes way for the others.
+func (a *Archive) makeRoom(one Held) error {
+	room := a.cfg.Room()
+	all := slices.DeleteFunc(a.all(), func(h Held) bool { return h.Node == one.Node && h.Session == one.Session }) // what is here of it counts as all of it
+	if free, err := a.cfg.Free(a.cfg.Dir); err == nil {
+		room.Bytes = min(room.Bytes, a.taken()+free-leastFree)
+	}
+	out := room.Outdated(append(all, one), a.cfg.Now())
+	if slices.Contains(out, one) {
+		return fleet.Errorf(fleet.Exhausted, "there is no room for one more recording of %d bytes of this node", one.Bytes)
+	}
+	a.letGo(out)
+	return nil
+}
+
+// taken is how many bytes are taken now.
+func (a *Archive) taken() (n int64) {
+	for _, h := range a.held {
+		n += h.weight()
+	}
+	for _, p := range a.parts {
+		if p.by != nil {
+			p.bytes = p.by.have.Load()
+		}
+		n += Held{Bytes: p.bytes}.weight()
+	}
+	return n
+}
+
+// List returns what is kept of one session, or of all (the zero ID), the newest first. Each is read when it is its turn, and no
+// two of those who list read at a time: what is kept is far more than fits into memory.
+func (a *Archive) List(session fleet.UUID) iter.Seq[node.CopyKept] {
+	return func(yield func(node.CopyKept) bool) {
+		a.listing.Lock()
+		defer a.listing.Unlock()
+		for _, h := range a.newestFirst(session) {
+			kept, err := a.read(key{h.Node, h.Session})
+			if err != nil {
+				continue // it has gone meanwhile
+			}
+			if !yield(kept) {
+				return
+			}
+		}
+	}
+}
+
+func (a *Archive) newestFirst(session fleet.UUID) (out []Held) {
 	a.mu.Lock()
-	var keys []key
-	for k := range a.held {
+	for k, h := range a.held {
 		if session.IsZero() || k.session == session {
-			keys = append(keys, k)
+			out = append(out, h)
 		}
 	}
 	a.mu.Unlock()
-	for _, k := range keys {
-		if kept, err := a.read(k); err == nil { // else it has gone meanwhile
-			out = append(out, kept)
-		}
-	}
+	slices.SortFunc(out, func(a, b Held) int {
+		return cmp.Or(b.Started.Compare(a.Started), bytes.Compare(a.Session[:], b.Session[:]), bytes.Compare(a.Node[:], b.Node[:]))
+	})
 	return out
 }
 
@@ -247,7 +316,8 @@ type Incoming struct {
 	kept    node.CopyKept
 	key     key
 	file    *os.File // nil: it is kept already
-	have    int64
+	have    atomic.Int64
+	ousted  atomic.Bool // it had to make way
 }
 
 // Take begins to keep a recording whose note was verified. Errors are Exhausted where there is no room, or too many come,
@@ -261,33 +331,43 @@ func (a *Archive) Take(kept node.CopyKept) (*Incoming, error) {
 		if h.Digest != n.Session.Recording.Digest {
 			return nil, fleet.Errorf(fleet.Denied, "another recording of session %s is kept here: a node says once what it recorded", n.Session.ID)
 		}
-		in.have = h.Bytes
+		in.have.Store(h.Bytes)
 		return in, nil
 	}
-	mine := 0
-	for k := range a.coming {
-		if k.node == n.Node {
-			mine++
-		}
-	}
+	coming, mine := a.coming(n.Node)
 	switch room := a.cfg.Room(); {
-	case a.coming[in.key]:
+	case a.parts[in.key].by != nil:
 		return nil, fleet.Errorf(fleet.Conflict, "the recording of session %s is coming already", n.Session.ID)
-	case len(a.coming) >= atOnce || mine >= fromOne:
+	case coming >= atOnce || mine >= fromOne:
 		return nil, fleet.Errorf(fleet.Exhausted, "too many recordings come at a time")
 	case n.Session.Recording.Bytes > room.Bytes/4:
 		return nil, fleet.Errorf(fleet.Exhausted, "a recording of %d bytes takes too much of the %d that there are for all", n.Session.Recording.Bytes, room.Bytes)
 	case a.cfg.Now().Sub(time.UnixMilli(n.Session.Ended)) > room.Age && room.Age > 0:
 		return nil, fleet.Errorf(fleet.Expired, "the recording of session %s is older than what is kept", n.Session.ID)
 	}
-	if free, err := a.cfg.Free(a.cfg.Dir); err == nil && free < n.Session.Recording.Bytes+leastFree {
-		return nil, fleet.Errorf(fleet.Exhausted, "the disk has %d bytes free, too few for a recording of %d", free, n.Session.Recording.Bytes)
+	whole := heldAs(n)
+	if err := a.makeRoom(whole); err != nil {
+		return nil, err
 	}
 	if err := in.open(); err != nil {
 		return nil, diskError(err)
 	}
-	a.coming[in.key] = true
+	a.parts[in.key] = part{bytes: whole.Bytes, at: whole.Ended, by: in}
 	return in, nil
+}
+
+// coming counts the recordings that come now, and those of one node.
+func (a *Archive) coming(id fleet.ID) (all, of int) {
+	for k, p := range a.parts {
+		if p.by == nil {
+			continue
+		}
+		all++
+		if k.node == id {
+			of++
+		}
+	}
+	return all, of
 }
 
 func (in *Incoming) open() error {
@@ -299,11 +379,10 @@ func (in *Incoming) open() error {
 	if err != nil {
 		return err
 	}
-	in.have, err = f.Seek(0, io.SeekEnd)
-	if err == nil && in.have > in.kept.Note.Session.Recording.Bytes {
-		in.have, err = 0, f.Truncate(0)
-		if err == nil {
-			_, err = f.Seek(0, io.SeekStart)
+	have, err := f.Seek(0, io.SeekEnd)
+	if err == nil && have > in.kept.Note.Session.Recording.Bytes {
+		if err = f.Truncate(0); err == nil {
+			have, err = f.Seek(0, io.SeekStart)
 		}
 	}
 	if err != nil {
@@ -311,24 +390,30 @@ func (in *Incoming) open() error {
 		return err
 	}
 	in.file = f
+	in.have.Store(have)
 	return nil
 }
 
 // Have returns how many bytes are here, and whether that is all and on the disk.
-func (in *Incoming) Have() (n int64, kept bool) { return in.have, in.file == nil }
+func (in *Incoming) Have() (n int64, kept bool) { return in.have.Load(), in.file == nil }
 
 // Write takes what comes next.
 func (in *Incoming) Write(p []byte) (int, error) {
-	if in.file == nil || in.have+int64(len(p)) > in.kept.Note.Session.Recording.Bytes {
+	if in.file == nil || in.have.Load()+int64(len(p)) > in.kept.Note.Session.Recording.Bytes {
 		return 0, fleet.Errorf(fleet.Invalid, "more comes than the recording has")
 	}
+	if in.ousted.Load() {
+		return 0, errOusted
+	}
 	n, err := in.file.Write(p)
-	in.have += int64(n)
+	in.have.Add(int64(n))
 	if err != nil {
 		return n, diskError(err)
 	}
 	return n, nil
 }
+
+var errOusted = fleet.Errorf(fleet.Exhausted, "others needed the room that the recording was to have")
 
 // Commit keeps the recording: it is on the disk when it returns nil. Invalid: it is not the one that the note is about; what came
 // is thrown away.
@@ -337,15 +422,16 @@ func (in *Incoming) Commit() error {
 		return nil
 	}
 	a, r := in.archive, in.kept.Note.Session.Recording
-	if in.have != r.Bytes {
-		return fleet.Errorf(fleet.Invalid, "%d of the recording's %d bytes came", in.have, r.Bytes)
+	if have := in.have.Load(); have != r.Bytes {
+		return fleet.Errorf(fleet.Invalid, "%d of the recording's %d bytes came", have, r.Bytes)
 	}
 	sum := sha256.New()
-	if _, err := io.Copy(sum, io.NewSectionReader(in.file, 0, in.have)); err != nil {
+	if _, err := io.Copy(sum, io.NewSectionReader(in.file, 0, r.Bytes)); err != nil {
 		return diskError(err)
 	}
 	if !bytes.Equal(sum.Sum(nil), r.Digest[:]) {
 		_ = in.file.Truncate(0)
+		in.have.Store(0)
 		return fleet.Errorf(fleet.Invalid, "what came is not the recording that its node signed: its digest differs")
 	}
 	if err := in.file.Sync(); err != nil {
@@ -353,9 +439,13 @@ func (in *Incoming) Commit() error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if in.ousted.Load() {
+		return errOusted
+	}
 	if err := in.name(); err != nil {
 		return diskError(err)
 	}
+	delete(a.parts, in.key)
 	a.held[in.key] = heldAs(in.kept.Note)
 	a.prune()
 	return nil
@@ -379,9 +469,17 @@ func (in *Incoming) Close() {
 		return
 	}
 	in.file.Close()
-	in.archive.mu.Lock()
-	defer in.archive.mu.Unlock()
-	delete(in.archive.coming, in.key)
+	a := in.archive
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.parts[in.key].by != in { // it is kept, or had to make way
+		return
+	}
+	if in.have.Load() == 0 {
+		a.remove(in.key)
+		return
+	}
+	a.parts[in.key] = part{bytes: in.have.Load(), at: a.cfg.Now()}
 }
 
 func writeSynced(path string, data []byte) error {

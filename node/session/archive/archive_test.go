@@ -36,7 +36,7 @@ func open(t testing.TB, dir string, room Room) *Archive {
 func copyOf(name string, session byte, data []byte, ended time.Time) node.CopyKept {
 	key := authtest.Signer(name)
 	s := node.SessionState{ID: fleet.UUID{session}, Ended: ended.UnixMilli(), Recording: node.SessionRecording{Bytes: int64(len(data)), Digest: sha256.Sum256(data)}}
-	note := node.NoteOf(s, key.ID(), name)
+	note := node.NoteOf(s, key.ID())
 	return node.CopyKept{Copy: node.SessionCopy{Key: key.Public(), Note: key.Sign(auth.ForRecording, fleet.ID{}, note)}, Note: note}
 }
 
@@ -72,7 +72,7 @@ func read(t testing.TB, a *Archive, k node.CopyKept) string {
 }
 
 func sessionsIn(a *Archive) (out []byte) {
-	for _, k := range a.List(fleet.UUID{}) {
+	for k := range a.List(fleet.UUID{}) {
 		out = append(out, k.Note.Session.ID[0])
 	}
 	slices.Sort(out)
@@ -96,7 +96,7 @@ func TestKept(t *testing.T) {
 	if got := sessionsIn(a); !bytes.Equal(got, []byte{1, 2}) || read(t, a, one) != "one" {
 		t.Fatalf("kept: %v", got)
 	}
-	if got := a.List(fleet.UUID{2}); len(got) != 1 || got[0].Note.Node != two.Note.Node || !bytes.Equal(got[0].Copy.Note.Body, two.Copy.Note.Body) {
+	if got := slices.Collect(a.List(fleet.UUID{2})); len(got) != 1 || got[0].Note.Node != two.Note.Node || !bytes.Equal(got[0].Copy.Note.Body, two.Copy.Note.Body) {
 		t.Errorf("%+v", got)
 	}
 	for _, path := range []string{a.path(key{one.Note.Node, fleet.UUID{1}}, castSuffix), a.path(key{one.Note.Node, fleet.UUID{1}}, noteSuffix)} {
@@ -191,7 +191,7 @@ func TestAnotherRecording(t *testing.T) {
 func TestNoRoom(t *testing.T) {
 	free := int64(leastFree + 10)
 	a, err := Open(Config{Dir: t.TempDir(), Now: func() time.Time { return now }, Free: func(string) (int64, error) { return free, nil },
-		Room: func() Room { return Room{Bytes: 100, Count: 10, Age: time.Hour} }})
+		Room: func() Room { return Room{Bytes: 1 << 20, Count: 100, Age: time.Hour} }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,7 +199,7 @@ func TestNoRoom(t *testing.T) {
 		t.Errorf("more than the disk has free: %v", err)
 	}
 	free *= 2
-	if err := put(t, a, copyOf("web1", 1, make([]byte, 26), now), nil); fleet.KindOf(err) != fleet.Exhausted {
+	if err := put(t, a, copyOf("web1", 1, make([]byte, 256<<10+1), now), nil); fleet.KindOf(err) != fleet.Exhausted {
 		t.Errorf("a large part of all the room: %v", err)
 	}
 	if err := put(t, a, copyOf("web1", 1, make([]byte, 10), now.Add(-2*time.Hour)), nil); fleet.KindOf(err) != fleet.Expired {
@@ -223,7 +223,7 @@ func TestNoRoom(t *testing.T) {
 // The room is kept to, also over restarts, and what one node takes pushes out its own.
 func TestPruned(t *testing.T) {
 	dir := t.TempDir()
-	room := Room{Bytes: 10 * (8<<10 + 1000), Count: 100, Age: 24 * time.Hour}
+	room := Room{Bytes: 10 * (beside + 1000), Count: 100, Age: 24 * time.Hour}
 	a := open(t, dir, room)
 	data := make([]byte, 1000)
 	for i := range byte(3) {
@@ -251,10 +251,10 @@ func TestOutdated(t *testing.T) {
 		for i := range rapid.IntRange(0, 30).Draw(t, "n") {
 			all = append(all, Held{
 				Node: fleet.ID{byte(rapid.IntRange(0, 3).Draw(t, "node"))}, Session: fleet.UUID{byte(i)}, Bytes: rapid.Int64Range(0, 50_000).Draw(t, "bytes"),
-				Ended: now.Add(-time.Duration(rapid.IntRange(0, 100).Draw(t, "hours")) * time.Hour),
+				Ended: now.Add(-time.Duration(rapid.IntRange(0, 200).Draw(t, "hours")) * time.Hour), Part: rapid.Bool().Draw(t, "part"),
 			})
 		}
-		room := Room{Bytes: rapid.Int64Range(0, 400_000).Draw(t, "room"), Count: rapid.IntRange(0, 30).Draw(t, "count"), Age: time.Duration(rapid.IntRange(0, 100).Draw(t, "age")) * time.Hour}
+		room := Room{Bytes: rapid.Int64Range(0, 1_000_000).Draw(t, "room"), Count: rapid.IntRange(0, 30).Draw(t, "count"), Age: time.Duration(rapid.IntRange(0, 100).Draw(t, "age")) * time.Hour}
 		out := room.Outdated(all, now)
 		gone := map[fleet.UUID]bool{}
 		for _, h := range out {
@@ -267,7 +267,7 @@ func TestOutdated(t *testing.T) {
 			if gone[h.Session] {
 				continue
 			}
-			if room.Age > 0 && now.Sub(h.Ended) > room.Age {
+			if room.Age > 0 && now.Sub(h.Ended) > room.Age || h.Part && now.Sub(h.Ended) > partAge {
 				t.Fatal("an old one stays")
 			}
 			total, count = total+h.weight(), count+1
@@ -277,7 +277,7 @@ func TestOutdated(t *testing.T) {
 			t.Fatalf("%d bytes in %d files stay", total, count)
 		}
 		for _, h := range out {
-			young := room.Age == 0 || now.Sub(h.Ended) <= room.Age
+			young := !room.tooOld(h, now)
 			for id, n := range size { // what went of one was never less than what others have
 				if young && id != h.Node && n > size[h.Node]+sumOf(out, h.Node) {
 					t.Fatalf("%x has %d, and something of %x went", id[0], n, h.Node[0])
@@ -294,4 +294,145 @@ func sumOf(all []Held, id fleet.ID) (n int64) {
 		}
 	}
 	return n
+}
+
+func sizeOf(t testing.TB, dir string) (n int64) {
+	t.Helper()
+	files, err := filepath.Glob(dir + "/*/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range files {
+		if info, err := os.Stat(path); err == nil {
+			n += info.Size()
+		}
+	}
+	return n
+}
+
+// breaks has a recording come but for its last byte.
+func breaks(t testing.TB, a *Archive, k node.CopyKept, data []byte) {
+	t.Helper()
+	in, err := a.Take(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	if _, err := in.Write(data[:len(data)-1]); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What breaks off takes room as what is whole does, also after a restart, and goes when it is old, though nobody restarts.
+func TestPartsTakeRoom(t *testing.T) {
+	dir := t.TempDir()
+	room := Room{Bytes: 1 << 20, Count: 100, Age: 24 * time.Hour}
+	at := now
+	reopen := func() *Archive {
+		a, err := Open(Config{Dir: dir, Room: func() Room { return room }, Now: func() time.Time { return at }, Free: plenty})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	a := reopen()
+	if err := put(t, a, copyOf("web1", 1, []byte("one"), now), []byte("one")); err != nil {
+		t.Fatal(err)
+	}
+	data := make([]byte, 200<<10)
+	for i := range byte(40) {
+		if i == 20 {
+			a = reopen()
+		}
+		data[0] = i
+		breaks(t, a, copyOf("greedy", 2+i, data, now), data)
+		if n := sizeOf(t, dir); n > room.Bytes {
+			t.Fatalf("%d bytes are kept, of %d", n, room.Bytes)
+		}
+	}
+	if got := sessionsIn(a); !bytes.Equal(got, []byte{1}) {
+		t.Errorf("kept: %v", got)
+	}
+	room.Age = 0
+	at = time.Now().Add(partAge + time.Hour) // files have the true time
+	a.Prune()
+	if left, _ := filepath.Glob(dir + "/*/*" + partSuffix); len(left) != 0 {
+		t.Errorf("%d parts are left", len(left))
+	}
+	if got := sessionsIn(a); !bytes.Equal(got, []byte{1}) {
+		t.Errorf("kept: %v", got)
+	}
+}
+
+// Who only says that much is to come, or filled the disk, makes way for those who take less.
+func TestClaimsMakeWay(t *testing.T) {
+	dir := t.TempDir()
+	room := Room{Bytes: 1 << 20, Count: 100, Age: time.Hour}
+	free := func(dir string) (int64, error) { return leastFree + 700<<10 - sizeOf(t, dir), nil }
+	a, err := Open(Config{Dir: dir, Room: func() Room { return room }, Now: func() time.Time { return now }, Free: free})
+	if err != nil {
+		t.Fatal(err)
+	}
+	large := make([]byte, 250<<10)
+	greedy, err := a.Take(copyOf("greedy", 1, large, now.Add(-time.Minute)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer greedy.Close()
+	also, err := a.Take(copyOf("greedy", 2, large, now))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer also.Close()
+	if _, err := greedy.Write(large[:1000]); err != nil {
+		t.Fatal(err)
+	}
+	for i := range byte(2) {
+		if err := put(t, a, copyOf("web1", 10+i, large[:100<<10], now), large[:100<<10]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := greedy.Write(large[:1000]); fleet.KindOf(err) != fleet.Exhausted {
+		t.Errorf("the oldest goes on: %v", err)
+	}
+	if _, err := also.Write(large); err != nil {
+		t.Error(err)
+	}
+	if err := also.Commit(); err != nil {
+		t.Error(err)
+	}
+	if got := sessionsIn(a); !bytes.Equal(got, []byte{2, 10, 11}) {
+		t.Errorf("kept: %v", got)
+	}
+	if _, err := a.Take(copyOf("greedy", 3, large, now.Add(-2*time.Minute))); fleet.KindOf(err) != fleet.Exhausted {
+		t.Errorf("one that is older than all that it has: %v", err)
+	}
+	if err := put(t, a, copyOf("db1", 20, large[:100<<10], now), large[:100<<10]); err != nil {
+		t.Error("a third node:", err)
+	}
+}
+
+// What is listed comes the newest first, and one at a time.
+func TestListedNewestFirst(t *testing.T) {
+	a := open(t, t.TempDir(), DefaultRoom())
+	for i := range byte(5) {
+		key := authtest.Signer("web1")
+		s := node.SessionState{ID: fleet.UUID{i}, Started: int64(10 + i%3), Ended: now.UnixMilli(), Recording: node.SessionRecording{Bytes: 1, Digest: sha256.Sum256([]byte{i})}}
+		note := node.NoteOf(s, key.ID())
+		k := node.CopyKept{Copy: node.SessionCopy{Key: key.Public(), Note: key.Sign(auth.ForRecording, fleet.ID{}, note)}, Note: note}
+		if err := put(t, a, k, []byte{i}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []byte
+	for k := range a.List(fleet.UUID{}) {
+		if got = append(got, k.Note.Session.ID[0]); len(got) == 1 { // what goes meanwhile is not read
+			a.mu.Lock()
+			a.remove(key{k.Note.Node, fleet.UUID{1}})
+			a.mu.Unlock()
+		}
+	}
+	if !bytes.Equal(got, []byte{2, 4, 0, 3}) {
+		t.Errorf("%v", got)
+	}
 }

@@ -5,6 +5,7 @@
 // not.
 //
 // Invariants: a recording that is listed is whole, on the disk, and has the digest that its node signed. What broke off goes on
-// where it was, also after a restart. The room is bounded, and so is what one node can take of it: where there is too much, the
-// oldest of the node that has most goes. Nothing is held in memory but a line for each recording.
+// where it was, also after a restart. The room is bounded, what broke off and what is still to come among it; where there is too
+// much, or the disk is full, the oldest of the node that has most goes, so that each keeps an equal share. Nothing is held in memory
+// but a line for each recording, and one note at a time.
 package archive

@@ -13,7 +13,7 @@ import (
 func TestKeep(t *testing.T) {
 	id := func(n byte) fleet.UUID { return fleet.UUID{n} }
 	day := func(n int) time.Time { return began.AddDate(0, 0, -n) }
-	all := []Kept{{id(1), 10, day(1)}, {id(2), 20, time.Time{}}, {id(3), 30, day(3)}, {id(4), 40, day(2)}}
+	all := []Kept{{Session: id(1), Bytes: 10, Ended: day(1)}, {Session: id(2), Bytes: 20}, {Session: id(3), Bytes: 30, Ended: day(3)}, {Session: id(4), Bytes: 40, Ended: day(2)}}
 	for _, c := range []struct {
 		name string
 		keep Keep
@@ -32,12 +32,25 @@ func TestKeep(t *testing.T) {
 	}
 }
 
+// Whoever pours out more than there is room for pushes out his own, however young it is.
+func TestKeepIsFair(t *testing.T) {
+	ann, bob := fleet.ID{1}, fleet.ID{2}
+	all := []Kept{{fleet.UUID{1}, bob, 100, began.Add(-time.Hour)}, {fleet.UUID{2}, bob, 100, began.Add(-time.Minute)}}
+	for i := range byte(50) {
+		all = append(all, Kept{fleet.UUID{10 + i}, ann, 100, began.Add(time.Duration(i) * time.Millisecond)})
+	}
+	out := Keep{Bytes: 1000}.Outdated(all, began)
+	if len(out) != 42 || out[0] != (fleet.UUID{10}) || slices.Contains(out, fleet.UUID{1}) || slices.Contains(out, fleet.UUID{2}) {
+		t.Errorf("%v", out)
+	}
+}
+
 // What stays fits and is young, or lives; and no more goes than must.
 func TestKeepProperty(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var all []Kept
 		for i := range rapid.IntRange(0, 20).Draw(t, "n") {
-			s := Kept{Session: fleet.UUID{byte(i)}, Bytes: rapid.Int64Range(0, 100).Draw(t, "bytes")}
+			s := Kept{Session: fleet.UUID{byte(i)}, By: fleet.ID{byte(rapid.IntRange(0, 3).Draw(t, "by"))}, Bytes: rapid.Int64Range(0, 100).Draw(t, "bytes")}
 			if rapid.IntRange(0, 3).Draw(t, "ended") > 0 {
 				s.Ended = began.Add(-time.Duration(rapid.Int64Range(0, 1000).Draw(t, "ago")))
 			}

@@ -3,7 +3,6 @@ package copy
 import (
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -95,52 +94,22 @@ func (e *Elsewhere) plain() *fleet.Error {
 // whoever sends it says why.
 func (b *bounds) elsewhere(sources []string) (out []string) {
 	add := func(at string) {
-		if canonical, err := auth.CanonicalPath(at); err == nil && !b.Covers(at, b.home) && !slices.Contains(out, canonical) {
+		if canonical, err := auth.CanonicalPath(at); err == nil && !slices.Contains(out, canonical) {
 			out = append(out, canonical)
 		}
 	}
 	for _, named := range sources {
-		ways, pattern := expand(tilde(named))
-		if dir, base := path.Split(tilde(named)); pattern && len(ways) > 0 && !talk.HasPattern(dir) {
-			if at, err := placeOf(path.Clean(dir)); err == nil && !talk.HasPattern(at) && !b.matches(path.Join(at, base)) {
-				out = append(out, path.Join(at, base))
-				continue
-			}
+		ways, away, _ := b.expand(tilde(named))
+		for _, at := range away {
+			add(at)
 		}
 		for _, way := range ways {
-			if at, err := placeOf(way); err == nil {
+			if at, err := placeOf(way); err == nil && !b.Covers(at, b.home) {
 				add(at)
 			}
 		}
 	}
 	return out
-}
-
-// matches reports whether a pattern was signed as it stands.
-func (b *bounds) matches(pattern string) bool {
-	for _, p := range b.Paths {
-		if rest, ok := strings.CutPrefix(p, "~/"); ok {
-			p = path.Join(b.home, rest)
-		}
-		if p == pattern || strings.HasPrefix(pattern, strings.TrimSuffix(p, "/")+"/") {
-			return true
-		}
-	}
-	return false
-}
-
-// expand lists what a source stands for at this end: itself, or, where there is nothing of that name and it is a pattern, what
-// matches.
-func expand(way string) (ways []string, pattern bool) {
-	if _, err := os.Lstat(way); err == nil || !talk.HasPattern(way) {
-		return []string{way}, false
-	}
-	found, err := filepath.Glob(way)
-	if err != nil {
-		return nil, true
-	}
-	slices.Sort(found)
-	return found, true
 }
 
 // placeOf returns where what a path leads to lies, by links and all.

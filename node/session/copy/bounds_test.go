@@ -60,6 +60,11 @@ func TestNothingIsReadOutOfBounds(t *testing.T) {
 		"a pattern of links":     {[]string{"/in/l*"}, []string{"/in/l*"}, "/out/secret", "", ""},
 		"a pattern by a link":    {[]string{"/way/?"}, []string{"/way/?"}, "/in/?", "", ""},
 		"a pattern in between":   {[]string{"/*/secret"}, []string{"/*/secret"}, "", "", "secret"},
+		"patterns":               {[]string{"/i*/sub/?"}, []string{"/i*/sub/?"}, "", "", "g"},
+		"patterns and a link":    {[]string{"/in/d*/*"}, []string{"/in/d*/*"}, "/out/*", "", ""},
+		"and one, signed":        {[]string{"/in/d*/*t", "/out/*t"}, []string{"/in/d*/*t"}, "", "", "secret"},
+		"and two":                {[]string{"/*/d*/*/*"}, []string{"/*/d*/*/*"}, "/out/*/*", "", ""},
+		"and ..":                 {[]string{"/in/*"}, []string{"/in/d*/../*"}, "/*", "", ""},
 		"another pattern":        {[]string{"/in/f"}, []string{"/in/*"}, "", "was not signed for", ""},
 		"home":                   {[]string{"~/h"}, []string{"h"}, "", "", "h"},
 		"home, by a link":        {[]string{"~/away/secret"}, []string{"~/away/secret"}, "/out/secret", "", ""},
@@ -99,6 +104,24 @@ func TestNothingIsReadOutOfBounds(t *testing.T) {
 		to, leads := errors.AsType[*Elsewhere](err)
 		if leads != (c.leads != "") || leads && (len(to.Paths) != 1 || to.Paths[0] != root+c.leads) {
 			t.Errorf("%s: leads to %+v (%v)", name, to, err)
+		}
+	}
+}
+
+// Not so much as the names of what lies behind a link are told to who was not permitted to look there, also if he made the link.
+func TestPatternsTellNoNamesOutOfBounds(t *testing.T) {
+	t.Parallel()
+	root := ground(t)
+	for pattern, want := range map[string]string{
+		"/in/d*/*": "/out/*", "/in/d*/*/*": "/out/*/*", "/in/u*/o*/*": "/o*/*", "/in/*/sec*": "/out/sec* /sec*", "/in/s*/*": "",
+	} {
+		b := &bounds{Grant: talk.Grant{Paths: []string{root + pattern}}}
+		var got []string
+		for _, at := range b.elsewhere([]string{root + pattern}) {
+			got = append(got, strings.TrimPrefix(at, root))
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: leads to %q, want %q", pattern, got, want)
 		}
 	}
 }

@@ -97,11 +97,15 @@ func (s *sending) source(named string) error {
 		}
 		return s.top(named, talk.Base(named))
 	}
-	ways, pattern := expand(tilde(named))
+	ways, away, pattern := s.bounds.expand(tilde(named))
 	if !pattern {
 		return s.top(ways[0], talk.Base(named))
 	}
-	if len(ways) == 0 {
+	if len(away) > 0 { // by links that were not there when the copy began
+		if err := s.skip((&Elsewhere{Paths: away, named: named}).plain()); err != nil {
+			return err
+		}
+	} else if len(ways) == 0 {
 		return s.skip(fleet.Errorf(fleet.NotFound, "nothing matches %s", named))
 	}
 	for _, way := range ways {

@@ -12,7 +12,7 @@ type Grant struct {
 	Put  bool // it writes; else it reads
 	Deep bool // folders with what is in them
 	// Paths are each a path with what is below it: from / on, or from ~/ on, which is the account's home; without . and ..; and
-	// with a / at its end where it stands for a folder. The last name of any may be a pattern, as path.Match has it.
+	// with a / at its end where it stands for a folder. Any may be a pattern, as path.Match has it.
 	Paths []string
 }
 
