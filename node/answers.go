@@ -127,6 +127,9 @@ type CommandInfo struct {
 	Nodes     []fleet.ID
 	Rollout   exec.Rollout // of a paced command; in a list without its nodes
 	Cancels   []fleet.ID   // nodes on which it was cancelled one by one
+	// Statement is the command as its operator signed it, one or none: whoever signs something after it takes it from there, and
+	// not from Body, which anybody on the way can have changed. Only ReadCommand's answer has it.
+	Statement []auth.Envelope
 }
 
 // DocumentInfo is a document as it is listed: of all its versions, or, among others, of the newest and the default one.
@@ -277,7 +280,25 @@ func InfoOf(c *consensus.Command) CommandInfo {
 	return CommandInfo{
 		ID: c.ID(), Body: c.Body, Operator: c.Operator, Act: c.Act, Committed: c.Committed,
 		Cancelled: c.Cancelled, Nodes: c.Order.Nodes, Rollout: c.Rollout, Cancels: CancelledNodes(c.Cancels),
+		Statement: []auth.Envelope{c.Order.Statement},
 	}
+}
+
+// Thin leaves out of a command what its statement says: with both, a large one for ten thousand nodes would not fit in an answer.
+func (c CommandInfo) Thin() CommandInfo {
+	if len(c.Statement) > 0 {
+		c.Body = exec.Command{}
+	}
+	return c
+}
+
+// Full puts in again what Thin left out. Nobody has verified it.
+func (c CommandInfo) Full() (CommandInfo, error) {
+	var err error
+	if len(c.Statement) > 0 {
+		c.Body, err = auth.Peek[exec.Command](c.Statement[0])
+	}
+	return c, err
 }
 
 // CancelledNodes lists the nodes that cancels of single nodes name.
@@ -308,7 +329,7 @@ func ListOf(c *consensus.Command) CommandInfo {
 	if size > maxListed {
 		run.Values = nil
 	}
-	info.Nodes, info.Cancels, info.Rollout.Nodes = nil, nil, nil
+	info.Nodes, info.Cancels, info.Rollout.Nodes, info.Statement = nil, nil, nil, nil
 	return info
 }
 

@@ -182,9 +182,10 @@ func (f *Fleet) copiedRecording(t *testing.T, asker, n *Node, id, eve, said, out
 		}
 		return false
 	})
+	f.damageFirstCopy(t, id)
 	for _, args := range [][]string{{id}, {id, "--node", n.Name}} {
 		r := f.Muster(asker, append([]string{"--identity", eve, "session", "replay", "--speed", "100"}, args...)...)
-		if r.Code != 0 || !strings.Contains(r.Stdout, said) || !strings.Contains(r.Stderr, "the copy at") {
+		if r.Code != 0 || !strings.Contains(r.Stdout, said) || !strings.Contains(r.Stderr, "its digest differs") {
 			t.Errorf("%s: exit %d, %q, %q", args, r.Code, r.Stdout, r.Stderr)
 		}
 	}
@@ -193,4 +194,24 @@ func (f *Fleet) copiedRecording(t *testing.T, asker, n *Node, id, eve, said, out
 	}
 	n.Start()
 	f.Settled()
+}
+
+// damageFirstCopy changes the copy at the server that is asked first: the other one is shown instead.
+func (f *Fleet) damageFirstCopy(t *testing.T, id string) {
+	for _, n := range f.Nodes { // by name
+		at, err := filepath.Glob(filepath.Join(n.Dir, "recordings", "*", id+".cast"))
+		if err != nil || len(at) != 1 {
+			continue
+		}
+		data, err := os.ReadFile(at[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		data[len(data)/2] ^= 1
+		if err := os.WriteFile(at[0], data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	t.Fatal("no server has a copy")
 }

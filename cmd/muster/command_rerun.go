@@ -46,6 +46,15 @@ func (a *app) rerun(ctx context.Context, text string, failedOnly bool, f sending
 	if err := a.look(ctx, p, s); err != nil {
 		return err
 	}
+	signed, err := a.signedCommands(ctx, p)
+	if err != nil {
+		return err
+	}
+	info, err := signed.read(ctx, s.id)
+	if err != nil {
+		return err
+	}
+	s.believe(info)
 	if !s.info.Body.After.IsZero() {
 		return fleet.Errorf(fleet.Invalid, "command %s is a gate or an on-stop command", s.id).Hinted("muster command rerun %s", s.info.Body.After.Command)
 	}
@@ -53,10 +62,11 @@ func (a *app) rerun(ctx context.Context, text string, failedOnly bool, f sending
 	if err != nil {
 		return err
 	}
-	m, err := p.mannerAgain(ctx, *s.info, len(chosen.chosen))
+	m, err := signed.mannerAgain(ctx, *s.info, len(chosen.chosen))
 	if err != nil {
 		return err
 	}
+	a.say("again: command %s of %s: %s", s.id, s.info.Operator, s.info.Body.Text())
 	return a.send(ctx, p, s.roll, chosen, workAgain(s.info.Body), m, f)
 }
 
@@ -84,8 +94,8 @@ func workAgain(c exec.Command) work {
 	return work{run: c.Run, documents: c.Documents, params: c.Params, shell: c.Run.Shell()}
 }
 
-// mannerAgain returns how a command went out, for a new one to so many nodes. Gates and on-stop are read at the servers.
-func (p *pen) mannerAgain(ctx context.Context, info node.CommandInfo, nodes int) (manner, error) {
+// mannerAgain returns how a command went out, for a new one to so many nodes. Gates and on-stop are read at the servers, and verified here.
+func (r signedCommands) mannerAgain(ctx context.Context, info node.CommandInfo, nodes int) (manner, error) {
 	c := info.Body
 	m := manner{
 		mode: auth.ByQuorum, expires: time.Duration(c.Header.Expires-c.Header.Issued) * time.Millisecond, pace: c.Pace,
@@ -93,14 +103,14 @@ func (p *pen) mannerAgain(ctx context.Context, info node.CommandInfo, nodes int)
 	}
 	m.pace.Waves, m.pace.Gates, m.pace.OnStop = stretchWaves(c.Pace.Waves, uint32(nodes)), nil, fleet.UUID{}
 	if len(c.Pace.Gates) > 0 {
-		gate, err := p.command(ctx, c.Pace.Gates[0]) // all are the same document
+		gate, err := r.read(ctx, c.Pace.Gates[0]) // all are the same document
 		if err != nil {
 			return m, err
 		}
 		m.gate = []work{workAgain(gate.Body)}
 	}
 	if !c.Pace.OnStop.IsZero() {
-		stop, err := p.command(ctx, c.Pace.OnStop)
+		stop, err := r.read(ctx, c.Pace.OnStop)
 		if err != nil {
 			return m, err
 		}

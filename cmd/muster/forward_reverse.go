@@ -20,7 +20,7 @@ type inlet struct {
 	to      string // HOST:PORT or a path, as this host sees it
 }
 
-const inletForm = "REMOTE:HOST:PORT or REMOTE:/PATH; REMOTE is [ADDRESS:]PORT"
+const inletForm = "REMOTE:HOST:PORT or REMOTE:PATH with a /; REMOTE is [ADDRESS:]PORT"
 
 // parseInlet reads REMOTE:HOST:PORT. Without an address the node listens at 127.0.0.1; * is all addresses of version 4, and port
 // 0 takes a free one.
@@ -31,8 +31,11 @@ func parseInlet(text string) (inlet, error) {
 		return in, notAnInlet(text, "it has too few parts")
 	}
 	remote := rest
-	if at := strings.Index(text, ":/"); at >= 0 {
-		remote, in.network, in.to = text[:at], "unix", text[at+1:]
+	if slash := strings.Index(text, "/"); slash >= 0 { // before it a path may have more of a name
+		if remote, in.to, ok = cutLast(text[:slash]); !ok {
+			return in, notAnInlet(text, "it has too few parts")
+		}
+		in.network, in.to = "unix", in.to+text[slash:]
 	} else {
 		var host string
 		if remote, host, ok = cutLast(rest); !ok {

@@ -21,6 +21,7 @@ func TestParseInlet(t *testing.T) {
 		"10.0.0.5:8080:web:3000":  {"10.0.0.5:8080", "tcp", "web:3000"},
 		"8080:/run/my:x.sock":     {"127.0.0.1:8080", "unix", "/run/my:x.sock"},
 		"[::1]:8080:/run/x.sock":  {"[::1]:8080", "unix", "/run/x.sock"},
+		"0:./here.sock":           {"127.0.0.1:0", "unix", "./here.sock"},
 	} {
 		if got, err := parseInlet(text); err != nil || got != want {
 			t.Errorf("%s: %+v %v", text, got, err)

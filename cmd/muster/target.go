@@ -211,6 +211,15 @@ func (a *app) failedOf(ctx context.Context, p *pen, all roll, text string) (map[
 	if err != nil {
 		return nil, fleet.Target{}, err
 	}
+	signed, err := a.signedCommands(ctx, p)
+	if err != nil {
+		return nil, fleet.Target{}, err
+	}
+	info, err := signed.read(ctx, s.id)
+	if err != nil {
+		return nil, fleet.Target{}, err
+	}
+	s.believe(info)
 	target, err := fleet.ParseTarget(s.info.Body.Target)
 	if err != nil {
 		target = fleet.All() // of a later version of ours; the set counts

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // Children lists the calling process's children.
@@ -91,4 +92,22 @@ func numbers(text string) []int {
 		}
 	}
 	return out
+}
+
+// Reap takes the exits of all children so far, and returns that of one of them, nil while it has none, and whether any are left. It
+// never blocks, and nothing else may wait for children: a PID that was listed as a child is nobody else's before the next Reap.
+func Reap(of int) (its *syscall.WaitStatus, left bool) {
+	for {
+		var status syscall.WaitStatus
+		pid, err := syscall.Wait4(-1, &status, syscall.WNOHANG, nil)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+		case err != nil:
+			return its, false
+		case pid == 0:
+			return its, true
+		case pid == of:
+			its = &status
+		}
+	}
 }

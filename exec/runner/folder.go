@@ -107,66 +107,51 @@ func (f folder) end() (endNote, error) {
 // alive reports whether the run's supervisor lives.
 func (f folder) alive() bool { return cage.Alive(f.path(endName)) }
 
-// prepared is a run folder ready for a supervisor.
-type prepared struct {
-	end      *os.File // locked
-	listener *os.File
-	errors   *os.File
-}
-
-func (p *prepared) close() {
-	for _, f := range []*os.File{p.end, p.listener, p.errors} {
-		if f != nil {
-			f.Close()
-		}
-	}
-}
-
 // prepare makes the folder, which must not exist, with all that needs room on the disk.
-func (f folder) prepare() (_ *prepared, err error) {
+func (f folder) prepare() (_ *cage.Given, err error) {
 	if err = os.Mkdir(string(f), 0o700); err != nil {
 		return nil, err
 	}
-	p := &prepared{}
+	p := &cage.Given{}
 	defer func() {
 		if err != nil {
-			p.close()
+			p.Close()
 			os.RemoveAll(string(f))
 		}
 	}()
-	if p.end, err = os.OpenFile(f.path(endName), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
+	if p.End, err = os.OpenFile(f.path(endName), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
 		return nil, err
 	}
-	if !cage.Lock(p.end) {
+	if !cage.Lock(p.End) {
 		return nil, errAlive
 	}
-	if _, err = p.end.Write(make([]byte, cage.NoteSize)); err != nil {
+	if _, err = p.End.Write(make([]byte, cage.NoteSize)); err != nil {
 		return nil, err
 	}
 	return p, f.equip(p)
 }
 
 // equip opens what a supervisor gets besides the end file.
-func (f folder) equip(p *prepared) (err error) {
-	if p.errors, err = os.OpenFile(f.path(errorsName), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600); err != nil {
+func (f folder) equip(p *cage.Given) (err error) {
+	if p.Errors, err = os.OpenFile(f.path(errorsName), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600); err != nil {
 		return err
 	}
-	p.listener, err = f.listen()
+	p.Listener, err = f.listen()
 	return err
 }
 
 // prepareAgain readies the folder for a supervisor that goes on. The error is errAlive when another one holds it.
-func (f folder) prepareAgain() (_ *prepared, err error) {
-	p := &prepared{}
+func (f folder) prepareAgain() (_ *cage.Given, err error) {
+	p := &cage.Given{}
 	defer func() {
 		if err != nil {
-			p.close()
+			p.Close()
 		}
 	}()
-	if p.end, err = os.OpenFile(f.path(endName), os.O_RDWR, 0); err != nil {
+	if p.End, err = os.OpenFile(f.path(endName), os.O_RDWR, 0); err != nil {
 		return nil, err
 	}
-	if !cage.Lock(p.end) {
+	if !cage.Lock(p.End) {
 		return nil, errAlive
 	}
 	if err := os.Remove(f.path(socketName)); err != nil && !errors.Is(err, os.ErrNotExist) {

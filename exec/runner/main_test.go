@@ -1,16 +1,13 @@
 package runner
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
-	osexec "os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,6 +18,7 @@ import (
 	"github.com/muster-fleet/muster/node/fleet"
 
 	"github.com/muster-fleet/muster/exec/cage"
+	"github.com/muster-fleet/muster/exec/cage/cagetest"
 )
 
 // The test binary also plays the supervisor, an agent that can be killed, and a program that hides its processes.
@@ -33,10 +31,10 @@ func TestMain(m *testing.M) {
 			agentMain(os.Args[2], os.Args[3], os.Args[4], os.Args[5:])
 		case "act":
 			os.Exit(actMain(os.Args[2:]))
-		case "hide":
-			hideMain(os.Args[2])
-		case "hidden":
-			hiddenMain(os.Args[2])
+		case cagetest.HideArg:
+			cagetest.Hide(os.Args[2])
+		case cagetest.HiddenArg:
+			cagetest.Hidden(os.Args[2])
 		}
 	}
 	os.Exit(m.Run())
@@ -87,60 +85,11 @@ func actMain(args []string) int {
 	return 0
 }
 
-// hideMain starts processes that try not to be found, and waits.
-func hideMain(marker string) {
-	exe, _ := os.Executable()
-	for _, how := range []string{"setsid", "double", "clean", "ignore"} {
-		cmd := osexec.Command(exe, "hidden", how+":"+marker)
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: how != "ignore"}
-		if how == "clean" {
-			cmd.Env = []string{}
-		}
-		if err := cmd.Start(); err != nil {
-			panic(err)
-		}
-	}
-	fmt.Println("hiding")
-	select {}
-}
-
-// hiddenMain hides in its own way; the arguments stay as a marker for the test.
-func hiddenMain(what string) {
-	how, _, _ := strings.Cut(what, ":")
-	if how == "double" {
-		exe, _ := os.Executable()
-		cmd := osexec.Command(exe, "hidden", "orphan"+what)
-		cmd.Env, cmd.SysProcAttr = []string{}, &syscall.SysProcAttr{Setsid: true}
-		if err := cmd.Start(); err != nil {
-			panic(err)
-		}
-		os.Exit(0)
-	}
-	signalIgnoreAll()
-	time.Sleep(time.Hour)
-	os.Exit(0)
-}
-
-// withMarker lists the living processes whose command line holds the marker, whatever their environment or session.
-func withMarker(t testing.TB, marker string) []string {
-	t.Helper()
-	var out []string
-	for _, pid := range cage.Processes() {
-		line, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
-		if err == nil && bytes.Contains(line, []byte(marker)) && pid != os.Getpid() {
-			out = append(out, strconv.Itoa(pid)+" "+string(bytes.ReplaceAll(line, []byte{0}, []byte(" "))))
-		}
-	}
-	return out
-}
-
 func newID() fleet.UUID {
 	var id fleet.UUID
 	rand.Read(id[:])
 	return id
 }
-
-func newMarker() string { return "marker-" + newID().String() }
 
 type harness struct {
 	*Runner

@@ -19,6 +19,7 @@ import (
 	"github.com/muster-fleet/muster/node/fleet"
 
 	"github.com/muster-fleet/muster/exec/cage"
+	"github.com/muster-fleet/muster/exec/cage/cagetest"
 )
 
 func TestDocuments(t *testing.T) {
@@ -124,14 +125,14 @@ func TestSpansOfSteps(t *testing.T) {
 func TestStepTimeouts(t *testing.T) {
 	t.Parallel()
 	h := open(t, Config{grace: 50 * time.Millisecond})
-	marker := newMarker()
+	marker := cagetest.Marker()
 	slow := sh("setsid sh -c 'sleep 1000; : " + marker + "' & echo up; sleep 1000; : " + marker)
 	slow.Timeout = 300
 	got := h.run(document(slow, sh("echo next")))
 	if got.Status != exec.TimedOut || statuses(got.Steps) != "a:TimedOut:-1 b:Success:0" {
 		t.Fatalf("%+v", got)
 	}
-	if left := withMarker(t, marker); len(left) > 0 {
+	if left := cagetest.WithMarker(marker); len(left) > 0 {
 		t.Fatalf("still alive: %v", left)
 	}
 	s := document(sh("sleep 0.2"), sh("sleep 1000; : "+marker), steps.Step{Argv: []string{"true"}, Finally: true})
@@ -145,7 +146,7 @@ func TestStepTimeouts(t *testing.T) {
 func TestCancelInAStep(t *testing.T) {
 	t.Parallel()
 	h := open(t, Config{})
-	marker := newMarker()
+	marker := cagetest.Marker()
 	s := document(sh("echo 1"), sh("echo 2; setsid sleep 1000 & sleep 1000; : "+marker), sh("echo 3"), steps.Step{Argv: []string{"echo 4"}, Finally: true})
 	h.start(s)
 	news := await(h, func(e Output) bool { return e.StdoutSize == 4 && len(e.Steps) == 2 })
@@ -159,7 +160,7 @@ func TestCancelInAStep(t *testing.T) {
 	if got.Status != exec.Cancelled || statuses(got.Steps) != "a:Success:0 b:Cancelled:-1 c:Skipped:-1 d:Skipped:-1" {
 		t.Fatalf("%+v", got)
 	}
-	if left := withMarker(t, marker); len(left) > 0 {
+	if left := cagetest.WithMarker(marker); len(left) > 0 {
 		t.Fatalf("still alive: %v", left)
 	}
 	wantLeft(t, h, s.Command)
@@ -222,7 +223,7 @@ func TestDocumentEndsWithoutAnAgent(t *testing.T) {
 func TestSupervisorKilledInAStep(t *testing.T) {
 	t.Parallel()
 	h := open(t, Config{})
-	witness, marker := filepath.Join(t.TempDir(), "witness"), newMarker()
+	witness, marker := filepath.Join(t.TempDir(), "witness"), cagetest.Marker()
 	s := document(sh("echo 1"), sh("echo ran >> "+witness+"; sleep 1000; : "+marker), sh("echo 3"))
 	h.start(s)
 	until(t, "the second step runs", func() bool { _, err := os.Stat(witness); return err == nil })
@@ -231,7 +232,7 @@ func TestSupervisorKilledInAStep(t *testing.T) {
 	if got.Status != exec.Unknown || statuses(got.Steps) != "a:Success:0 b:Unknown:-1" || got.Detail != "its supervisor died in step 2 (b)" {
 		t.Fatalf("%+v", got)
 	}
-	until(t, "all is dead", func() bool { return len(withMarker(t, marker)) == 0 })
+	until(t, "all is dead", func() bool { return len(cagetest.WithMarker(marker)) == 0 })
 	wantLeft(t, h, s.Command)
 	h = h.reopen()
 	if st, _ := h.Ledger().Get(s.Command); st.Status() != exec.Unknown {
@@ -259,7 +260,7 @@ func crashed(t *testing.T, h *harness, s Spec, stdout string, entries ...steps.E
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.close()
+	p.Close()
 	data, chain := steps.Append(nil, steps.First(s.Command), steps.Opened{Plan: s.Plan.Outline(), Limit: o.Timeout / int64(time.Millisecond)})
 	for _, e := range entries {
 		data, chain = steps.Append(data, chain, e)

@@ -82,7 +82,7 @@ func (r *Runner) relaunch(run *run, dir folder, stop steps.Stopped, secrets [][]
 	if err != nil {
 		return err
 	}
-	defer p.close()
+	defer p.Close()
 	o.BootID, o.Resume, o.Stop, o.StopWhy, o.Act = r.boot, true, string(stop.Status), stop.Why, r.cfg.Act
 	o.Opened = len(secrets) > 0
 	r.cfg.Log.Info("a run goes on", "command", run.command.String(), "stop", o.Stop)

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	osexec "os/exec"
-	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -25,11 +24,8 @@ import (
 
 	"github.com/muster-fleet/muster/exec/account"
 	"github.com/muster-fleet/muster/exec/cage"
+	"github.com/muster-fleet/muster/exec/cage/cagetest"
 )
-
-func signalIgnoreAll() {
-	signal.Ignore(syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT)
-}
 
 func TestOutcomes(t *testing.T) {
 	t.Parallel()
@@ -311,7 +307,7 @@ func TestSupervisorKilled(t *testing.T) {
 		t.Run("contain="+contain, func(t *testing.T) {
 			t.Parallel()
 			h := open(t, Config{contain: contain})
-			marker := newMarker()
+			marker := cagetest.Marker()
 			s := spec("sh -c 'sleep 1000; : " + marker + "'; : " + marker)
 			h.start(s)
 			h.hasStarted(s.Command)
@@ -321,7 +317,7 @@ func TestSupervisorKilled(t *testing.T) {
 			if got.Detail != "its supervisor died" {
 				t.Fatal(got.Detail)
 			}
-			until(t, "all is dead", func() bool { return len(withMarker(t, marker)) == 0 })
+			until(t, "all is dead", func() bool { return len(cagetest.WithMarker(marker)) == 0 })
 			if s, _ := h.reopen().Ledger().Get(s.Command); s.Status() != exec.Unknown {
 				t.Fatalf("after a restart: %s", s.Status())
 			}
@@ -349,7 +345,7 @@ func TestNothingSurvivesTimeoutAndCancel(t *testing.T) {
 			t.Run(fmt.Sprintf("contain=%s/%s", contain, how), func(t *testing.T) {
 				t.Parallel()
 				h := open(t, Config{contain: contain, grace: 100 * time.Millisecond})
-				marker := newMarker()
+				marker := cagetest.Marker()
 				s := spec(self(t), "hide", marker)
 				if how == exec.TimedOut {
 					s.Timeout = 1500 * time.Millisecond
@@ -357,13 +353,15 @@ func TestNothingSurvivesTimeoutAndCancel(t *testing.T) {
 				h.start(s)
 				await(h, func(e Output) bool { return e.Command == s.Command })
 				if how == exec.Cancelled {
-					until(t, "all four hide", func() bool { return len(withMarker(t, "orphandouble:"+marker)) == 1 && len(withMarker(t, marker)) >= 5 })
+					until(t, "all four hide", func() bool {
+						return len(cagetest.WithMarker("orphandouble:"+marker)) == 1 && len(cagetest.WithMarker(marker)) >= 5
+					})
 					if err := h.Cancel(s.Command); err != nil {
 						t.Fatal(err)
 					}
 				}
 				wantStatus(t, h.ended(s.Command), how)
-				if left := withMarker(t, marker); len(left) > 0 {
+				if left := cagetest.WithMarker(marker); len(left) > 0 {
 					t.Fatalf("still alive:\n%s", strings.Join(left, "\n"))
 				}
 				removed := filepath.Join(cage.Host().V2(), cage.Name(string(h.folder(s.Command))))
@@ -393,18 +391,18 @@ func TestDaemonsStayAfterANormalEnd(t *testing.T) {
 	t.Parallel()
 	for _, contain := range containments() {
 		h := open(t, Config{contain: contain})
-		marker := newMarker()
+		marker := cagetest.Marker()
 		s := spec("setsid sh -c 'sleep 1000; : " + marker + "' & echo $!; exit 4") // it holds both pipes
 		got := h.run(s)
 		if got.Status != exec.Failed || got.ExitCode != 4 {
 			t.Fatalf("%+v", got)
 		}
 		until(t, "the supervisor is gone", func() bool { return !h.folder(s.Command).alive() })
-		if len(withMarker(t, marker)) == 0 {
+		if len(cagetest.WithMarker(marker)) == 0 {
 			t.Fatalf("%s: the daemon was killed", contain)
 		}
 		cage.KillMarked(commandIDVar + "=" + s.Command.String())
-		until(t, "the daemon is gone", func() bool { return len(withMarker(t, marker)) == 0 })
+		until(t, "the daemon is gone", func() bool { return len(cagetest.WithMarker(marker)) == 0 })
 		cage.Remove(cage.Name(string(h.folder(s.Command))))
 	}
 }
@@ -599,14 +597,14 @@ func TestSecondAgentIsRefused(t *testing.T) {
 // With the agent gone too, nobody is left to clean up: the child dies with its supervisor all the same.
 func TestChildDiesWithItsSupervisor(t *testing.T) {
 	t.Parallel()
-	dir, command, marker := t.TempDir(), newID(), newMarker()
+	dir, command, marker := t.TempDir(), newID(), cagetest.Marker()
 	kill(t, startAgent(t, dir, "", command, self(t), "hidden", marker))
 	mark, err := folder(filepath.Join(dir, runsName, command.String())).start()
 	if err != nil {
 		t.Fatal(err)
 	}
 	unix.Kill(mark.PID, unix.SIGKILL)
-	until(t, "the child is dead", func() bool { return len(withMarker(t, marker)) == 0 })
+	until(t, "the child is dead", func() bool { return len(cagetest.WithMarker(marker)) == 0 })
 	wantStatus(t, open(t, Config{Dir: dir}).ended(command), exec.Unknown)
 }
 
@@ -614,7 +612,7 @@ func TestChildDiesWithItsSupervisor(t *testing.T) {
 func TestCgroupsKillByThemselves(t *testing.T) {
 	t.Parallel()
 	for _, contain := range containments() {
-		c := cage.Make(cage.Host(), contain, newMarker())
+		c := cage.Make(cage.Host(), contain, cagetest.Marker())
 		if !c.Exists() {
 			continue
 		}
@@ -644,7 +642,7 @@ func TestCgroupsKillByThemselves(t *testing.T) {
 		if _, err := os.Stat(c.Path()); err == nil {
 			t.Fatalf("%s: the cgroup is not empty", contain)
 		}
-		if left := withMarker(t, filepath.Base(c.Path())); len(left) > 0 {
+		if left := cagetest.WithMarker(filepath.Base(c.Path())); len(left) > 0 {
 			t.Fatalf("%s: still alive: %v", contain, left)
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"slices"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -206,7 +205,7 @@ func (r *Runner) start(run *run, spec Spec, o order, secrets [][]byte) error {
 		r.unregister(run)
 		return r.notPrepared(spec, dir, err)
 	}
-	defer p.close()
+	defer p.Close()
 	at := r.cfg.Now()
 	err = r.journal.append(exec.StartedRecord{Command: spec.Command, Digest: spec.Digest, Issued: spec.Issued, Expires: spec.Expires,
 		BootID: r.boot, Time: at})
@@ -224,18 +223,18 @@ func (r *Runner) start(run *run, spec Spec, o order, secrets [][]byte) error {
 		r.cfg.afterBarrier()
 	}
 	if r.isCancelled(run) {
-		p.close() // the lock goes before the end is told
+		p.Close() // the lock goes before the end is told
 		r.end(run, exec.EndedRecord{Command: spec.Command, Status: exec.Cancelled, ExitCode: -1, Time: r.cfg.Now(),
 			Detail: "cancelled before it was launched"})
 		return nil
 	}
 	if err := r.launch(dir, p, o, secrets); err != nil {
-		p.close()
+		p.Close()
 		r.end(run, exec.EndedRecord{Command: spec.Command, Status: exec.Failed, ExitCode: -1, Time: r.cfg.Now(),
 			Detail: "its supervisor could not be launched: " + err.Error()})
 		return &crossedError{fleet.Errorf(fleet.Unavailable, "cannot launch the supervisor of command %s: %w", spec.Command, err)}
 	}
-	p.close()
+	p.Close()
 	r.wg.Go(func() { r.follow(run) })
 	return nil
 }
@@ -275,42 +274,21 @@ func (r *Runner) isCancelled(run *run) bool {
 	return run.cancelled
 }
 
-// The descriptors that a supervisor is given, from 3 on.
-const (
-	orderFD = 3 + iota
-	endFD
-	listenerFD
-	secretsFD // of an order with Opened
-)
+// secretsFD is the supervisor's, of an order with Opened.
+const secretsFD = cage.MoreFD
 
-// launch starts the supervisor: a session of its own, an empty environment, and no secret in its arguments.
-func (r *Runner) launch(dir folder, p *prepared, o order, secrets [][]byte) error {
-	memory, err := cage.MemoryFile("order", wire.Marshal(o))
-	if err != nil {
-		return err
-	}
-	defer memory.Close()
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	defer null.Close()
-	files := []*os.File{null, null, p.errors, memory, p.end, p.listener}
+// launch starts the supervisor, with no secret in its arguments.
+func (r *Runner) launch(dir folder, p *cage.Given, o order, secrets [][]byte) error {
+	var more []*os.File
 	if o.Opened {
 		values, err := cage.MemoryFile("secrets", wire.Marshal(secrets))
 		if err != nil {
 			return err
 		}
 		defer values.Close()
-		files = append(files, values)
+		more = append(more, values)
 	}
-	argv := append(slices.Clone(r.cfg.Self), fleet.UUID(o.Command).String())
-	process, err := os.StartProcess(argv[0], argv, &os.ProcAttr{
-		Dir:   string(dir),
-		Env:   []string{"GOTRACEBACK=single", "GOMAXPROCS=2"},
-		Files: files,
-		Sys:   &syscall.SysProcAttr{Setsid: true},
-	})
+	process, err := p.Start(append(slices.Clone(r.cfg.Self), fleet.UUID(o.Command).String()), string(dir), o, more...)
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@ package runner
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/signal"
@@ -18,7 +17,6 @@ import (
 
 	"github.com/muster-fleet/muster/exec"
 	"github.com/muster-fleet/muster/exec/steps"
-	"github.com/muster-fleet/muster/node/fleet/wire"
 
 	"github.com/muster-fleet/muster/exec/cage"
 )
@@ -39,9 +37,9 @@ func Supervise([]string) int {
 }
 
 func supervise() (err error) {
-	cage.KeepDescriptors(orderFD)
+	cage.KeepDescriptors(cage.OrderFD)
 	s := &supervision{exited: make(chan os.Signal, 1), asked: make(chan struct{}), running: make(chan struct{}), over: make(chan struct{}),
-		leave: make(chan os.Signal, 1), end: os.NewFile(endFD, endName)}
+		leave: make(chan os.Signal, 1), end: os.NewFile(cage.EndFD, endName)}
 	signal.Notify(s.exited, unix.SIGCHLD)
 	// Who stops the agent, its terminal or its session does not mean the run. (Ignoring them would pass on to the run.)
 	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGPIPE)
@@ -62,7 +60,7 @@ func supervise() (err error) {
 			err = errors.New(s.mask.text(err.Error()))
 		}
 	}()
-	listener, err := net.FileListener(os.NewFile(listenerFD, socketName))
+	listener, err := net.FileListener(os.NewFile(cage.ListenerFD, socketName))
 	if err != nil {
 		return fmt.Errorf("no socket: %w", err)
 	}
@@ -113,14 +111,8 @@ type supervision struct {
 }
 
 func (s *supervision) readOrder() error {
-	f := os.NewFile(orderFD, "order")
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, 2*MaxSpec))
-	if err != nil {
-		return fmt.Errorf("the order cannot be read: %w", err)
-	}
-	if err := wire.Unmarshal(data, &s.o); err != nil {
-		return fmt.Errorf("the order cannot be read: %w", err)
+	if err := cage.ReadOrder(2*MaxSpec, &s.o); err != nil {
+		return err
 	}
 	if s.o.Format != orderFormat {
 		return fmt.Errorf("the order has format %d, this supervisor knows %d", s.o.Format, orderFormat)
@@ -367,22 +359,13 @@ func (s *supervision) watch(limit time.Duration) (stopped steps.Status) {
 	}
 }
 
-// reap takes the exits of all children so far and reports whether any are left. It never blocks, and nothing else waits
-// for children: a PID that was listed as a child cannot be another process before reap is called again.
+// reap takes the exits of all children so far, and reports whether any are left.
 func (s *supervision) reap() (left bool) {
-	for {
-		var status syscall.WaitStatus
-		pid, err := syscall.Wait4(-1, &status, syscall.WNOHANG, nil)
-		switch {
-		case errors.Is(err, syscall.EINTR):
-		case err != nil:
-			return false
-		case pid == 0:
-			return true
-		case pid == s.pid:
-			s.status = &status
-		}
+	its, left := cage.Reap(s.pid)
+	if its != nil {
+		s.status = its
 	}
+	return left
 }
 
 func (s *supervision) groupAlive() bool {

@@ -302,5 +302,10 @@ func (a *Agent) Read(ctx context.Context, signed auth.Envelope) (node.Answer, er
 	if err == nil {
 		err = wire.Unmarshal(body, &answer)
 	}
+	for i := range answer.Commands {
+		if err == nil {
+			answer.Commands[i], err = answer.Commands[i].Full()
+		}
+	}
 	return answer, err
 }

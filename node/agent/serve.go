@@ -378,7 +378,7 @@ func lookUp(s consensus.State, read node.Read) (node.Answer, error) {
 		if !ok {
 			return out, fleet.Errorf(fleet.NotFound, "no command %s", read.Arg).Hinted("muster command list")
 		}
-		out.Commands = []node.CommandInfo{node.InfoOf(c)}
+		out.Commands = []node.CommandInfo{node.InfoOf(c).Thin()}
 	case node.ReadTokens:
 		for _, t := range s.Tokens() {
 			op := "?"

@@ -205,13 +205,9 @@ type wireEnd struct {
 	reads  sync.Mutex
 	header [5]byte
 	alarm  *time.Timer
-	limit  time.Time    // of a Write
-	under  chan written // what of a Write whose time was over is still under way; the next one goes on with it
-}
-
-type written struct {
-	n   int
-	err error
+	limit  time.Time     // of a Write
+	under  chan error    // the end of a Write whose time was over and that is still under way; the next one goes on with it
+	took   *atomic.Int64 // bytes that were taken of it, and not told yet
 }
 
 var errAborted = errors.New("the peer broke the stream off")
@@ -238,19 +234,24 @@ func (e *wireEnd) Write(p []byte) (int, error) {
 		return e.w.Write(p)
 	}
 	if e.under == nil {
-		under := make(chan written, 1)
-		e.under = under
-		go func() {
-			n, err := e.w.Write(p)
-			under <- written{n, err}
-		}()
+		e.under, e.took = make(chan error, 1), new(atomic.Int64)
+		go func(under chan<- error, took *atomic.Int64) {
+			for i := range p { // byte by byte: who gives up is told how much was taken
+				if _, err := e.w.Write(p[i : i+1]); err != nil {
+					under <- err
+					return
+				}
+				took.Add(1)
+			}
+			under <- nil
+		}(e.under, e.took)
 	}
 	select {
-	case w := <-e.under:
+	case err := <-e.under:
 		e.under = nil
-		return w.n, w.err
+		return int(e.took.Swap(0)), err
 	case <-time.After(time.Until(e.limit)):
-		return 0, os.ErrDeadlineExceeded
+		return int(e.took.Swap(0)), os.ErrDeadlineExceeded
 	}
 }
 

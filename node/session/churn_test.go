@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/muster-fleet/muster/exec/cage"
+	"github.com/muster-fleet/muster/exec/cage/cagetest"
 	"github.com/muster-fleet/muster/node"
 	"github.com/muster-fleet/muster/node/fleet"
 )
@@ -22,7 +23,7 @@ func TestChurn(t *testing.T) {
 	const sessions, atOnce = 40, 5
 	files, goroutines := openFiles(t), runtime.NumGoroutine()
 	h := open(t, Config{})
-	marker := newMarker()
+	marker := cagetest.Marker()
 	var all sync.WaitGroup
 	for worker := range atOnce {
 		all.Go(func() {
@@ -40,7 +41,7 @@ func TestChurn(t *testing.T) {
 			return !h.folder(id).alive()
 		})
 	}
-	if left := withMarker(t, marker); len(left) > 0 {
+	if left := cagetest.WithMarker(marker); len(left) > 0 {
 		t.Fatalf("still alive: %v", left)
 	}
 	if n := len(h.List()); n != sessions {

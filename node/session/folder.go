@@ -71,37 +71,22 @@ func (f folder) path(name string) string { return filepath.Join(string(f), name)
 
 func (f folder) alive() bool { return cage.Alive(f.path(endName)) }
 
-// prepared is a folder ready for a supervisor.
-type prepared struct {
-	end      *os.File // locked
-	listener *os.File
-	errors   *os.File
-}
-
-func (p *prepared) close() {
-	for _, f := range []*os.File{p.end, p.listener, p.errors} {
-		if f != nil {
-			f.Close()
-		}
-	}
-}
-
 // prepare makes the folder, which must not exist, with all that needs room on the disk.
-func (f folder) prepare(a about) (_ *prepared, err error) {
-	p := &prepared{}
-	if p.end, err = f.prepareTunnel(a); err != nil {
+func (f folder) prepare(a about) (_ *cage.Given, err error) {
+	p := &cage.Given{}
+	if p.End, err = f.prepareTunnel(a); err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			p.close()
+			p.Close()
 			os.RemoveAll(string(f))
 		}
 	}()
-	if p.errors, err = f.create(errorsName); err != nil {
+	if p.Errors, err = f.create(errorsName); err != nil {
 		return nil, err
 	}
-	if p.listener, err = cage.Listen(string(f), socketName); err != nil {
+	if p.Listener, err = cage.Listen(string(f), socketName); err != nil {
 		return nil, err
 	}
 	return p, nil

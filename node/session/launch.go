@@ -8,7 +8,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,14 +15,6 @@ import (
 	"github.com/muster-fleet/muster/exec/cage"
 	"github.com/muster-fleet/muster/node"
 	"github.com/muster-fleet/muster/node/fleet"
-	"github.com/muster-fleet/muster/node/fleet/wire"
-)
-
-// The descriptors that a supervisor is given, from 3 on.
-const (
-	orderFD = 3 + iota
-	endFD
-	listenerFD
 )
 
 // startPatience is how long a supervisor may take to start its program, and an agent to ask how it went: much longer than
@@ -41,7 +32,7 @@ func (s *Sessions) launch(ctx context.Context, o order, note about) (_ net.Conn,
 	if err != nil {
 		return nil, s.notPrepared(id, err)
 	}
-	defer p.close()
+	defer p.Close()
 	defer func() {
 		if err != nil {
 			s.undo(id, p)
@@ -50,7 +41,7 @@ func (s *Sessions) launch(ctx context.Context, o order, note about) (_ net.Conn,
 	if err := s.startSupervisor(dir, p, o); err != nil {
 		return nil, fleet.Errorf(fleet.Unavailable, "cannot launch the supervisor of session %s: %w", id, err)
 	}
-	p.close() // from now on the lock is the supervisor's alone
+	p.Close() // from now on the lock is the supervisor's alone
 	settled := s.settle(dir, id)
 	if o.Session.Record == node.RecordDurable {
 		<-settled
@@ -82,8 +73,8 @@ func (s *Sessions) settle(dir folder, id fleet.UUID) <-chan struct{} {
 }
 
 // undo ends whatever was begun, and forgets the session: it was not opened.
-func (s *Sessions) undo(id fleet.UUID, p *prepared) {
-	p.close()
+func (s *Sessions) undo(id fleet.UUID, p *cage.Given) {
+	p.Close()
 	dir := s.folder(id)
 	if conn, _, err := s.ask(s.ctx, id, ask{Kind: askKill, Text: "it was not wanted any more"}); err == nil {
 		conn.Close()
@@ -113,24 +104,9 @@ func (s *Sessions) notPrepared(id fleet.UUID, err error) error {
 	return fleet.Errorf(fleet.Internal, "cannot make the folder of a session: %w", err)
 }
 
-// startSupervisor starts it in a session of its own, with an empty environment, and no secret in its arguments.
-func (s *Sessions) startSupervisor(dir folder, p *prepared, o order) error {
-	memory, err := cage.MemoryFile("order", wire.Marshal(o))
-	if err != nil {
-		return err
-	}
-	defer memory.Close()
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	defer null.Close()
-	process, err := os.StartProcess(s.cfg.Self[0], append(slices.Clone(s.cfg.Self), o.Session.ID.String()), &os.ProcAttr{
-		Dir:   string(dir),
-		Env:   []string{"GOTRACEBACK=single", "GOMAXPROCS=2"},
-		Files: []*os.File{null, null, p.errors, memory, p.end, p.listener},
-		Sys:   &syscall.SysProcAttr{Setsid: true},
-	})
+// startSupervisor starts it.
+func (s *Sessions) startSupervisor(dir folder, p *cage.Given, o order) error {
+	process, err := p.Start(append(slices.Clone(s.cfg.Self), o.Session.ID.String()), string(dir), o)
 	if err != nil {
 		return err
 	}

@@ -8,18 +8,14 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	osexec "os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/muster-fleet/muster/exec/cage"
+	"github.com/muster-fleet/muster/exec/cage/cagetest"
 	"github.com/muster-fleet/muster/node"
 	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/fleet"
@@ -36,10 +32,10 @@ func TestMain(m *testing.M) {
 		case "copy":
 			io.Copy(os.Stdout, os.Stdin)
 			os.Exit(0)
-		case "hide":
-			hideMain(os.Args[2])
-		case "hidden":
-			hiddenMain(os.Args[2])
+		case cagetest.HideArg:
+			cagetest.Hide(os.Args[2])
+		case cagetest.HiddenArg:
+			cagetest.Hidden(os.Args[2])
 		}
 	}
 	os.Exit(m.Run())
@@ -54,61 +50,12 @@ func self(t testing.TB) string {
 	return path
 }
 
-// hideMain starts processes that try not to be found, and waits.
-func hideMain(marker string) {
-	exe, _ := os.Executable()
-	for _, how := range []string{"setsid", "double", "clean", "ignore"} {
-		cmd := osexec.Command(exe, "hidden", how+":"+marker)
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: how != "ignore"}
-		if how == "clean" {
-			cmd.Env = []string{}
-		}
-		if err := cmd.Start(); err != nil {
-			panic(err)
-		}
-	}
-	fmt.Println("hiding")
-	select {}
-}
-
-// hiddenMain hides in its own way; the arguments stay as a marker for the test.
-func hiddenMain(what string) {
-	how, _, _ := strings.Cut(what, ":")
-	if how == "double" {
-		exe, _ := os.Executable()
-		cmd := osexec.Command(exe, "hidden", "orphan"+what)
-		cmd.Env, cmd.SysProcAttr = []string{}, &syscall.SysProcAttr{Setsid: true}
-		if err := cmd.Start(); err != nil {
-			panic(err)
-		}
-		os.Exit(0)
-	}
-	ignoreAll()
-	time.Sleep(time.Hour)
-	os.Exit(0)
-}
-
-// withMarker lists the living processes whose command line holds the marker, whatever their environment or session.
-func withMarker(t testing.TB, marker string) []string {
-	t.Helper()
-	var out []string
-	for _, pid := range cage.Processes() {
-		line, err := os.ReadFile(procFile(pid, "cmdline"))
-		if err == nil && bytes.Contains(line, []byte(marker)) && pid != os.Getpid() {
-			out = append(out, strconv.Itoa(pid)+" "+string(bytes.ReplaceAll(line, []byte{0}, []byte(" "))))
-		}
-	}
-	return out
-}
-
 func procFile(pid int, name string) string { return "/proc/" + strconv.Itoa(pid) + "/" + name }
 
 func newID() (id fleet.UUID) {
 	rand.Read(id[:])
 	return id
 }
-
-func newMarker() string { return "marker-" + newID().String() }
 
 var ann = fleet.Sum([]byte("ann's key"))
 
@@ -393,10 +340,4 @@ func (p *person) leaves() flow.Exit {
 		p.t.Fatalf("the session could not go on: %v", p.err)
 	}
 	return p.exit
-}
-
-func ignoreAll() {
-	for _, s := range []unix.Signal{unix.SIGHUP, unix.SIGTERM, unix.SIGINT} {
-		ignore(s)
-	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/muster-fleet/muster/exec/cage/cagetest"
 	"github.com/muster-fleet/muster/node"
 	"github.com/muster-fleet/muster/node/fleet"
 )
@@ -76,7 +77,7 @@ func TestSupervisorDies(t *testing.T) {
 	t.Parallel()
 	for _, agent := range []bool{true, false} {
 		h := open(t, Config{})
-		marker := newMarker()
+		marker := cagetest.Marker()
 		id := h.open(program1(self(t), "hide", marker))
 		p := h.attach(id, false)
 		p.sees("hiding")
@@ -85,14 +86,14 @@ func TestSupervisorDies(t *testing.T) {
 		}
 		unix.Kill(h.supervisor(id), unix.SIGKILL)
 		if !agent {
-			until(t, "the program dies with it", func() bool { return len(withMarker(t, "hide\x00"+marker)) == 0 })
+			until(t, "the program dies with it", func() bool { return len(cagetest.WithMarker("hide\x00"+marker)) == 0 })
 			h = open(t, h.cfg)
 		}
 		s := h.ended(id)
 		if s.Code != -1 || !strings.HasPrefix(s.Why, "its supervisor died") {
 			t.Fatalf("%+v", s)
 		}
-		until(t, "all is dead", func() bool { return len(withMarker(t, marker)) == 0 })
+		until(t, "all is dead", func() bool { return len(cagetest.WithMarker(marker)) == 0 })
 		<-p.over
 		if fleet.KindOf(p.err) != fleet.Expired {
 			t.Fatalf("the client heard %v", p.err)

@@ -2,21 +2,18 @@ package session
 
 import (
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
+	"github.com/muster-fleet/muster/exec/cage/cagetest"
 	"github.com/muster-fleet/muster/node"
 	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/fleet"
 	"github.com/muster-fleet/muster/node/session/flow"
 )
-
-func ignore(s syscall.Signal) { signal.Ignore(s) }
 
 // A program has its streams apart, its input has an end, and its exit code arrives.
 func TestProgram(t *testing.T) {
@@ -182,18 +179,18 @@ func TestIdleAndMost(t *testing.T) {
 func TestKill(t *testing.T) {
 	t.Parallel()
 	h := open(t, Config{})
-	marker := newMarker()
+	marker := cagetest.Marker()
 	id := h.open(onTerminal(self(t), "hide", marker))
 	p := h.attach(id, true)
 	p.sees("hiding")
-	until(t, "all hide", func() bool { return len(withMarker(t, "hidden")) >= 4 && len(withMarker(t, marker)) >= 5 })
+	until(t, "all hide", func() bool { return len(cagetest.WithMarker("hidden")) >= 4 && len(cagetest.WithMarker(marker)) >= 5 })
 	if err := h.Kill(id, "killed by bob"); err != nil {
 		t.Fatal(err)
 	}
 	if exit := p.leaves(); exit.Why != "killed by bob" {
 		t.Fatalf("%+v", exit)
 	}
-	if left := withMarker(t, marker); len(left) > 0 {
+	if left := cagetest.WithMarker(marker); len(left) > 0 {
 		t.Fatalf("still alive: %v", left)
 	}
 	if s := h.ended(id); s.Why != "killed by bob" || s.Signal != "HUP" {
@@ -213,7 +210,7 @@ func TestLeavesNothing(t *testing.T) {
 	t.Parallel()
 	for _, contain := range []string{"", "none"} {
 		h := open(t, Config{contain: contain})
-		marker := newMarker()
+		marker := cagetest.Marker()
 		o := program1(`"$0" hide ` + marker + ` & sleep 0.3; echo done`)
 		o.Argv = []string{"/bin/sh", "-c", o.Argv[0], self(t)}
 		p := h.attach(h.open(o), false)
@@ -221,7 +218,7 @@ func TestLeavesNothing(t *testing.T) {
 		if exit := p.leaves(); exit.Code != 0 || exit.Why != "" {
 			t.Fatalf("%+v", exit)
 		}
-		if left := withMarker(t, marker); len(left) > 0 {
+		if left := cagetest.WithMarker(marker); len(left) > 0 {
 			t.Fatalf("%q: still alive: %v", contain, left)
 		}
 	}
@@ -386,7 +383,7 @@ func TestForeground(t *testing.T) {
 	o.Terminal = []auth.Terminal{{Name: "dumb", Rows: 24, Cols: 80}}
 	p := h.attach(h.open(o), true)
 	for _, name := range []flow.Signal{"INT", "USR1", "TERM"} {
-		job := newMarker()
+		job := cagetest.Marker()
 		p.types("sh -c \"echo job''ready-" + job + "; exec sleep 1000\"\n")
 		p.sees("jobready-" + job)
 		p.signals <- name

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/signal"
@@ -19,7 +18,6 @@ import (
 
 	"github.com/muster-fleet/muster/exec/cage"
 	"github.com/muster-fleet/muster/node"
-	"github.com/muster-fleet/muster/node/fleet/wire"
 	"github.com/muster-fleet/muster/node/session/cast"
 	"github.com/muster-fleet/muster/node/session/flow"
 	"github.com/muster-fleet/muster/node/session/line"
@@ -74,9 +72,9 @@ type supervision struct {
 }
 
 func supervise() error {
-	cage.KeepDescriptors(orderFD)
+	cage.KeepDescriptors(cage.OrderFD)
 	s := &supervision{exited: make(chan os.Signal, 1), leave: make(chan os.Signal, 1), asked: make(chan string, 1), changed: make(chan struct{}, 1),
-		began: make(chan struct{}), over: make(chan struct{}), heard: make(chan struct{}), end: os.NewFile(endFD, endName)}
+		began: make(chan struct{}), over: make(chan struct{}), heard: make(chan struct{}), end: os.NewFile(cage.EndFD, endName)}
 	signal.Notify(s.exited, unix.SIGCHLD)
 	signal.Notify(s.leave, unix.SIGTERM)
 	// Who stops the agent or its terminal does not mean the session. (Ignoring them would pass on to the program.)
@@ -89,7 +87,7 @@ func supervise() error {
 	if err := s.readOrder(); err != nil {
 		return err
 	}
-	listener, err := net.FileListener(os.NewFile(listenerFD, socketName))
+	listener, err := net.FileListener(os.NewFile(cage.ListenerFD, socketName))
 	if err != nil {
 		return fmt.Errorf("no socket: %w", err)
 	}
@@ -109,14 +107,8 @@ func supervise() error {
 }
 
 func (s *supervision) readOrder() error {
-	f := os.NewFile(orderFD, "order")
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxOrder))
-	if err != nil {
-		return fmt.Errorf("the order cannot be read: %w", err)
-	}
-	if err := wire.Unmarshal(data, &s.o); err != nil {
-		return fmt.Errorf("the order cannot be read: %w", err)
+	if err := cage.ReadOrder(maxOrder, &s.o); err != nil {
+		return err
 	}
 	if s.o.Format != noteFormat {
 		return fmt.Errorf("the order has format %d, this supervisor knows %d", s.o.Format, noteFormat)
@@ -460,22 +452,13 @@ func (s *supervision) reapOthers() {
 	}
 }
 
-// reap takes the exits of all children so far and reports whether any are left. It never blocks, and nothing else waits
-// for children.
+// reap takes the exits of all children so far, and reports whether any are left.
 func (s *supervision) reap() (left bool) {
-	for {
-		var status syscall.WaitStatus
-		pid, err := syscall.Wait4(-1, &status, syscall.WNOHANG, nil)
-		switch {
-		case errors.Is(err, syscall.EINTR):
-		case err != nil:
-			return false
-		case pid == 0:
-			return true
-		case pid == s.child.pid:
-			s.status = &status
-		}
+	its, left := cage.Reap(s.child.pid)
+	if its != nil {
+		s.status = its
 	}
+	return left
 }
 
 // stop ends the session for a reason; the first one counts.

@@ -16,7 +16,8 @@ import (
 // founded brings up a lan with a fleet on it.
 func founded(t *testing.T, hosts int) *Lan {
 	t.Helper()
-	l := up(t, Options{Name: lanName("agents"), Hosts: hosts, Bin: testBin(t)})
+	name := strings.ToLower(strings.TrimPrefix(t.Name(), "Test"))
+	l := up(t, Options{Name: lanName(name[:min(len(name), 14)]), Hosts: hosts, Bin: testBin(t)})
 	must(t, l.Found(t.Context()))
 	must(t, l.Join(t.Context()))
 	must(t, l.Settled(t.Context()))

@@ -28,7 +28,8 @@ type Command struct {
 	Rollout   *Rollout   `json:"rollout,omitempty"`         // of a command with limits
 	Cancels   []fleet.ID `json:"cancelled_nodes,omitempty"` // one by one
 	Signed
-	Nodes []fleet.ID `json:"nodes,omitempty"`
+	Nodes     []fleet.ID `json:"nodes,omitempty"`
+	Statement []byte     `json:"statement,omitempty"` // the command as its operator signed it, an auth.Envelope; of one that is asked for by its ID
 }
 
 // Run is what the nodes run. Bytes are base64.
@@ -82,6 +83,7 @@ func OfCommand(c node.CommandInfo) Command {
 	}
 	out.Params = ofParams(c.Body.Params)
 	out.Cancels = c.Cancels
+	out.Statement = ofSigned(c.Statement)
 	if c.Body.After != (exec.After{}) {
 		after := After(c.Body.After)
 		out.After = &after
@@ -105,6 +107,7 @@ func (c Command) Command() node.CommandInfo {
 	if len(c.Cancels) > 0 {
 		out.Cancels = c.Cancels
 	}
+	out.Statement, _ = signedOf(c.Statement) // what is no statement is none: whoever needs it misses it
 	if c.After != nil {
 		out.Body.After = exec.After(*c.After)
 	}

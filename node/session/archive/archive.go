@@ -66,6 +66,7 @@ type Archive struct {
 type part struct {
 	bytes int64     // that it takes; while it comes, that it will take
 	at    time.Time // when the last of it came; while it comes, when the session ended
+	whose fleet.ID  // the operator's; of one that broke off, nobody's
 	by    *Incoming // that brings it; nil: it broke off
 }
 
@@ -169,7 +170,7 @@ func (a *Archive) heldOf(k key) (Held, error) {
 
 func heldAs(n node.RecordingNote) Held {
 	s := n.Session
-	return Held{Node: n.Node, Session: s.ID, Digest: s.Recording.Digest, Bytes: s.Recording.Bytes, Started: time.UnixMilli(s.Started), Ended: time.UnixMilli(s.Ended)}
+	return Held{Node: n.Node, Session: s.ID, By: s.By, Digest: s.Recording.Digest, Bytes: s.Recording.Bytes, Started: time.UnixMilli(s.Started), Ended: time.UnixMilli(s.Ended)}
 }
 
 // read reads a note, which was verified before it was kept.
@@ -231,7 +232,7 @@ func (a *Archive) all() []Held {
 		all = append(all, h)
 	}
 	for k, p := range a.parts {
-		all = append(all, Held{Node: k.node, Session: k.session, Bytes: p.bytes, Ended: p.at, Part: p.by == nil})
+		all = append(all, Held{Node: k.node, Session: k.session, By: p.whose, Bytes: p.bytes, Ended: p.at, Part: p.by == nil})
 	}
 	return all
 }
@@ -352,7 +353,7 @@ func (a *Archive) Take(kept node.CopyKept) (*Incoming, error) {
 	if err := in.open(); err != nil {
 		return nil, diskError(err)
 	}
-	a.parts[in.key] = part{bytes: whole.Bytes, at: whole.Ended, by: in}
+	a.parts[in.key] = part{bytes: whole.Bytes, at: whole.Ended, whose: whole.By, by: in}
 	return in, nil
 }
 

@@ -245,12 +245,28 @@ func TestPruned(t *testing.T) {
 	}
 }
 
+// On a busy node, one operator's many or large recordings push out nobody else's.
+func TestOutdatedIsFair(t *testing.T) {
+	busy, bob, ann := fleet.ID{1}, fleet.ID{2}, fleet.ID{3}
+	all := []Held{{Node: busy, Session: fleet.UUID{1}, By: bob, Bytes: 10, Ended: now.Add(-time.Hour)}, {Node: busy, Session: fleet.UUID{2}, Bytes: 10, Ended: now, Part: true}}
+	for i := range byte(20) {
+		all = append(all, Held{Node: busy, Session: fleet.UUID{10 + i}, By: ann, Bytes: 1000, Ended: now.Add(-time.Duration(20-i) * time.Second)})
+	}
+	var got []byte
+	for _, h := range (Room{Bytes: 1 << 30, Count: 19}).Outdated(all, now) {
+		got = append(got, h.Session[0])
+	}
+	if !bytes.Equal(got, []byte{2, 10, 11}) {
+		t.Errorf("%v go", got)
+	}
+}
+
 func TestOutdated(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var all []Held
 		for i := range rapid.IntRange(0, 30).Draw(t, "n") {
 			all = append(all, Held{
-				Node: fleet.ID{byte(rapid.IntRange(0, 3).Draw(t, "node"))}, Session: fleet.UUID{byte(i)}, Bytes: rapid.Int64Range(0, 50_000).Draw(t, "bytes"),
+				Node: fleet.ID{byte(rapid.IntRange(0, 3).Draw(t, "node"))}, By: fleet.ID{byte(rapid.IntRange(0, 2).Draw(t, "by"))}, Session: fleet.UUID{byte(i)}, Bytes: rapid.Int64Range(0, 50_000).Draw(t, "bytes"),
 				Ended: now.Add(-time.Duration(rapid.IntRange(0, 200).Draw(t, "hours")) * time.Hour), Part: rapid.Bool().Draw(t, "part"),
 			})
 		}

@@ -13,6 +13,7 @@ import (
 type Held struct {
 	Node    fleet.ID
 	Session fleet.UUID
+	By      fleet.ID // its operator, by its node; of a part, none
 	Digest  fleet.ID // SHA-256; of a part, none
 	Bytes   int64    // that it takes, or will take
 	Started time.Time
@@ -39,34 +40,34 @@ func (r Room) tooOld(h Held, now time.Time) bool {
 func DefaultRoom() Room { return Room{Bytes: 8 << 30, Count: 20_000, Age: 90 * 24 * time.Hour} }
 
 // Outdated returns what goes: what is too old, and then, as long as there is too much, of the node that takes most what broke
-// off, and its oldest. So whatever others do, a node keeps an equal share of the room; beyond that, its oldest make way for theirs.
+// off, and then the oldest of the operator who takes most of that. So whatever others do, a node keeps an equal share of the room,
+// and an operator of his node's; beyond that, the oldest make way.
 func (r Room) Outdated(all []Held, now time.Time) (out []Held) {
-	of := map[fleet.ID][]Held{}
-	size := map[fleet.ID]int64{}
+	sorted := slices.Clone(all)
+	slices.SortFunc(sorted, func(a, b Held) int {
+		return cmp.Or(a.Ended.Compare(b.Ended), bytes.Compare(a.Session[:], b.Session[:]))
+	})
+	nodes, size := map[fleet.ID]*share{}, map[fleet.ID]int64{}
 	var total int64
 	count := 0
-	for _, h := range all {
+	for _, h := range sorted {
 		if r.tooOld(h, now) {
 			out = append(out, h)
 			continue
 		}
-		of[h.Node] = append(of[h.Node], h)
+		if nodes[h.Node] == nil {
+			nodes[h.Node] = &share{by: map[fleet.ID][]Held{}, size: map[fleet.ID]int64{}}
+		}
+		nodes[h.Node].add(h)
 		size[h.Node] += h.weight()
 		total += h.weight()
 		count++
 	}
-	for id := range of {
-		slices.SortFunc(of[id], func(a, b Held) int {
-			return cmp.Or(partsFirst(a, b), a.Ended.Compare(b.Ended), bytes.Compare(a.Session[:], b.Session[:]))
-		})
-	}
 	for total > r.Bytes || count > r.Count {
 		most := largest(size)
-		h := of[most][0]
-		if of[most] = of[most][1:]; len(of[most]) == 0 {
+		h := nodes[most].letGo()
+		if size[most] -= h.weight(); size[most] == 0 {
 			delete(size, most)
-		} else {
-			size[most] -= h.weight()
 		}
 		total, count = total-h.weight(), count-1
 		out = append(out, h)
@@ -74,14 +75,34 @@ func (r Room) Outdated(all []Held, now time.Time) (out []Held) {
 	return out
 }
 
-func partsFirst(a, b Held) int {
-	switch {
-	case a.Part == b.Part:
-		return 0
-	case a.Part:
-		return -1
+// share is what one node takes, the oldest first.
+type share struct {
+	parts []Held              // what broke off
+	by    map[fleet.ID][]Held // the rest, by operator
+	size  map[fleet.ID]int64  // of these
+}
+
+func (s *share) add(h Held) {
+	if h.Part {
+		s.parts = append(s.parts, h)
+		return
 	}
-	return 1
+	s.by[h.By] = append(s.by[h.By], h)
+	s.size[h.By] += h.weight()
+}
+
+// letGo takes out what goes first.
+func (s *share) letGo() (h Held) {
+	if len(s.parts) > 0 {
+		h, s.parts = s.parts[0], s.parts[1:]
+		return h
+	}
+	most := largest(s.size)
+	h, s.by[most] = s.by[most][0], s.by[most][1:]
+	if s.size[most] -= h.weight(); s.size[most] == 0 {
+		delete(s.size, most)
+	}
+	return h
 }
 
 // beside is what a recording takes beside its own bytes, at most: the note, and the files themselves. So many small ones count, too.
