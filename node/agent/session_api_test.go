@@ -115,6 +115,7 @@ func TestRequestsOfAnOperatorAreBounded(t *testing.T) {
 		if _, _, err := l.says(l.bob.ID(), node.SessionAPI, nil); err != nil {
 			t.Error(err)
 		}
+		synctest.Wait() // what answered has said who asks
 		var leave []func()
 		for range maxAPILarge {
 			back, ok := d.large(t.Context())
