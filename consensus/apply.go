@@ -20,6 +20,15 @@ func (s State) Apply(e Entry, now int64) (State, Result) {
 
 func (s State) apply(p *Prepared) (State, Result) {
 	e := p.entry
+	if set, ok := e.(SetLevel); ok { // programs from before levels know no such entry: one that is refused leaves nothing, as there
+		err := s.checkLevel(set)
+		if err == nil {
+			err = s.Beyond(set)
+		}
+		if err != nil {
+			return s, refusal(err, s.Time)
+		}
+	}
 	if p.now <= auth.MaxTime { // a stamp beyond all time would keep the fleet from ever taking another act
 		s.Time = max(s.Time, p.now)
 	}
@@ -48,7 +57,7 @@ func (s State) apply(p *Prepared) (State, Result) {
 // unnumbered reports whether an entry takes no act index: every node would ask for what is new.
 func unnumbered(e Entry) bool {
 	switch e.(type) {
-	case PutGrants, PutEndings:
+	case PutGrants, PutEndings, SetLevel:
 		return true
 	}
 	return false
@@ -95,7 +104,7 @@ func statementKey(e Entry) (fleet.UUID, bool) {
 		return envelopeKey(e.kind(), e.Statement)
 	case PutParams:
 		return envelopeKey(e.kind(), e.Statement)
-	case PutGrants, PutEndings, ParamsDue: // nobody signed them; what they repeat is refused
+	case PutGrants, PutEndings, ParamsDue, SetLevel: // nobody signed them; what they repeat is refused
 		return fleet.UUID{}, false
 	}
 	return fleet.UUID{}, false
@@ -139,6 +148,9 @@ func (s *State) take(e Entry, p *Prepared) error {
 		return s.putParams(e, p)
 	case ParamsDue:
 		return s.paramsDue()
+	case SetLevel:
+		s.Level = e.Level // which apply has judged
+		return nil
 	}
 	return fleet.Errorf(fleet.Internal, "entry of type %T has no rule", e)
 }
@@ -146,6 +158,9 @@ func (s *State) take(e Entry, p *Prepared) error {
 func (s *State) clock() time.Time { return time.UnixMilli(s.Time) }
 
 func (s *State) putAct(e PutAct) error {
+	if err := auth.CheckLevel("that change", auth.LevelOfAct(e.Kind, e.Data), s.Level); err != nil {
+		return err
+	}
 	act := auth.Act{Index: s.Act, Time: s.Time, Kind: e.Kind, Data: e.Data}
 	record, err := s.Record.Apply(act, fleet.ID{})
 	if err != nil {

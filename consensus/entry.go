@@ -54,6 +54,8 @@ type (
 	// ParamsDue lets time do what is due: give notice, and end what has expired. It says nothing; what is due follows from
 	// the state and its time.
 	ParamsDue struct{}
+	// SetLevel raises the fleet's level by one. Only a leader that knows it of all who must read what comes then proposes it.
+	SetLevel struct{ Level fleet.Level }
 )
 
 // OperatorRequest is what a person on another host asks for. Its hash is the code that is read out to the approver.
@@ -82,6 +84,7 @@ const (
 	kindPutEndings
 	kindPutParams
 	kindParamsDue
+	kindSetLevel
 	kindsEnd
 )
 
@@ -97,6 +100,7 @@ func (PutGrants) kind() uint8      { return kindPutGrants }
 func (PutEndings) kind() uint8     { return kindPutEndings }
 func (PutParams) kind() uint8      { return kindPutParams }
 func (ParamsDue) kind() uint8      { return kindParamsDue }
+func (SetLevel) kind() uint8       { return kindSetLevel }
 
 // EntryVersion is the version that this code writes, the same for all kinds until one changes.
 const EntryVersion uint8 = 1
@@ -113,10 +117,15 @@ func Encode(e Entry, now int64) []byte {
 	return append([]byte{e.kind(), EntryVersion}, body...)
 }
 
-// Decode reads what Encode wrote.
+// Decode reads what Encode wrote. What it cannot read is refused, by every program alike: nothing that a level brought may come
+// below that level, and no program goes on to a level that it does not know (State.Beyond). So a program that can read it
+// refuses it below its level, too, before anything else, and leaves not even its time: see DESIGN.md.
 func Decode(data []byte) (e Entry, now int64, err error) {
 	if len(data) < 2 || len(data) > MaxEntry {
 		return nil, 0, fleet.Errorf(fleet.Invalid, "entry of %d bytes", len(data))
+	}
+	if data[1] == 0 || data[0] == 0 {
+		return nil, 0, fleet.Errorf(fleet.Invalid, "entry of kind %d and version %d, which are none", data[0], data[1])
 	}
 	if data[1] != EntryVersion {
 		return nil, 0, fleet.Errorf(fleet.Invalid, "entry of version %d; this version reads %d", data[1], EntryVersion)
@@ -146,6 +155,8 @@ func Decode(data []byte) (e Entry, now int64, err error) {
 		return decode[PutParams](data[2:])
 	case kindParamsDue:
 		return decode[ParamsDue](data[2:])
+	case kindSetLevel:
+		return decode[SetLevel](data[2:])
 	}
 	return nil, 0, fleet.Errorf(fleet.Invalid, "entry of kind %d is not understood by this version", data[0])
 }

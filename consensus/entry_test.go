@@ -38,6 +38,7 @@ func oneOfEach(q *quorum) []Entry {
 			}
 		})),
 		ParamsDue{},
+		SetLevel{fleet.LevelReleases},
 	}
 }
 

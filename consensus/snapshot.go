@@ -38,8 +38,12 @@ const (
 	snapEnd
 )
 
-// SnapshotFormat is the version of that layout.
+// SnapshotFormat is the version of that layout as a fleet of the first level has it. Its bytes never change: replicas of
+// that level's programs compare by them.
 const SnapshotFormat = 3
+
+// SnapshotFormatLevel is the version of the layout of all higher levels: the head ends with the level.
+const SnapshotFormatLevel = 4
 
 const snapPrefix = 5 // bytes of length and kind
 
@@ -50,6 +54,16 @@ type snapshotHead struct {
 	Taken  uint64
 	Lost   params.EventPos // of the newest parameter event that is not kept any more
 	Floor  int64           // the greatest birth of deleted parameters that were forgotten early
+}
+
+type snapshotHeadLevel struct {
+	Format uint8
+	Act    uint64
+	Time   int64
+	Taken  uint64
+	Lost   params.EventPos
+	Floor  int64
+	Level  fleet.Level // above the first
 }
 
 type snapshotToken struct {
@@ -115,7 +129,7 @@ func (s State) WriteSnapshot(w io.Writer) error {
 			failed = err
 		}
 	}
-	put(snapHead, snapshotHead{SnapshotFormat, s.Act, s.Time, s.Taken, s.params.lost, s.params.floor})
+	put(snapHead, s.snapshotHead())
 	s.acts.Root().Walk(func(_ []byte, act auth.Act) bool {
 		put(snapAct, act)
 		return failed != nil
@@ -280,12 +294,12 @@ func (r *restoring) take(kind uint8, body []byte) error {
 }
 
 func (r *restoring) takeHead(body []byte) error {
-	if err := wire.Unmarshal(body, &r.head); err != nil {
+	head, err := readHead(body)
+	if err != nil {
 		return err
 	}
-	if r.head.Format != SnapshotFormat {
-		return fleet.Errorf(fleet.Invalid, "snapshot of format %d; this version reads %d", r.head.Format, SnapshotFormat)
-	}
+	r.state.Level = head.Level
+	r.head = snapshotHead{head.Format, head.Act, head.Time, head.Taken, head.Lost, head.Floor}
 	return nil
 }
 

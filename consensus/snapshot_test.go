@@ -28,6 +28,13 @@ func busy(t testing.TB) *quorum {
 		q.mustPut(t, e)
 		q.Advance(time.Second)
 	}
+	fill(t, q)
+	return q
+}
+
+// fill puts more into a quorum that has one of each.
+func fill(t testing.TB, q *quorum) {
+	t.Helper()
 	token := q.NewToken(3, nil)
 	q.mustPut(t, PutToken{token.Statement})
 	q.mustPut(t, q.enrol(token, q.NewNode("web-1")))
@@ -40,7 +47,6 @@ func busy(t testing.TB) *quorum {
 	q.mustPut(t, q.change(q.set("/app/a", "one", nil), q.set("/app/b", "one", func(p *params.Put) { p.Labels, p.Seq = []string{"first"}, 1 }), q.set("gone", "one", nil), q.set("gone2", "x", nil)))
 	q.mustPut(t, q.change(q.set("/app/a", "two", func(p *params.Put) { p.Tags = map[string]string{"a": "b"} })))
 	q.mustPut(t, q.change(q.labelled("/app/a", 1, "current", "old"), q.labelled("/app/b", 1, "second"), q.unset("gone"), q.unset("gone2")))
-	return q
 }
 
 func TestSnapshotRoundTrip(t *testing.T) {
@@ -243,7 +249,7 @@ func TestMadeUpSnapshotIsRefused(t *testing.T) {
 	twice.Act--
 	twoCancels := command
 	twoCancels.Cancel = []auth.Envelope{command.Order.Statement, command.Order.Statement}
-	var head snapshotHead
+	var head snapshotHeadLevel // the sample's level is above the first
 	if err := wire.Unmarshal(frames[0].body, &head); err != nil {
 		t.Fatal(err)
 	}
@@ -311,10 +317,15 @@ func TestMadeUpSnapshotIsRefused(t *testing.T) {
 	for name, made := range map[string][]frame{
 		"no head":              drop(frames, 0),
 		"two heads":            insert(frames, 0, frames[0]),
-		"another format":       replace(snapHead, snapshotHead{SnapshotFormat + 1, head.Act, head.Time, head.Taken, head.Lost, head.Floor}),
-		"ends before its acts": replace(snapHead, snapshotHead{SnapshotFormat, head.Act - 1, head.Time, head.Taken, head.Lost, head.Floor}),
-		"older than its acts":  replace(snapHead, snapshotHead{SnapshotFormat, head.Act, 1, head.Taken, head.Lost, head.Floor}),
-		"took less":            replace(snapHead, snapshotHead{SnapshotFormat, head.Act, head.Time, head.Act - 1, head.Lost, head.Floor}),
+		"another format":       replace(snapHead, snapshotHeadLevel{SnapshotFormatLevel + 1, head.Act, head.Time, head.Taken, head.Lost, head.Floor, head.Level}),
+		"an older format":      replace(snapHead, snapshotHead{SnapshotFormat - 1, head.Act, head.Time, head.Taken, head.Lost, head.Floor}),
+		"the first level":      replace(snapHead, snapshotHeadLevel{SnapshotFormatLevel, head.Act, head.Time, head.Taken, head.Lost, head.Floor, fleet.LevelFirst}),
+		"a level to come":      replace(snapHead, snapshotHeadLevel{SnapshotFormatLevel, head.Act, head.Time, head.Taken, head.Lost, head.Floor, fleet.LevelNewest + 1}),
+		"a level too many":     replace(snapHead, snapshotHeadLevel{SnapshotFormat, head.Act, head.Time, head.Taken, head.Lost, head.Floor, head.Level}),
+		"no level":             replace(snapHead, snapshotHead{SnapshotFormatLevel, head.Act, head.Time, head.Taken, head.Lost, head.Floor}),
+		"ends before its acts": replace(snapHead, snapshotHeadLevel{SnapshotFormatLevel, head.Act - 1, head.Time, head.Taken, head.Lost, head.Floor, head.Level}),
+		"older than its acts":  replace(snapHead, snapshotHeadLevel{SnapshotFormatLevel, head.Act, 1, head.Taken, head.Lost, head.Floor, head.Level}),
+		"took less":            replace(snapHead, snapshotHeadLevel{SnapshotFormatLevel, head.Act, head.Time, head.Act - 1, head.Lost, head.Floor, head.Level}),
 		"no rollout":           alterPaced(func(c *snapshotCommand) { c.Rollout = nil }),
 		"two rollouts":         alterPaced(func(c *snapshotCommand) { c.Rollout = append(c.Rollout, c.Rollout[0]) }),
 		"rollout miscounted":   alterPaced(func(c *snapshotCommand) { c.Rollout[0].Running-- }),
@@ -373,8 +384,8 @@ func TestMadeUpSnapshotIsRefused(t *testing.T) {
 		"deleted, of no such name":         tombstone(func(s *snapshotTombstone) { s.Name = "/aws/x" }),
 		"events swapped":                   swap(frames, at(frames, snapEvent)),
 		"an event to come":                 events(func(e *params.Event) { e.Act = head.Act + 1 }),
-		"an event that is lost":            replace(snapHead, snapshotHead{SnapshotFormat, head.Act, head.Time, head.Taken, params.EventPos{Act: head.Act - 1}, head.Floor}),
-		"lost events to come":              replace(snapHead, snapshotHead{SnapshotFormat, head.Act, head.Time, head.Taken, params.EventPos{Act: head.Act + 1}, head.Floor}),
+		"an event that is lost":            replace(snapHead, snapshotHeadLevel{SnapshotFormatLevel, head.Act, head.Time, head.Taken, params.EventPos{Act: head.Act - 1}, head.Floor, head.Level}),
+		"lost events to come":              replace(snapHead, snapshotHeadLevel{SnapshotFormatLevel, head.Act, head.Time, head.Taken, params.EventPos{Act: head.Act + 1}, head.Floor, head.Level}),
 		"only parameters":                  slices.Concat(frames[:1], frames[at(frames, snapParam):at(frames, snapParam)+1], []frame{{snapEnd, nil}}),
 
 		"no genesis":          drop(frames, at(frames, snapAct)),

@@ -35,6 +35,8 @@ type State struct {
 	// Taken counts the entries that changed anything, also those without an act index: grants and endings are no
 	// statements, and nodes need not catch up on them. Replicas that have taken the same number are equal.
 	Taken uint64
+	// Level is the fleet's: what it brought, and what those before it did, may be written.
+	Level fleet.Level
 
 	acts         *iradix.Tree[auth.Act] // the record's acts by position
 	tokens       *iradix.Tree[*Token]
@@ -135,6 +137,7 @@ func (r Result) Err() error {
 // NewState returns the state of a fleet that was not founded yet.
 func NewState() State {
 	return State{
+		Level:  fleet.LevelFirst,
 		Record: auth.NewRecord(), acts: iradix.New[auth.Act](), tokens: iradix.New[*Token](), commands: iradix.New[*Command](),
 		byID: iradix.New[uint64](), paced: iradix.New[fleet.UUID](), documents: iradix.New[*Document](),
 		publications: iradix.New[publication](),

@@ -18,6 +18,7 @@ const (
 	DecidedSet       = "set"       // this node is, or is not, among those that were signed
 	DecidedTarget    = "target"    // by this node's own tags and facts
 	DecidedPolicy    = "policy"
+	DecidedConsent   = "consent" // of this host's own root, or of who drained it
 	DecidedDocuments = "documents"
 	DecidedTime      = "time" // expired, not valid yet, a clock that is not to be trusted
 	DecidedGrant     = "grant"

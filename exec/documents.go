@@ -91,7 +91,7 @@ func JudgeDocuments(v Verdict, statements []auth.Envelope, record auth.Record, s
 		return v, nil, err
 	}
 	var texts [][]byte
-	raw := v.Command.Run.bends()
+	v.reach = reachOf(v.Command.Run)
 	for _, ref := range v.Command.Documents {
 		text, ok := builtIn(ref)
 		if !ok {
@@ -108,10 +108,10 @@ func JudgeDocuments(v Verdict, statements []auth.Envelope, record auth.Record, s
 		if err != nil {
 			return v.no(Refused, fleet.Errorf(fleet.Invalid, "document %s: %w", ref.Name, err)), nil, nil
 		}
-		raw = raw || d.RawShell() // one that another runs may be handed the script by that one
+		v.reach.add(d)
 		texts = append(texts, text)
 	}
-	return v.mayRunDocument(raw, record, self, now), texts, nil
+	return v.mayRunDocument(record, self, now), texts, nil
 }
 
 // bends reports whether the run gives a document more than values: a variable such as PATH or LD_PRELOAD, a folder in which
@@ -152,7 +152,7 @@ func (s signed) may(record auth.Record) error {
 }
 
 // mayRunDocument asks policy about the run as Judge did, now that it is known whether the documents are a shell.
-func (v Verdict) mayRunDocument(raw bool, record auth.Record, self fleet.Member, now time.Time) Verdict {
+func (v Verdict) mayRunDocument(record auth.Record, self fleet.Member, now time.Time) Verdict {
 	op, err := record.Charter.Current(v.Signer, now)
 	if err != nil {
 		return v.no(Refused, err)
@@ -162,7 +162,7 @@ func (v Verdict) mayRunDocument(raw bool, record auth.Record, self fleet.Member,
 		return v.no(Refused, err)
 	}
 	ask := askRun(v.Command, op, n)
-	ask.Shell = raw
+	ask.Shell = v.reach.raw
 	rule, err := record.Charter.Policy().Decide(ask)
 	if err != nil {
 		return v.no(Refused, err)

@@ -18,6 +18,9 @@ type Verdict struct {
 	// Documents are the keys (DocumentRef.Key) of the texts that a Pending command needs and that are not built in, in
 	// the order of Command.Documents.
 	Documents []fleet.ID
+	Consent   bool // the refusal is by what this host's own root withholds, or by a drain; it may do at another time
+
+	reach reach // set by JudgeDocuments
 }
 
 // Judge decides whether the node self runs order now. record is the newest that self has; it must reach the charter

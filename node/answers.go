@@ -58,6 +58,7 @@ type QuorumStatus struct {
 	// Replica is what this host's own replica has come to; zero where it keeps none. Only an answer about the quorum has
 	// it: the digest of a large fleet takes a moment.
 	Replica ReplicaStatus
+	Level   LevelStatus // who holds it back only an answer about the quorum has
 }
 
 // ReplicaStatus names a replica's state. Replicas with the same Act have the same Digest.
@@ -239,11 +240,24 @@ func OpenRead(record auth.Record, e auth.Envelope, now time.Time) (Read, error) 
 	if body.What.atNode() == body.Node.IsZero() {
 		return body, fleet.Errorf(fleet.Invalid, "a signed read of %q names a node, or none, where it must not", body.What)
 	}
-	_, err = record.Charter.Policy().Decide(auth.Ask{
+	return body, mayRead(record, op)
+}
+
+// MayRead reports why policy does not let an operator, who proved the key by, read of the fleet, or nil.
+func MayRead(record auth.Record, by fleet.ID, now time.Time) error {
+	op, err := record.Charter.Current(by, now)
+	if err != nil {
+		return err
+	}
+	return mayRead(record, op)
+}
+
+func mayRead(record auth.Record, op auth.Operator) error {
+	_, err := record.Charter.Policy().Decide(auth.Ask{
 		Principal: op.AsPrincipal(), Action: auth.ActRead,
 		Resource: auth.Resource{Type: "Fleet", Name: record.Charter.Name()},
 	})
-	return body, err
+	return err
 }
 
 // checkLife judges what holds for every signed read.

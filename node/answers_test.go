@@ -8,6 +8,7 @@ import (
 
 	"github.com/muster-fleet/muster/exec"
 	"github.com/muster-fleet/muster/node/auth"
+	"github.com/muster-fleet/muster/node/auth/authtest"
 	"github.com/muster-fleet/muster/node/fleet"
 )
 
@@ -70,6 +71,22 @@ func TestDescribe(t *testing.T) {
 	}
 	if RoleOf(auth.Beacon{}, fleet.ID{}) != fleet.Plain {
 		t.Error("nobody leads")
+	}
+}
+
+// TestMayRead: who is an operator, and whom no rule lets read, is told nothing.
+func TestMayRead(t *testing.T) {
+	f := authtest.Found("may read")
+	bob := f.AddOperator("bob", "web")
+	f.SetPolicy(auth.FirstPolicy + `permit (principal in Team::"ops", action == Action::"read", resource is Fleet);`)
+	ops := f.AddOperator("olga", "ops")
+	for name, c := range map[string]struct {
+		by  fleet.ID
+		may bool
+	}{"a root operator": {f.Operator.ID(), true}, "whom a rule lets": {ops.ID(), true}, "whom none lets": {bob.ID(), false}, "no operator": {fleet.Sum(nil), false}} {
+		if err := MayRead(f.Record, c.by, f.Now); (err == nil) != c.may {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 // How questions are asked again.
 const (
 	retryAfter = time.Second      // an unanswered question is asked again, elsewhere
+	newerAfter = 10 * time.Second // as long as servers answer with what only a newer version understands
 	shunFor    = 10 * time.Second // no hint leads back to a peer that answered in vain before
 )
 
@@ -24,6 +25,7 @@ type catching struct {
 	shunned time.Duration // boot time until which hints do not lead to silent
 	rung    bool          // a bell told of the record, so that it is passed on once it is here
 	ahead   unvouched
+	newer   string          // what of the record only a newer version understands; empty: nothing
 	strange []auth.Envelope // none or one: a beacon by somebody whom only a newer record can name
 }
 
@@ -65,6 +67,8 @@ func (n *Node) actsFetched(at auth.Instant, ev ActsFetched) []Effect {
 	length := n.end(ev.From)
 	out := n.takeFrom(at, ev)
 	switch grew := n.end(ev.From) > length; {
+	case !grew && n.acts.newer != "":
+		n.acts.avoid(ev.From, at.Boot+newerAfter-retryAfter)
 	case !grew:
 		n.acts.avoid(ev.From, at.Boot)
 	case n.wantsMore():
@@ -95,13 +99,17 @@ func (n *Node) takeActs(at auth.Instant, acts []auth.Act, from fleet.ID) []Effec
 	before := n.record
 	var kept []auth.Act
 	var out []Effect
-	rosters, gone := false, false
+	rosters, gone, newer := false, false, ""
 	for _, act := range acts {
 		if act.Index <= n.record.Act && n.record.Length > 0 {
 			continue // have it
 		}
 		next, err := n.record.Apply(act, n.fleetID())
 		if err != nil {
+			if fleet.IsNewer(err) {
+				newer = fmt.Sprintf("act %d: %v", act.Index, err)
+				break
+			}
 			out = append(out, n.actRefused(act, from, err))
 			break
 		}
@@ -110,6 +118,7 @@ func (n *Node) takeActs(at auth.Instant, acts []auth.Act, from fleet.ID) []Effec
 		n.record = next
 		kept = append(kept, act)
 	}
+	out = append(out, n.outgrown(newer, len(kept) > 0)...)
 	if len(kept) == 0 {
 		return out
 	}
@@ -127,6 +136,21 @@ func (n *Node) takeActs(at auth.Instant, acts []auth.Act, from fleet.ID) []Effec
 
 func (n *Node) actRefused(act auth.Act, from fleet.ID, err error) Effect {
 	return Warn{fmt.Sprintf("act %d from %s does not hold: %v", act.Index, n.name(from), err)}
+}
+
+// outgrown notes what of the record servers took and only a newer version understands. That is no lie: this node stops
+// following the record there, says so once, keeps what it has, and asks again now and then. Empty: the record has no such
+// act that is known here, which takes an earlier one back if it grew since.
+func (n *Node) outgrown(why string, grew bool) []Effect {
+	switch {
+	case why == n.acts.newer || why == "" && !grew:
+		return nil
+	case why == "":
+		n.acts.newer = ""
+		return []Effect{Outgrown{}}
+	}
+	n.acts.newer = why
+	return []Effect{Warn{"the fleet's record goes on with what this version does not understand: " + why + "; upgrade muster on this host"}, Outgrown{Why: why}}
 }
 
 func changesRoster(k auth.ActKind) bool {

@@ -97,7 +97,7 @@ func (n *Node) read(at auth.Instant, x *order, v exec.Verdict, self fleet.Member
 	if err != nil { // behind
 		return v, nil, append(n.note(at, x, exec.DecidedDocuments, err.Error()), n.catchUpFor(at, x)...), false
 	}
-	if judged.Status == exec.Pending {
+	if judged = judged.WithheldDocuments(n.own); judged.Status == exec.Pending {
 		out = n.note(at, x, exec.DecidedDocuments, "read "+documentNames(v.Command))
 	}
 	return judged, texts, out, true

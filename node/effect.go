@@ -43,6 +43,8 @@ type (
 		Record auth.Record
 		Acts   []auth.Act
 	}
+	// Outgrown says why this node does not follow the record any more: a newer version wrote it. Empty: it follows again.
+	Outgrown struct{ Why string }
 	// KeepFloor makes the clock's floor durable.
 	KeepFloor struct{ Floor int64 }
 	// KeepBeacon makes the newest beacon the one that is passed on, and Clock the one that this host judges by. A zero
@@ -150,6 +152,7 @@ func (FetchOrders) effect()     {}
 func (FetchCancel) effect()     {}
 func (KeepActs) effect()        {}
 func (KeepFloor) effect()       {}
+func (Outgrown) effect()        {}
 func (KeepBeacon) effect()      {}
 func (HoldOrder) effect()       {}
 func (StartRun) effect()        {}

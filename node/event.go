@@ -7,6 +7,7 @@ import (
 	"github.com/muster-fleet/muster/consensus"
 	"github.com/muster-fleet/muster/exec"
 	"github.com/muster-fleet/muster/node/auth"
+	"github.com/muster-fleet/muster/node/config"
 	"github.com/muster-fleet/muster/node/fleet"
 )
 
@@ -17,6 +18,8 @@ type Event interface{ event() }
 type (
 	// Tick says that time went on: the moment that Deadline asked for has come.
 	Tick struct{}
+	// ConsentSet says what the host's own root withholds from now on. What runs goes on.
+	ConsentSet struct{ Consent config.Consent }
 	// Gossiped brings gossip's whole picture of who is there.
 	Gossiped struct{ Members []Sighting }
 	// BellHeard brings a bell. It is a hint by nobody in particular.
@@ -226,6 +229,7 @@ func (a GrantAnswer) String() string {
 }
 
 func (Tick) event()             {}
+func (ConsentSet) event()       {}
 func (Gossiped) event()         {}
 func (BellHeard) event()        {}
 func (BeaconHeard) event()      {}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/muster-fleet/muster/node/auth"
+	"github.com/muster-fleet/muster/node/config"
 	"github.com/muster-fleet/muster/node/fleet"
 )
 
@@ -12,6 +13,7 @@ import (
 type Node struct {
 	self   fleet.ID
 	facts  fleet.Facts
+	own    config.Consent // what this host's own root withholds
 	random *rand.Rand
 
 	record auth.Record
@@ -50,12 +52,14 @@ type Config struct {
 	Clock  auth.Clock
 	Keys   map[uint32]fleet.ID // hashes of the gossip keys that the host has, by epoch
 	Seeds  []SeedName          // of keyrings, that are on the host's disk
+	// Consent is what the host's own root withholds.
+	Consent config.Consent
 }
 
 // New makes a Node. The first Step should be a Tick.
 func New(c Config) *Node {
 	return &Node{
-		self: c.Self, facts: c.Facts, random: rand.New(rand.NewPCG(c.Seed, 0x6d7573746572)),
+		self: c.Self, facts: c.Facts, own: c.Consent, random: rand.New(rand.NewPCG(c.Seed, 0x6d7573746572)),
 		record: c.Record, clock: c.Clock, seen: map[fleet.ID]Sighting{},
 		floorKept: c.Clock.Floor, orders: newOrders(), library: newLibrary(), pacing: newPacing(), outbox: newOutbox(), keys: newKeyWatch(c.Keys),
 		keyrings: newKeyrings(c.Seeds),
@@ -70,6 +74,8 @@ func (n *Node) Step(at auth.Instant, ev Event) []Effect {
 	var out []Effect
 	switch ev := ev.(type) {
 	case Tick:
+	case ConsentSet:
+		n.own = ev.Consent
 	case Gossiped:
 		n.gossiped(ev)
 	case BellHeard:

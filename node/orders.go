@@ -410,6 +410,9 @@ func (n *Node) judge(at auth.Instant, x *order) []Effect {
 		return n.seekGrant(at, x)
 	}
 	verdict, err := exec.Judge(x.order, n.record, self, now)
+	if err == nil {
+		verdict = verdict.Withheld(n.own, self.Tags)
+	}
 	switch {
 	case err != nil && late:
 		return n.decide(at, x, exec.Verdict{Status: exec.DeliveryTimedOut, Reason: "it expired while this node could not catch up: " + err.Error()})
@@ -511,6 +514,9 @@ func (n *Node) refuse(at auth.Instant, x *order, v exec.Verdict) []Effect {
 
 // aboutOf says what a verdict that says no was about.
 func aboutOf(v exec.Verdict) string {
+	if v.Consent {
+		return exec.DecidedConsent
+	}
 	switch v.Status {
 	case exec.DeliveryTimedOut:
 		return exec.DecidedTime

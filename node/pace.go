@@ -211,7 +211,7 @@ func (n *Node) remember(p *paced) bool {
 // when it asks again.
 func (n *Node) grantBlindly(at auth.Instant, p *paced, i uint32, ev GrantAsked) []Effect {
 	out := answer(ev, GrantWait)
-	if p.granting != nil || at.Boot < p.holdAt || len(p.rollout().Pick(p.pace(), []uint32{i})) == 0 {
+	if p.granting != nil || at.Boot < p.holdAt || len(p.rollout().Pick(p.pace(), n.leaderLast(p, []uint32{i}))) == 0 {
 		return out
 	}
 	p.granting = []uint32{i}
@@ -237,7 +237,7 @@ func (n *Node) pace(at auth.Instant, p *paced) []Effect {
 		return out
 	}
 	slices.Sort(p.tickets)
-	if picked := r.Pick(p.pace(), p.tickets); len(picked) > 0 {
+	if picked := r.Pick(p.pace(), n.leaderLast(p, p.tickets)); len(picked) > 0 {
 		p.granting = picked
 		return append(out, ProposeGrants{Command: p.id(), Nodes: slices.Clone(picked)})
 	}
@@ -320,7 +320,7 @@ func (n *Node) ringTurns(at auth.Instant, p *paced) []Effect {
 		}
 	}
 	var turns []uint32
-	for k, i := range p.rollout().Pick(p.pace(), slices.Concat(coming, fresh, again)) {
+	for k, i := range p.rollout().Pick(p.pace(), n.leaderLast(p, slices.Concat(coming, fresh, again))) {
 		if k >= len(coming) || !slices.Contains(coming, i) {
 			turns = append(turns, i)
 		}

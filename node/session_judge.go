@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/muster-fleet/muster/node/auth"
+	"github.com/muster-fleet/muster/node/config"
 	"github.com/muster-fleet/muster/node/fleet"
 )
 
@@ -22,6 +23,7 @@ type SessionHost struct {
 	Roots    []string // names of accounts whose user ID is 0
 	ClockOff bool     // this host's clock cannot be trusted: Clock.Suspect
 	Limits   SessionLimits
+	Consent  config.Consent // what the host's own root withholds
 }
 
 // JudgeSession decides whether the operator at the other end of a connection, whose key is by, may have a session here
@@ -52,10 +54,29 @@ func JudgeSessionBy(e auth.Envelope, published []auth.Envelope, record auth.Reco
 	made.mark(&o)
 	o.By, o.Operator = e.Key, op.Name
 	o.Rule, err = maySession(o.State(), op, record, host)
+	if err == nil { // last: whoever policy does not let in learns nothing of the host
+		err = host.withheld(o, record)
+	}
 	if err != nil {
 		return SessionOrder{}, err
 	}
 	return o, o.recordable()
+}
+
+// withheld reports why a session that policy permits is not opened here, or nil.
+func (host SessionHost) withheld(o SessionOrder, record auth.Record) error {
+	own := host.Consent
+	switch n, err := record.Roster.Enrolled(host.Self); {
+	case err != nil:
+		return err
+	case own.Paused != "":
+		return fleet.Errorf(fleet.Denied, "%s", own.Paused)
+	case own.NoShell != "" && runsAnything(o):
+		return fleet.Errorf(fleet.Denied, "%s", own.NoShell)
+	case o.Reason == "" && fleet.DrainOf(n.Tags) != "": // with one it is what the node was drained for, and on record
+		return fleet.Errorf(fleet.Denied, "%s", fleet.DrainOf(n.Tags)).Hinted("muster node undrain %s; or say what for: --reason TEXT", n.Name)
+	}
+	return nil
 }
 
 // openSession verifies the statement of a session for this host.
@@ -117,6 +138,21 @@ func (host SessionHost) order(s auth.Session, record auth.Record, now time.Time)
 	SessionLimitsOf(record.Settings, host.Limits).times(&o, s)
 	o.record(record, now)
 	return o
+}
+
+// runsAnything reports whether a session lets the operator run what he likes: a shell, a program of his choosing (an argv may be a
+// shell's), files that he puts where they are run.
+func runsAnything(o SessionOrder) bool {
+	switch o.Kind {
+	case auth.SessionShell:
+		return true
+	case auth.SessionExec:
+		return o.Shell || len(o.Document) == 0
+	case auth.SessionCopy:
+		return o.Put
+	case auth.SessionForward:
+	}
+	return false
 }
 
 // maySession asks policy about a session on this host, and returns the rule that permits.

@@ -50,9 +50,7 @@ func readerOf(key fleet.ID, op auth.Operator, record auth.Record, self fleet.ID)
 	if reader.node, err = record.Roster.Enrolled(self); err != nil {
 		return reader, err
 	}
-	_, reader.others = reader.policy.Decide(auth.Ask{
-		Principal: op.AsPrincipal(), Action: auth.ActRead, Resource: auth.Resource{Type: "Fleet", Name: record.Charter.Name()},
-	})
+	reader.others = mayRead(record, op)
 	return reader, nil
 }
 

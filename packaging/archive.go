@@ -24,6 +24,7 @@ func place(path string) string {
 		{"/usr/share/bash-completion/completions/muster", "completions/muster.bash"},
 		{"/usr/share/zsh/site-functions/", "completions/"},
 		{"/usr/share/fish/vendor_completions.d/", "completions/"},
+		{observe, "observe/"},
 		{docs + "copyright", "LICENSE"},
 		{docs, ""},
 	} {

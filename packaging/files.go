@@ -31,8 +31,9 @@ func (f files) of(format string) files {
 
 // Where things lie on a host.
 const (
-	docs = "/usr/share/doc/muster/"
-	man  = "/usr/share/man/man1/"
+	docs    = "/usr/share/doc/muster/"
+	man     = "/usr/share/man/man1/"
+	observe = "/usr/share/muster/observe/" // as docs/observing.md has it
 )
 
 // makeShared makes what is the same for all architectures.
@@ -42,7 +43,7 @@ func (o order) makeShared(ctx context.Context, dir string) (files, error) {
 		return nil, err
 	}
 	var out files
-	for _, make := range []func(ctx context.Context, tool, dir string) (files, error){o.manual, o.completions, o.service, o.texts} {
+	for _, make := range []func(ctx context.Context, tool, dir string) (files, error){o.manual, o.completions, o.service, o.observers, o.texts} {
 		more, err := make(ctx, tool, dir)
 		if err != nil {
 			return nil, err
@@ -139,6 +140,17 @@ func (o order) service(context.Context, string, string) (files, error) {
 		{"/usr/lib/systemd/system/muster.service", filepath.Join(from, "muster.service"), 0o644, []string{"deb", "rpm", archive}},
 		{"/usr/lib/firewalld/services/muster.xml", filepath.Join(o.top, "packaging", "firewalld.xml"), 0o644, []string{"deb", "rpm"}},
 		{"/etc/init.d/muster", filepath.Join(from, "muster.initd"), 0o755, []string{"apk", archive}},
+	}, nil
+}
+
+// observers is what Prometheus, Grafana and Ansible read.
+func (o order) observers(context.Context, string, string) (files, error) {
+	from := filepath.Join(o.top, "packaging", "observe")
+	return files{
+		{path: observe + "alerts.yml", from: filepath.Join(from, "alerts.yml"), mode: 0o644},
+		{path: observe + "alerts_test.yml", from: filepath.Join(from, "alerts_test.yml"), mode: 0o644},
+		{path: observe + "dashboard.json", from: filepath.Join(from, "dashboard.json"), mode: 0o644},
+		{path: observe + "muster-inventory", from: filepath.Join(from, "muster-inventory"), mode: 0o755},
 	}, nil
 }
 

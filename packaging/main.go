@@ -3,9 +3,13 @@
 //
 //	go run ./packaging                                    all of it, into bin/dist
 //	go run ./packaging --arch arm64 --format deb,tar      less of it
+//	go run ./packaging --new-key release.key              a key that signs releases, and its public half beside it
+//	go run ./packaging --format release --sign release.key   a release, for muster upgrade
+//	go run ./packaging --cosign FILE --sign other.key     one more signature on a release that is made
 //
 // It owns the layout of an installed host and the scripts of packages. The same sources, version, date and Go make the same
-// bytes, in any folder, on any machine. It never fetches anything but through go, never needs root, and signs nothing.
+// bytes, in any folder, on any machine. It never fetches anything but through go, never needs root, and signs
+// nothing but releases.
 package main
 
 import (
@@ -22,6 +26,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/muster-fleet/muster/node/auth"
 )
 
 func main() {
@@ -44,6 +50,7 @@ type order struct {
 	formats []string
 	version version
 	date    time.Time
+	signers []auth.Signer // of a release
 	stdout  io.Writer
 }
 
@@ -51,51 +58,70 @@ type order struct {
 const archive = "tar"
 
 func run(ctx context.Context, args []string, stdout io.Writer) error {
-	o, err := readOrder(ctx, args, stdout)
-	if err != nil {
+	o, keys, err := readOrder(ctx, args, stdout)
+	switch {
+	case err != nil:
 		return err
+	case keys.make != "":
+		return makeKey(keys.make, stdout)
+	case keys.cosign != "":
+		return cosign(keys.cosign, o.signers, stdout)
 	}
 	return o.make(ctx)
 }
 
-func readOrder(ctx context.Context, args []string, stdout io.Writer) (order, error) {
-	o := order{stdout: stdout}
+func readOrder(ctx context.Context, args []string, stdout io.Writer) (order, keyOrder, error) {
+	o, keys := order{stdout: stdout}, keyOrder{}
 	flags := flag.NewFlagSet("packaging", flag.ContinueOnError)
 	flags.StringVar(&o.out, "out", "", "folder to write to (default bin/dist in the source)")
 	wanted := flags.String("arch", archNames(arches()), "architectures")
-	formats := flags.String("format", "deb,rpm,apk,tar", "what to make")
+	formats := flags.String("format", "deb,rpm,apk,tar", "what to make; release, too, which wants --sign")
+	sign := flags.String("sign", "", "key files, separated by commas: who signs the release")
+	flags.StringVar(&keys.make, "new-key", "", "make a key for releases, and nothing else, in this file")
+	flags.StringVar(&keys.cosign, "cosign", "", "add signatures to this release file, and make nothing else")
 	release := flags.String("version", "", "version, as 1.2.3 or 1.2.3-rc.1 (default: of git describe)")
 	date := flags.String("date", "", "seconds since 1970 that stand in everything (default: SOURCE_DATE_EPOCH, else the commit's)")
 	if err := flags.Parse(args); err != nil {
-		return o, err
+		return o, keys, err
 	}
 	if flags.NArg() > 0 {
-		return o, fmt.Errorf("no arguments are taken, but got %q", flags.Arg(0))
+		return o, keys, fmt.Errorf("no arguments are taken, but got %q", flags.Arg(0))
 	}
 	var err error
+	if o.signers, err = readSigners(*sign); err != nil || keys != (keyOrder{}) {
+		return o, keys, err
+	}
+	return o, keys, o.read(ctx, *wanted, *formats, *release, *date)
+}
+
+// read takes what the flags say.
+func (o *order) read(ctx context.Context, wanted, formats, release, date string) (err error) {
 	if o.top, err = source(ctx); err != nil {
-		return o, err
+		return err
 	}
 	if o.out == "" {
 		o.out = filepath.Join(o.top, "bin", "dist")
 	}
 	if o.out, err = filepath.Abs(o.out); err != nil {
-		return o, err
+		return err
 	}
-	if o.arches, err = pickArches(*wanted); err != nil {
-		return o, err
+	if o.arches, err = pickArches(wanted); err != nil {
+		return err
 	}
-	o.formats = strings.Split(*formats, ",")
+	o.formats = strings.Split(formats, ",")
 	for _, f := range o.formats {
-		if f != archive && !slices.Contains(packageFormats(), f) {
-			return o, fmt.Errorf("--format %q is none of %s, %s", f, strings.Join(packageFormats(), ", "), archive)
+		if f == releaseFormat && len(o.signers) == 0 {
+			return fmt.Errorf("--format release wants --sign KEYFILE: no fleet takes one that nobody signed (--new-key FILE makes a key)")
+		}
+		if f != archive && f != releaseFormat && !slices.Contains(packageFormats(), f) {
+			return fmt.Errorf("--format %q is none of %s, %s, %s", f, strings.Join(packageFormats(), ", "), archive, releaseFormat)
 		}
 	}
-	if o.version, err = readVersion(ctx, o.top, *release); err != nil {
-		return o, err
+	if o.version, err = readVersion(ctx, o.top, release); err != nil {
+		return err
 	}
-	o.date, err = readDate(ctx, o.top, *date)
-	return o, err
+	o.date, err = readDate(ctx, o.top, date)
+	return err
 }
 
 // source returns the folder of the module that this program is of.
@@ -156,13 +182,20 @@ func (o order) make(ctx context.Context) error {
 	if err := os.Mkdir(made, 0o755); err != nil {
 		return err
 	}
-	shared, err := o.makeShared(ctx, filepath.Join(work, "shared"))
-	if err != nil {
-		return err
+	var shared files
+	if !slices.Equal(o.formats, []string{releaseFormat}) {
+		if shared, err = o.makeShared(ctx, filepath.Join(work, "shared")); err != nil {
+			return err
+		}
 	}
 	for _, a := range o.arches {
 		if err := o.makeArch(ctx, a, shared, filepath.Join(work, a.name), made); err != nil {
 			return fmt.Errorf("%s: %w", a.name, err)
+		}
+	}
+	if slices.Contains(o.formats, releaseFormat) {
+		if err := o.writeRelease(work, made); err != nil {
+			return fmt.Errorf("release: %w", err)
 		}
 	}
 	if err := writeSums(made); err != nil {
@@ -180,6 +213,9 @@ func (o order) makeArch(ctx context.Context, a arch, shared files, work, made st
 	if err := o.build(ctx, a, bin); err != nil {
 		return err
 	}
+	if shared == nil { // a release has the binary alone
+		return nil
+	}
 	own, err := o.makeOwn(ctx, a, bin, work)
 	if err != nil {
 		return err
@@ -193,6 +229,9 @@ func (o order) makeArch(ctx context.Context, a arch, shared files, work, made st
 		return err
 	}
 	for _, format := range o.formats {
+		if format == releaseFormat {
+			continue // made of all architectures
+		}
 		if format == archive {
 			err = o.writeArchive(filepath.Join(made, stem+".tar.gz"), strings.ReplaceAll(stem, "_", "-"), slices.Concat(own.files, shared))
 		} else {

@@ -216,7 +216,8 @@ func archiveIsWhole(t *testing.T, name string) {
 	t.Helper()
 	names, _ := tarNames(t, read(t, name))
 	for _, want := range []string{"muster", "LICENSE", "README.md", "third-party.txt", "sbom.spdx.json", "docs/install.md", "service/muster.service",
-		"service/muster.initd", "man/man1/muster.1.gz", "man/man1/muster-node-list.1.gz", "completions/muster.bash", "completions/_muster", "completions/muster.fish"} {
+		"service/muster.initd", "man/man1/muster.1.gz", "man/man1/muster-node-list.1.gz", "completions/muster.bash", "completions/_muster", "completions/muster.fish",
+		"observe/alerts.yml", "observe/muster-inventory"} {
 		if !slices.Contains(names, "muster-1.2.3-rc.1-linux-amd64/"+want) {
 			t.Errorf("the archive has no %s", want)
 		}

@@ -273,7 +273,7 @@ func (f *Fleet) asNobody(t *testing.T, dir string, args ...string) Result {
 	if err := os.Chmod(filepath.Dir(f.bin), 0o711); err != nil {
 		t.Fatal(err)
 	}
-	cmd := f.Command(&Node{Dir: dir}, args...)
+	cmd := f.Command(&Node{fleet: f, Dir: dir}, args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	cmd.Env = []string{"HOME=/nonexistent", "PATH=" + os.Getenv("PATH")}
 	var stdout, stderr strings.Builder

@@ -2,6 +2,7 @@ package testnet
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -50,6 +51,7 @@ type Node struct {
 	Name  string
 	Dir   string
 	Addr  string
+	bin   string // of another version; "": the fleet's
 	proc  *exec.Cmd
 	ended chan struct{}
 }
@@ -206,7 +208,7 @@ func (f *Fleet) MusterWith(n *Node, stdin string, args ...string) Result {
 func (f *Fleet) Command(n *Node, args ...string) *exec.Cmd {
 	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	f.t.Cleanup(cancel)
-	cmd := exec.CommandContext(ctx, f.bin, append([]string{"--data-dir", n.Dir}, args...)...)
+	cmd := exec.CommandContext(ctx, n.program(), append([]string{"--data-dir", n.Dir}, args...)...)
 	cmd.Env = f.env()
 	return cmd
 }
@@ -276,7 +278,7 @@ func (n *Node) Launch(args ...string) {
 		n.fleet.t.Fatal(err)
 	}
 	defer log.Close()
-	n.proc = exec.Command(n.fleet.bin, append([]string{"agent", "--data-dir", n.Dir}, args...)...)
+	n.proc = exec.Command(n.program(), append([]string{"agent", "--data-dir", n.Dir}, args...)...)
 	n.proc.Env = n.fleet.env()
 	n.proc.Stdout, n.proc.Stderr = log, log
 	n.proc.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -290,6 +292,8 @@ func (n *Node) Launch(args ...string) {
 		close(ended)
 	}(n.proc)
 }
+
+func (n *Node) program() string { return cmp.Or(n.bin, n.fleet.bin) }
 
 func (n *Node) log() string { return filepath.Join(n.fleet.Dir, n.Name+".log") }
 

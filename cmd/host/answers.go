@@ -26,6 +26,13 @@ const fewBytes = 16 << 20
 func (d desk) Status(ctx context.Context) node.Status {
 	s := d.Agent.Status(ctx)
 	s.Agent = usage()
+	s.Warnings = append(s.Warnings, d.host.configWarnings()...)
+	if trouble := d.host.unmeasured.Load(); trouble != nil {
+		s.Warnings = append(s.Warnings, *trouble)
+	}
+	if why := d.host.keeper.refusing(); why != "" {
+		s.Warnings = append(s.Warnings, "the agent is over its budget: "+why+"; it takes no new sessions and nothing large (muster doctor)")
+	}
 	dir := d.host.opts.Dir
 	var disk unix.Statfs_t
 	if err := unix.Statfs(dir, &disk); err == nil {
@@ -40,6 +47,7 @@ func (d desk) Status(ctx context.Context) node.Status {
 // Quorum is who keeps the state as the agent knows it, with what this host's replica has come to.
 func (d desk) Quorum(ctx context.Context) node.QuorumStatus {
 	q := d.Agent.Status(ctx).Quorum
+	q.Level = d.Agent.LevelStatus(ctx)
 	if d.host.replica != nil {
 		state := d.host.replica.State()
 		q.Replica = node.ReplicaStatus{Act: state.Taken, Digest: state.Digest()}
@@ -87,7 +95,7 @@ func (d desk) Sessions(context.Context) []node.SessionState { return d.Agent.Ses
 
 // Answer serves the API on l, and to operators elsewhere, until ctx ends.
 func (h *Host) Answer(ctx context.Context, l net.Listener) error {
-	return api.Serve(ctx, l, desk{h.Agent, h}, api.Options{Version: h.opts.Version, Operators: h.operators, Log: h.opts.Log})
+	return api.Serve(ctx, l, desk{h.Agent, h}, api.Options{Version: h.opts.Version, Operators: h.operators, Restart: h.restart, Log: h.opts.Log})
 }
 
 // admitOperator serves the API to an operator who came over the network.

@@ -13,8 +13,8 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/muster-fleet/muster/consensus"
@@ -24,10 +24,13 @@ import (
 	"github.com/muster-fleet/muster/node/agent"
 	"github.com/muster-fleet/muster/node/api"
 	"github.com/muster-fleet/muster/node/auth"
+	"github.com/muster-fleet/muster/node/config"
 	"github.com/muster-fleet/muster/node/decisions"
 	"github.com/muster-fleet/muster/node/fleet"
 	"github.com/muster-fleet/muster/node/folder"
 	"github.com/muster-fleet/muster/node/gossip"
+	"github.com/muster-fleet/muster/node/metrics"
+	"github.com/muster-fleet/muster/node/release/store"
 	"github.com/muster-fleet/muster/node/report"
 	"github.com/muster-fleet/muster/node/session"
 	"github.com/muster-fleet/muster/node/transport"
@@ -54,7 +57,16 @@ type Options struct {
 	Dial             func(ctx context.Context, to string) (net.Conn, error) // instead of this host's TCP: tests
 	Preset           gossip.Preset
 	Timeouts         quorum.Timeouts
+	MetricsAddress   string // where metrics are served, see metrics.ParseAddress; empty: nowhere
 	Log              *slog.Logger
+	Config           config.Config // what counts where nothing above says something else; zero: the defaults
+	Source           Source        // where Config comes from
+	// Restart starts the agent's program anew in its own place, once Run has ended cleanly: it ends what Run was given. Any goroutine
+	// may call it, at any time. nil: it cannot.
+	Restart func(reason string)
+	// Level returns the newest level that the fleet may count on this host for; nil: the program's newest. A program on trial
+	// says the level of the one before it.
+	Level func() fleet.Level
 }
 
 // Host is a running host.
@@ -73,16 +85,22 @@ type Host struct {
 	sessions  *session.Sessions
 	operators *api.Operators // their way to the API from elsewhere
 	reports   *report.Store
+	releases  *store.Store
 	decisions *decisions.Log
 	copies    *outlet.Queue
 	recordings
-	addrs    func() []netip.AddrPort // where others may reach this host now
-	outbound bool                    // they cannot, but through uplinks
-	free     bool                    // and the others do without the replica that this host has from before
-	founding []consensus.Entry
-	telling  sync.Mutex
-	told     uint64        // highest sequence of what gossip was told of this host
-	ready    chan struct{} // closed when the record names this host's fleet
+	keeper     keeper
+	configured configured
+	socket     net.PacketConn
+	started    time.Time
+	unmeasured atomic.Pointer[string]  // why metrics are not served where they should be; nil: nothing is wrong
+	addrs      func() []netip.AddrPort // where others may reach this host now
+	outbound   bool                    // they cannot, but through uplinks
+	free       bool                    // and the others do without the replica that this host has from before
+	founding   []consensus.Entry
+	voice      *voice
+	idle       string        // why this host does nothing any more; empty: it works
+	ready      chan struct{} // closed when the record names this host's fleet
 }
 
 // Ready returns when the host can be asked: at once, or, on a fleet's first host, when the fleet is founded.
@@ -109,7 +127,14 @@ func Start(opts Options) (h *Host, err error) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
-	h = &Host{opts: opts, ready: make(chan struct{}), operators: api.NewOperators()}
+	opts = opts.withConfig()
+	if opts.MetricsAddress != "" {
+		if _, _, err := metrics.ParseAddress(opts.MetricsAddress); err != nil {
+			return nil, err
+		}
+	}
+	h = &Host{opts: opts, ready: make(chan struct{}), operators: api.NewOperators(), started: opts.Clock().Wall}
+	h.configured.now = opts.Config
 	defer func() {
 		if err != nil {
 			_ = h.close()
@@ -123,11 +148,13 @@ func Start(opts Options) (h *Host, err error) {
 	if err != nil {
 		return h, err
 	}
-	h.ID, h.Name, h.founding, h.told = had.identity.ID(), had.identity.Name, had.founding, h.folder.Told()
+	h.ID, h.Name, h.founding = had.identity.ID(), had.identity.Name, had.founding
 	record, err := h.folder.LoadRecord(had.identity.Fleet)
 	if err != nil {
 		return h, err
 	}
+	h.idle = h.quarantine(record)
+	h.voice = newVoice(h.folder)
 	private, err := params.NodePrivate(had.identity.HPKESeed)
 	if err != nil {
 		return h, err
@@ -184,7 +211,7 @@ func (h *Host) makeAgent(had had, record auth.Record, private []byte) {
 	h.Agent = agent.New(agent.Config{
 		Key: had.identity.Key(), HPKE: private, Fleet: had.identity.Fleet, Name: had.identity.Name, Version: h.opts.Version, Facts: Facts(h.opts.Version),
 		Record: record, Floor: had.floor.Time, Keys: keysOf(had.keys), Hints: hintsOf(h.folder.Peers()), Folder: disk{h.folder},
-		Clock: h.opts.Clock, SessionHost: sessionHost, Seed: binary.BigEndian.Uint64(seed[:]), Log: h.opts.Log,
+		Clock: h.opts.Clock, Idle: h.idle, SessionHost: h.sessionHost, Level: h.opts.Level, Consent: h.opts.Config.Consent(), Seed: binary.BigEndian.Uint64(seed[:]), Log: h.opts.Log,
 	})
 }
 
@@ -194,11 +221,15 @@ func (h *Host) openSocket(identity folder.Identity, settings folder.Host) error 
 	if err != nil {
 		return err
 	}
-	advertise, err := parseAddrs(append(h.opts.Advertise, settings.Advertise...))
+	told := h.opts.Advertise
+	if len(told) == 0 {
+		told = settings.Advertise
+	}
+	advertise, err := parseAddrs(told)
 	if err != nil {
 		return err
 	}
-	if err := mayHide(h.outbound, slices.Concat(h.opts.Advertise, settings.Advertise)); err != nil {
+	if err := mayHide(h.outbound, told); err != nil {
 		return err
 	}
 	conn := h.opts.Socket
@@ -207,6 +238,7 @@ func (h *Host) openSocket(identity folder.Identity, settings folder.Host) error 
 			return err
 		}
 	}
+	h.socket = conn
 	h.end, err = transport.New(transport.Config{
 		Conn: conn, Key: identity.Key(), Fleet: identity.Fleet, Gate: gate{h.Agent}, Addrs: h.Agent.Addrs,
 		Relays: h.Agent.Relays, Log: h.opts.Log,
@@ -225,19 +257,25 @@ func (h *Host) openSocket(identity folder.Identity, settings folder.Host) error 
 
 func (h *Host) makeShells(identity folder.Identity, record auth.Record) (err error) {
 	now := func() time.Time { return h.opts.Clock().Wall }
-	shells := agent.Shells{Peers: peers{h.end}, Runner: h.opts.Runner, Seeds: h.folder, Copies: h.folder}
+	shells := agent.Shells{Peers: peers{h.end}, Runner: h.opts.Runner, Seeds: h.folder, Copies: h.folder, Prober: prober{}}
 	if shells.Runner == nil {
 		if h.runner, err = runner.Open(runner.Config{
 			Dir: h.opts.Dir, Log: h.opts.Log, Self: h.opts.Supervise, Act: h.opts.Act, Reboot: h.opts.Reboot, Now: now,
-			KeepBytes: record.Settings.OutputKeep(), Secret: openFor(h.Agent),
+			KeepBytes: h.outputKeep(record.Settings), MaxRunning: h.opts.Config.Limits().Runs, Secret: openFor(h.Agent),
+			Idle: h.idle,
 		}); err != nil {
 			return err
 		}
-		shells.Runner = runs{h.runner, h.Name, now}
+		shells.Runner = runs{h.runner, h.Name, now, h.mayStart}
 	}
 	h.makeRecords(&shells)
 	h.makeRecordings(&shells, h.serves(record))
+	h.makeReleases(&shells)
 	h.makeSessions(&shells)
+	h.makeKeeper()
+	if shells.Sessions != nil {
+		shells.Sessions = boundSessions{shells.Sessions, func() error { return h.keeper.refuse(h.Name) }}
+	}
 	if h.serves(record) {
 		if err := h.makeReplica(&shells, now); err != nil {
 			return err
@@ -245,7 +283,7 @@ func (h *Host) makeShells(identity folder.Identity, record auth.Record) (err err
 	}
 	h.gossip, err = gossip.New(gossip.Config{
 		Fleet: identity.Fleet, Self: h.ID, Key: identity.Key(), Addrs: h.addrs(), Outbound: h.outbound, Carrier: carrier{h.end}, Trusted: h.trusted(identity),
-		Seq: h.sequence, Preset: h.opts.Preset, Log: h.opts.Log,
+		Seq: h.sequence, Echo: h.voice.echo, Yield: h.idle != "", Preset: h.opts.Preset, Log: h.opts.Log,
 	})
 	if err != nil {
 		return err
@@ -259,23 +297,14 @@ func (h *Host) makeShells(identity folder.Identity, record auth.Record) (err err
 	return h.end.Start() // from here on peers are heard
 }
 
-// sequence numbers what this host signs about itself: nanoseconds that never go back, also where the clock was ahead in an
-// earlier life.
-func (h *Host) sequence() uint64 {
-	h.telling.Lock()
-	defer h.telling.Unlock()
-	h.told = max(uint64(h.Agent.Now().UnixNano()), h.told+1)
-	if err := h.folder.PutTold(h.told); err != nil {
-		h.opts.Log.Warn("cannot keep what gossip was told", "err", err)
-	}
-	return h.told
-}
-
 // serves reports whether this host has a replica: as a server by the record, as the founder, or, while the record does
 // not know this host because its file was moved away, because it had one. Without it a fleet's only server could not
 // fetch its record from anybody. One that is outbound-only keeps a replica that it has, until the others do without it, and
-// begins none.
+// begins none. One that does nothing any more has none either: its key could vote twice.
 func (h *Host) serves(record auth.Record) bool {
+	if h.idle != "" {
+		return false
+	}
 	self, known := record.Roster.Node(h.ID)
 	_, err := os.Lstat(filepath.Join(h.opts.Dir, raftName))
 	if known {
@@ -313,7 +342,14 @@ func (h *Host) trusted(identity folder.Identity) func(fleet.ID) (ed25519.PublicK
 // serve tells the transport who takes what comes in.
 func (h *Host) serve() {
 	h.end.Handle(transport.Peer, func(s *transport.Stream) { h.Agent.Serve(s) })
-	h.end.Handle(transport.Bulk, func(s *transport.Stream) { h.Agent.ServeBulk(s) })
+	h.end.Handle(transport.Bulk, func(s *transport.Stream) {
+		if err := h.keeper.refuse(h.Name); err != nil {
+			_ = s.WriteError(err)
+			s.Close()
+			return
+		}
+		h.Agent.ServeBulk(s)
+	})
 	h.end.Handle(transport.Session, func(s *transport.Stream) { h.Agent.ServeSession(s) })
 	h.end.Handle(transport.Join, func(s *transport.Stream) { h.Agent.ServeJoin(s) })
 	h.end.Handle(transport.Gossip, func(s *transport.Stream) { h.gossip.Stream(s, s.Peer()) })
@@ -333,8 +369,8 @@ func (h *Host) serve() {
 	h.end.HandlePackets(transport.KindBell, func(_ netip.AddrPort, payload []byte, _ time.Time) { h.Agent.Bell(payload) })
 }
 
-// ErrRoleChanged is how Run ends when this host became a server, or is none any more: started anew, it opens its replica
-// or leaves it shut.
+// ErrRoleChanged is how Run ends when this host became a server, or is none any more, or does nothing any more because its key
+// is used elsewhere: started anew, it opens its replica or leaves it shut.
 var ErrRoleChanged = errors.New("the host's role has changed")
 
 // Run works until ctx ends, the host leaves the fleet or its role changes, then stops everything.
@@ -342,7 +378,7 @@ func (h *Host) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	if h.runner != nil {
-		go runs{h.runner, h.Name, func() time.Time { return h.opts.Clock().Wall }}.follow(h.Agent.Post)
+		go runs{runner: h.runner, name: h.Name, now: func() time.Time { return h.opts.Clock().Wall }}.follow(h.Agent.Post)
 	}
 	switch young := h.young(); {
 	case !h.outbound:
@@ -352,7 +388,11 @@ func (h *Host) Run(ctx context.Context) error {
 	}
 	go h.Agent.Refetch(ctx)
 	go h.keepAsSet(ctx)
+	go h.keeper.run(ctx, h.lastRestart())
 	var copying sync.WaitGroup
+	if h.opts.MetricsAddress != "" {
+		copying.Go(func() { h.serveMetrics(ctx) })
+	}
 	if h.copies != nil {
 		copying.Go(func() { h.copies.Run(ctx) })
 	}
@@ -362,11 +402,13 @@ func (h *Host) Run(ctx context.Context) error {
 	} else {
 		close(h.ready)
 	}
-	changed := make(chan bool, 1)
-	go func() {
-		changed <- h.awaitRole(ctx)
-		stop()
-	}()
+	changed := make(chan bool, 2)
+	for _, await := range []func(context.Context) bool{h.awaitRole, h.awaitClone} {
+		go func() {
+			changed <- await(ctx)
+			stop()
+		}()
+	}
 	err := h.Agent.Run(ctx)
 	h.handOver()
 	stop()
@@ -375,7 +417,7 @@ func (h *Host) Run(ctx context.Context) error {
 		err = nil
 	}
 	err = errors.Join(err, h.close())
-	if <-changed && err == nil {
+	if first, second := <-changed, <-changed; (first || second) && err == nil {
 		return ErrRoleChanged
 	}
 	return err
@@ -429,6 +471,9 @@ func (h *Host) close() error {
 	}
 	if h.reports != nil {
 		all = append(all, h.reports.Close())
+	}
+	if h.releases != nil {
+		all = append(all, h.releases.Close())
 	}
 	if h.folder != nil {
 		all = append(all, h.folder.Close())

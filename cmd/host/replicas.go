@@ -73,7 +73,7 @@ func (h *Host) roleChanged() bool {
 	record := h.Agent.Record()
 	self, known := record.Roster.Node(h.ID)
 	switch {
-	case !known || self.Removed != 0:
+	case !known || self.Removed != 0 || h.idle != "":
 		return false
 	case h.quorum == nil:
 		return self.Server && !h.outbound
@@ -131,7 +131,10 @@ func (r *replicas) Tend(ctx context.Context, nodes int, servers []agent.Candidat
 	in.Demoted = r.demoted
 	r.mu.Unlock()
 	for _, c := range servers {
-		in.Servers = append(in.Servers, quorum.Candidate{ID: c.ID, Incarnation: c.Incarnation, Alive: c.Alive, Zone: c.Zone})
+		in.Servers = append(in.Servers, quorum.Candidate{ID: c.ID, Incarnation: c.Incarnation, Alive: c.Alive, Zone: c.Zone, Drained: c.Drained})
+	}
+	if quorum.Relieved(in) {
+		return "gives up the lead: this node is drained", r.StepDown(ctx)
 	}
 	change, why := quorum.NextChange(in)
 	if change.Do == quorum.Keep {

@@ -19,6 +19,7 @@ type runs struct {
 	runner *runner.Runner
 	name   string // of this node; every run finds it in its environment
 	now    func() time.Time
+	may    func(node.StartRun) error // why a run does not begin here; it may have waited for its turn since it was judged
 }
 
 func (r runs) Start(ctx context.Context, e node.StartRun) error {
@@ -35,7 +36,7 @@ func (r runs) Start(ctx context.Context, e node.StartRun) error {
 		Command: cmd.Header.ID, Digest: e.Digest, Issued: time.UnixMilli(cmd.Header.Issued), Expires: time.UnixMilli(cmd.Header.Expires), By: e.By,
 		Plan: plan, Env: append([]string{"MUSTER_NODE=" + r.name}, env...), Dir: cmd.Run.Dir, User: cmd.Run.User,
 		Stdin: cmd.Run.Stdin, Timeout: time.Duration(cmd.Run.Timeout) * time.Millisecond,
-		Secrets: secretsOf(cmd), EnvSecrets: hidden,
+		Secrets: secretsOf(cmd), EnvSecrets: hidden, May: func() error { return r.may(e) },
 	})
 	switch {
 	case runner.Crossed(err):

@@ -13,6 +13,7 @@ import (
 	"github.com/muster-fleet/muster/node/api"
 	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/decisions"
+	"github.com/muster-fleet/muster/node/release/store"
 	"github.com/muster-fleet/muster/node/session/archive"
 	"github.com/muster-fleet/muster/node/session/cast"
 )
@@ -26,6 +27,7 @@ const (
 	sessionsName  = "sessions"
 	leavingName   = "recordings-leaving"
 	archiveName   = "recordings"
+	releasesName  = "releases"
 	documentsName = "documents"
 	paramsName    = "params"
 )
@@ -41,7 +43,7 @@ func (h *Host) keepAsSet(ctx context.Context) {
 	tick := time.NewTicker(keepEvery)
 	defer tick.Stop()
 	for {
-		h.runner.KeepBytes(h.Agent.Record().Settings.OutputKeep())
+		h.runner.KeepBytes(h.outputKeep(h.Agent.Record().Settings))
 		select {
 		case <-ctx.Done():
 			return
@@ -80,6 +82,7 @@ func (d desk) Usage(context.Context) []api.Store {
 		{"reports", reportsName, 0}, {"replicated state", raftName, 0}, {"decisions", decisionsName, decisions.DefaultMaxBytes},
 		{"documents", documentsName, 0}, {"parameters read here", paramsName, node.MaxCopyBytes}, {"output to be copied", copiesName, 0},
 		{"sessions and their recordings", sessionsName, cast.DefaultKeep().Bytes}, {"recordings of other nodes", archiveName, archive.DefaultRoom().Bytes},
+		{"releases", releasesName, store.MaxBytes},
 	} {
 		path := filepath.Join(dir, part.name)
 		if bytes, files := taken(path); files > 0 {
@@ -94,7 +97,7 @@ func freeBytes(dir string) int64 {
 	if unix.Statfs(dir, &disk) != nil {
 		return 0
 	}
-	return int64(disk.Bavail) * disk.Bsize
+	return int64(disk.Bavail) * int64(disk.Bsize)
 }
 
 // taken counts the bytes on the disk and the files below a folder. What vanishes meanwhile is not counted.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/muster-fleet/muster/cmd/host"
+	"github.com/muster-fleet/muster/exec/action"
 	"github.com/muster-fleet/muster/exec/runner"
 	"github.com/muster-fleet/muster/node/api"
 	"github.com/muster-fleet/muster/node/auth"
@@ -27,9 +29,9 @@ const superviseWord = "supervise"
 func newAgentCommand(a *app) *cobra.Command {
 	var (
 		flags hostFlags
+		conf  configFlags
 		join  string
 		file  string
-		level string
 	)
 	cmd := &cobra.Command{
 		Use: "agent", Short: "Run the agent of this host", Args: noArgs,
@@ -39,13 +41,23 @@ With --join it enrols the host first, if that was not done yet, and waits for th
 		Example: `  muster agent
   muster agent --join-file /root/join --name web2`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var verbosity slog.Level
-			if err := verbosity.UnmarshalText([]byte(level)); err != nil {
-				return fleet.Errorf(fleet.Invalid, "--log-level %q is not debug, info, warn or error", level)
+			if os.Getpid() == firstProcess {
+				return beInit()
 			}
-			log := slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: verbosity}))
+			c, err := a.startConfig(&conf)
+			if err != nil {
+				return err
+			}
+			log := c.log
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, os.Interrupt)
 			defer stop()
+			r, err := a.newRenewal(c)
+			if err != nil {
+				return err
+			}
+			if r.start(ctx) {
+				_ = r.renew()
+			}
 			defer context.AfterFunc(ctx, func() { a.notify(stoppingNote) })()
 			if file = a.givenJoinFile(join, file); join != "" || file != "" {
 				if err := a.joinFirst(ctx, flags, join, file, log); err != nil {
@@ -53,29 +65,32 @@ With --join it enrols the host first, if that was not done yet, and waits for th
 				}
 				a.useUpJoinFile(file)
 			}
-			bind := ""
-			if cmd.Flags().Changed("bind") {
-				bind = flags.bind
-			}
-			var outbound *bool // as the folder has it
-			if cmd.Flags().Changed("outbound") {
-				outbound = &flags.outbound
-			}
 			for {
-				err := a.runAgent(ctx, bind, flags.advertise, outbound, log)
-				if !errors.Is(err, host.ErrRoleChanged) {
+				err := a.runAgent(ctx, c, r)
+				switch {
+				case ctx.Err() != nil:
+					return err
+				case errors.Is(err, errAgain):
+					_ = r.renew() // it says why, and this program goes on
+				case errors.Is(err, host.ErrRoleChanged):
+					log.Info("the agent starts anew, in another role")
+				case err == nil || !r.giveUp(err.Error()):
+					return err
+				default: // of a version on trial
+					log.Error("this version is taken back", "err", err)
+					_ = r.renew()
 					return err
 				}
-				log.Info("the agent starts anew: this host became a server, or is none any more")
 			}
 		},
 	}
-	cmd.AddCommand(newAgentInstallCommand(a), newAgentUninstallCommand(a))
+	cmd.AddCommand(newAgentInstallCommand(a), newAgentUninstallCommand(a), newAgentPauseCommand(a), newAgentResumeCommand(a), newAgentGeneralizeCommand(a), newAgentReadmitCommand(a))
 	flags.register(cmd)
 	flags.registerOutbound(cmd)
+	conf.register(cmd)
+	flags.conf = &conf
 	cmd.Flags().StringVar(&join, "join", "", "enrol with this join string first")
 	cmd.Flags().StringVar(&file, "join-file", "", "the same, from a file, or - from standard input")
-	cmd.Flags().StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	return cmd
 }
 
@@ -142,11 +157,16 @@ func sameFleet(dir, text string) error {
 	return nil
 }
 
-func (a *app) runAgent(ctx context.Context, bind string, advertise []string, outbound *bool, log *slog.Logger) error {
+func (a *app) runAgent(ctx context.Context, c *agentConfig, r *renewal) error {
+	log := c.log
 	if err := keepSecretsOutOfCores(); err != nil {
 		log.Warn("core dumps could not be switched off", "err", err)
 	}
 	if err := folder.CheckHost(a.dataDir()); err != nil { // before a socket's folder is made
+		return err
+	}
+	socket, err := filepath.Abs(a.socketPath())
+	if err != nil {
 		return err
 	}
 	l, err := api.Listen(a.socketPath()) // another agent's socket is the clearest sign of it
@@ -154,26 +174,39 @@ func (a *app) runAgent(ctx context.Context, bind string, advertise []string, out
 		return noSocket(err)
 	}
 	h, err := host.Start(host.Options{
-		Dir: a.dataDir(), Version: version(), Bind: bind, Advertise: advertise, Outbound: outbound, Clock: a.clock(), Log: log,
-		Supervise: []string{"/proc/self/exe", superviseWord}, Act: []string{"/proc/self/exe", actWord}, Reboot: runner.RebootHost,
-		SuperviseSession: []string{"/proc/self/exe", sessionWord}, Copy: []string{"/proc/self/exe", copyWord},
+		Dir: a.dataDir(), Version: version(), Config: c.now, Source: c.source(), Clock: a.clock(), Log: log,
+		Supervise: []string{"/proc/self/exe", superviseWord}, Act: action.Argv([]string{"/proc/self/exe", actWord}, socket, r.dataDir), Reboot: runner.RebootHost,
+		SuperviseSession: []string{"/proc/self/exe", sessionWord}, Copy: []string{"/proc/self/exe", copyWord}, Restart: r.ask, Level: r.level,
 	})
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	r.begin(stop)
+	r.current.Store(h)
 	answered := make(chan error, 1)
 	go func() {
 		h.Ready(ctx) // who asks meanwhile waits in the socket's queue
 		answered <- h.Answer(ctx, l)
 	}()
+	c.follow(ctx, h)
 	log.Info("the agent runs", "node", h.Name, "id", h.ID, "socket", a.socketPath(), "version", version())
 	go a.keepAlive(ctx, h.Agent, fmt.Sprintf("node %s, version %s", h.Name, version()))
-	keepSmall(ctx)
+	keepSmall(ctx, c.now.Preset().Small())
 	err = h.Run(ctx)
-	stop()
-	if err = errors.Join(err, <-answered); err != nil {
+	r.current.Store(nil)
+	again := errors.Is(context.Cause(ctx), errAgain)
+	stop(nil)
+	c.now = h.Config() // for the next one of this process
+	err = errors.Join(err, <-answered)
+	if again {
+		if err != nil {
+			log.Error("the agent did not stop in order", "err", err)
+		}
+		return errAgain
+	}
+	if err != nil {
 		return fmt.Errorf("the agent stopped: %w", err)
 	}
 	log.Info("the agent stopped; what it started goes on")

@@ -78,7 +78,8 @@ func (a *app) follow(ctx context.Context, p *pen, s *sight, view *progress) erro
 		case u := <-news:
 			s.take(u)
 			quiet.Reset(quietTime)
-		case s.roll = <-rolls:
+		case all := <-rolls:
+			s.see(all, p.now())
 		case <-quiet.C:
 			silent = true
 			quiet.Reset(quietTime)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/muster-fleet/muster/cmd/host"
 	"github.com/muster-fleet/muster/node/fleet"
@@ -21,10 +22,13 @@ type hostFlags struct {
 	bind      string
 	advertise []string
 	outbound  bool
+	set       *pflag.FlagSet
+	conf      *configFlags // of a command that has --config
 }
 
 func (f *hostFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
+	f.set = flags
 	flags.StringVar(&f.name, "name", "", "name of this node (default: the host's name)")
 	flags.StringVar(&f.bind, "bind", fmt.Sprintf("0.0.0.0:%d", host.DefaultPort), "IP:PORT of the one UDP socket")
 	flags.StringSliceVar(&f.advertise, "advertise", nil, "IP:PORT at which others reach this host, where it cannot find out itself")
@@ -35,8 +39,11 @@ func (f *hostFlags) registerOutbound(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.outbound, "outbound", false, "nobody can dial this host: it keeps connections to two members, and is reached through them")
 }
 
-// newHost puts flags and defaults together.
+// newHost puts flags, the host's configuration and defaults together.
 func (f *hostFlags) newHost(a *app) (host.NewHost, error) {
+	if err := f.fill(a); err != nil {
+		return host.NewHost{}, err
+	}
 	n := host.NewHost{Dir: a.dataDir(), Name: f.name, Bind: f.bind, Advertise: f.advertise, Outbound: f.outbound}
 	if n.Name == "" {
 		name, err := os.Hostname()

@@ -84,28 +84,51 @@ func (a *app) readKey(path string) (string, error) {
 // writeKey writes all of a file or nothing, and never over another: it is written beside path, synced, and linked into
 // place, which fails where something is.
 func (a *app) writeKey(path, text string) error {
-	who := a.keyOwner()
+	_, sudo := a.sudoCaller()
+	return writeKeyFor(a.keyOwner(), sudo, path, text)
+}
+
+// writeKeyFor writes a key that is somebody's; under sudo it has no more rights in their home than they have.
+func writeKeyFor(who owner, sudo bool, path, text string) error {
+	write := func() error { return makeKey(path, text, who) }
+	var err error
+	if sudo && isWithin(path, who.home) {
+		err = asOwner(who, write)
+	} else {
+		err = write()
+	}
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return fleet.Errorf(fleet.Conflict, "there is a key at %s already, and it stays", path).
+			Hinted("give the new one another place: --identity FILE")
+	case err != nil:
+		return keyNotKept(path, err)
+	}
+	return nil
+}
+
+// isWithin reports whether a path lies in somebody's home, as it is written: there links are theirs to plant.
+func isWithin(path, home string) bool {
+	full, err := filepath.Abs(path)
+	rest, rel := filepath.Rel(home, full)
+	return err == nil && rel == nil && filepath.IsLocal(rest)
+}
+
+// makeKey writes a file that is not there yet, whole or not at all.
+func makeKey(path, text string, who owner) error {
 	dir := filepath.Dir(path)
 	if err := makeDirs(dir, who); err != nil {
-		return keyNotKept(path, err)
+		return err
 	}
 	temp := filepath.Join(dir, ".new-"+rand.Text())
 	defer os.Remove(temp)
 	if err := writeSynced(temp, text, who); err != nil {
-		return keyNotKept(path, err)
+		return err
 	}
-	err := os.Link(temp, path)
-	if errors.Is(err, fs.ErrExist) {
-		return fleet.Errorf(fleet.Conflict, "there is a key at %s already, and it stays", path).
-			Hinted("give the new one another place: --identity FILE")
+	if err := os.Link(temp, path); err != nil {
+		return err
 	}
-	if err == nil {
-		err = syncDir(dir)
-	}
-	if err != nil {
-		return keyNotKept(path, err)
-	}
-	return nil
+	return syncDir(dir)
 }
 
 // keyNotKept says why a key could not be written: a disk that is full or read-only is not a question of rights.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 
+	"github.com/muster-fleet/muster/exec"
 	"github.com/muster-fleet/muster/exec/action"
 	"github.com/muster-fleet/muster/exec/runner"
 	"github.com/muster-fleet/muster/node/session"
@@ -30,7 +31,11 @@ func main() {
 	case copyWord:
 		os.Exit(sessioncopy.Main(os.Args[2:], os.Stdin, os.Stdout, os.Stderr))
 	case actWord:
-		os.Exit(action.Main(os.Args[2:], os.Stdin, os.Stdout, os.Stderr))
+		os.Exit(action.Main(os.Args[2:], action.Ways{Agent: dialAgent, LetGo: runner.LetGo}, os.Stdin, os.Stdout, os.Stderr))
 	}
-	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	code := run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	if word == "agent" && code == exec.ExitUsage {
+		takeBack(os.Args[2:], os.Getenv) // of a version on trial it does not return
+	}
+	os.Exit(code)
 }

@@ -29,7 +29,7 @@ func TestPercent(t *testing.T) {
 		{0, 1 << 40, collectAt},
 		{0, 1<<64 - 1, collectAt},
 	} {
-		if got := percent(tc.since, tc.live); got != tc.want {
+		if got := percent(tc.since, tc.live, spare); got != tc.want {
 			t.Errorf("%s since the last, %d bytes live: %d, want %d", tc.since, tc.live, got, tc.want)
 		}
 	}
@@ -43,7 +43,7 @@ func TestFollowLoad(t *testing.T) {
 		stop()
 		debug.SetGCPercent(was)
 	})
-	followLoad(ctx)
+	followLoad(ctx, spare)
 	collect := func(until func(gogc uint64) bool) bool {
 		now := []metrics.Sample{{Name: "/gc/gogc:percent"}}
 		for range 2000 { // finalizers run when they run

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -14,6 +15,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && slices.Contains([]string{superviseWord, sessionWord, copyWord, actWord}, os.Args[1]) {
+		main() // of an agent that a script has started
+	}
 	testscript.Main(m, map[string]func(){"muster": main})
 }
 
@@ -24,6 +28,8 @@ func TestMain(m *testing.M) {
 //	each FROM TO ARGS…            muster ARGS for every number, which stands for N in them; each must succeed
 //	policy FILE                   the fleet's policy from now on
 //	elsewhere                     the agent is not on this host: all goes by --via from then on
+//	release FILE VERSION ARCH [unsigned]   a release file; $RELEASE_KEY signs it
+//	level                         the fleet's level becomes the newest
 //	doors                         all nodes take sessions; their programs run here
 //	nodes WHAT NAME…              WHAT becomes of nodes: lost, back, full (takes no key), room; or of web01: cut, joined
 func TestScripts(t *testing.T) {
@@ -53,6 +59,9 @@ func scriptParams(dir string) testscript.Params {
 			"policy": scriptPolicy,
 			"each":   scriptEach,
 			"doors":  scriptDoors,
+
+			"release": scriptRelease,
+			"level":   scriptLevel,
 
 			"elsewhere": scriptElsewhere,
 		},

@@ -220,24 +220,6 @@ func TestCutStream(t *testing.T) {
 	}
 }
 
-func TestDiskIlls(t *testing.T) {
-	t.Parallel()
-	fine := api.Store{What: "runs", Path: "/d/runs", Bytes: 5, Bound: 5, Free: 1 << 30}
-	if got := diskIlls([]api.Store{fine, {What: "x", Bytes: 1 << 40, Free: 1 << 30}}); got != nil {
-		t.Errorf("%q", got)
-	}
-	fine.Bytes++
-	full := api.Store{What: "ledger", Path: "/d", Free: 4096}
-	if got := diskIlls([]api.Store{fine, full, full}); len(got) != 2 || !strings.Contains(strings.Join(got, "\n"), "df -h /d") {
-		t.Errorf("%q", got)
-	}
-	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1 KiB", 1536: "1.5 KiB", 4 << 30: "4 GiB", 1 << 50: "1 PiB"} {
-		if got := byteText(n); got != want {
-			t.Errorf("%d: %s, want %s", n, got, want)
-		}
-	}
-}
-
 func TestFindNames(t *testing.T) {
 	t.Parallel()
 	var members []fleet.Member

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,11 +15,12 @@ import (
 	"github.com/muster-fleet/muster/node/api/shape"
 	"github.com/muster-fleet/muster/node/auth"
 	"github.com/muster-fleet/muster/node/fleet"
+	"github.com/muster-fleet/muster/node/metrics"
 )
 
 func newNodeCommand(a *app) *cobra.Command {
 	return newNoun("node", "The hosts of the fleet",
-		newNodeListCommand(a), newNodeShowCommand(a), newNodeTagCommand(a), newNodeLeaveCommand(a), newNodeDeleteCommand(a))
+		newNodeListCommand(a), newNodeShowCommand(a), newNodeTagCommand(a), newNodeDrainCommand(a), newNodeUndrainCommand(a), newNodeLeaveCommand(a), newNodeDeleteCommand(a))
 }
 
 // roll is the fleet's nodes with what one needs to sign about them.
@@ -87,10 +90,17 @@ func (r roll) find(text string) (api.Node, error) {
 
 func newNodeListCommand(a *app) *cobra.Command {
 	var expr string
+	var port uint16
 	cmd := &cobra.Command{
 		Use: "list", Short: "List the nodes", Args: noArgs,
+		Long: `List the nodes of the fleet, also those that are lost or have left.
+
+-o ansible prints a dynamic inventory for Ansible: a group for each tag (tag_role_web), status and operating system.
+-o file_sd prints targets for Prometheus, with tags as labels; --port says what is scraped there.`,
 		Example: `  muster node list
-  muster node list --target 'tag.role=web and not web13' -o name`,
+  muster node list --target 'tag.role=web and not web13' -o name
+  muster node list -o file_sd --port 9100 > nodes.json`,
+		Annotations: map[string]string{hasForms: asAnsible + "," + asFileSD},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			all, err := callRollWithGroups(cmd.Context(), a.client())
 			if err != nil {
@@ -106,16 +116,20 @@ func newNodeListCommand(a *app) *cobra.Command {
 			for _, m := range all.view.Select(target) {
 				out = append(out, shape.OfNode(m, all.nodes[m.ID].Seq))
 			}
-			return nodeListing(time.Now(), all.name).show(a, out)
+			if done, err := a.showNodes(out, port); done {
+				return err
+			}
+			return nodeListing(time.Now(), all.name).withNotes(out).show(a, out)
 		},
 	}
 	cmd.Flags().StringVar(&expr, "target", "", "only the nodes that this target selects")
+	cmd.Flags().Uint16Var(&port, "port", metrics.Port, "with -o file_sd: the port that is scraped; by default where agents serve their own metrics")
 	a.completeTargets(cmd)
 	return cmd
 }
 
-func nodeListing(now time.Time, name func(fleet.ID) string) listing[shape.Node] {
-	return listing[shape.Node]{
+func nodeListing(now time.Time, name func(fleet.ID) string) nodeList {
+	return nodeList{listing[shape.Node]{
 		columns: []column[shape.Node]{
 			{head: "NAME", cell: func(n shape.Node) string { return n.Name }},
 			{head: "STATUS", cell: func(n shape.Node) string { return string(n.Status) }, tint: statusTint},
@@ -125,12 +139,39 @@ func nodeListing(now time.Time, name func(fleet.ID) string) listing[shape.Node] 
 			{head: "ARCH", wide: true, cell: func(n shape.Node) string { return n.Arch }},
 			{head: "VERSION", wide: true, cell: func(n shape.Node) string { return n.Version }},
 			{head: "LAST SEEN", wide: true, cell: func(n shape.Node) string { return ago(n.LastSeen, now) }},
-			{head: "TAGS", cell: func(n shape.Node) string { return tagText(n.Tags) }},
+			{head: "TAGS", cell: func(n shape.Node) string { return tagText(without(n.Tags, fleet.DrainTag)) }},
 			{head: "ID", wide: true, cell: func(n shape.Node) string { return n.ID.String() }},
 		},
 		name: func(n shape.Node) string { return n.Name },
 		none: "no nodes",
+	}}
+}
+
+// nodeList is how nodes are listed.
+type nodeList struct{ listing[shape.Node] }
+
+// withNotes adds what keeps nodes from work, by their own word or an operator's, where there is such a node.
+func (l nodeList) withNotes(nodes []shape.Node) listing[shape.Node] {
+	if slices.ContainsFunc(nodes, func(n shape.Node) bool { return noteText(n) != "" }) {
+		l.columns = append(l.columns, column[shape.Node]{head: "NOTES", cell: noteText})
 	}
+	return l.listing
+}
+
+func without(tags map[string]string, key string) map[string]string {
+	tags = maps.Clone(tags)
+	delete(tags, key)
+	return tags
+}
+
+func noteText(n shape.Node) string {
+	var notes []string
+	for _, note := range []string{fleet.DrainNote(n.Tags), n.Plight} {
+		if note != "" {
+			notes = append(notes, note)
+		}
+	}
+	return strings.Join(notes, "; ")
 }
 
 // whereText says where a node is: its first address, or, of an outbound-only one, through whom it is reached.
@@ -187,7 +228,7 @@ func newNodeShowCommand(a *app) *cobra.Command {
 			return a.showOne(out, out.Name, []fact{
 				{"name", out.Name}, {"id", out.ID.String()}, {"status", string(out.Status)},
 				{"last seen", ago(out.LastSeen, time.Now())}, {"addresses", strings.Join(out.Addresses, ", ")},
-				{"outbound-only", outboundText(out.Via, all.name)},
+				{"does not work", out.Plight}, {"outbound-only", outboundText(out.Via, all.name)},
 				{"role", string(out.Role)}, {"may be server", strconv.FormatBool(out.Server)}, {"tags", tagText(out.Tags)},
 				{"os", strings.TrimSpace(out.OS + " " + out.OSVersion)}, {"arch", out.Arch}, {"version", out.Version}, {"boot", out.BootID},
 			})
@@ -248,7 +289,7 @@ func (a *app) tagNode(ctx context.Context, text string, changes []string, server
 		return err
 	}
 	n.Tags, n.Seq, n.Server = tags, n.Seq+1, (n.Server || server) && !noServer
-	return a.showOne(shape.OfNode(n.Member, n.Seq), n.Name, []fact{{n.Name, tagText(tags)}})
+	return a.showOne(shape.OfNode(n.Member, n.Seq), n.Name, []fact{{n.Name, cmp.Or(tagText(tags), "no tags")}})
 }
 
 // changeTags returns tags with K=V set and K- dropped, in the order given.
@@ -272,22 +313,6 @@ func changeTags(tags map[string]string, changes []string) (map[string]string, er
 		delete(next, k)
 	}
 	return next, fleet.CheckTags(next)
-}
-
-func newNodeLeaveCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use: "leave", Short: "Say goodbye to the fleet and stop this host's agent", Args: noArgs,
-		Long: "Say goodbye to the fleet and stop this host's agent. The node stays enrolled: muster agent brings it back.",
-		Example: `  sudo muster node leave
-  muster node delete web07      # afterwards, from another host, if it shall not come back`,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := a.client().Leave(cmd.Context()); err != nil {
-				return err
-			}
-			a.say("this host has left; muster agent brings it back")
-			return nil
-		},
-	}
 }
 
 func newNodeDeleteCommand(a *app) *cobra.Command {

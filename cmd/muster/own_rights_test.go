@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -70,5 +71,40 @@ func TestOwnRecordUnderSudo(t *testing.T) {
 	}
 	if err := os.WriteFile(filepath.Join(roots, "after"), nil, 0o600); err != nil || ownerOf(t, filepath.Join(roots, "after")) != 0 {
 		t.Errorf("root is not root any more: %v", err)
+	}
+}
+
+// A key that is written under sudo goes where the caller could have written it: a link in their home leads root nowhere.
+func TestKeyUnderSudo(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		return // there is nobody else to act for
+	}
+	base := t.TempDir()
+	home, roots := filepath.Join(base, "home"), filepath.Join(base, "roots")
+	for _, dir := range []string{home, roots} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	who := owner{uid: 1, gid: 1, home: home}
+	err := errors.Join(os.Chmod(filepath.Dir(base), 0o755), os.Chown(home, 1, 1), os.Symlink(roots, filepath.Join(home, "link")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"link/key", "link/deep/key"} {
+		if err := writeKeyFor(who, true, filepath.Join(home, name), "key"); err == nil {
+			t.Errorf("%s: it is written", name)
+		}
+	}
+	if left, err := os.ReadDir(roots); err != nil || len(left) != 0 {
+		t.Errorf("root's folder: %v %v", left, err)
+	}
+	if err := writeKeyFor(who, true, filepath.Join(home, "config", "key"), "key"); err != nil || ownerOf(t, filepath.Join(home, "config", "key")) != 1 {
+		t.Errorf("within the home: %v", err)
+	}
+	// Elsewhere the caller asked root for it, by name.
+	if err := writeKeyFor(who, true, filepath.Join(roots, "key"), "key"); err != nil || ownerOf(t, filepath.Join(roots, "key")) != 1 {
+		t.Errorf("outside of the home: %v", err)
 	}
 }

@@ -24,8 +24,10 @@ func TestPages(t *testing.T) {
 	}{
 		"running.md":    {30, "", newestCommand},
 		"parameters.md": {30, "", newestCommand},
+		"observing.md":  {6, "", newestCommand},
 		"remote.md":     {8, "elsewhere\ndoors\npolicy policy.cedar\n", newestSession},
 		"sessions.md":   {20, "doors\npolicy policy.cedar\n", newestSession},
+		"doctor.md":     {10, "", newestCommand},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

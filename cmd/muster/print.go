@@ -23,9 +23,10 @@ const (
 
 func forms() []string { return []string{asTable, asWide, asJSON, asLines, asYAML, asNames} }
 
-func checkForm(form string) error {
-	if !slices.Contains(forms(), form) {
-		return fleet.Errorf(fleet.Invalid, "-o %s: the forms are %s", form, strings.Join(forms(), ", "))
+// checkForm refuses a form that neither all commands have nor this one.
+func checkForm(form string, own ...string) error {
+	if !slices.Contains(forms(), form) && !slices.Contains(own, form) {
+		return fleet.Errorf(fleet.Invalid, "-o %s: the forms are %s", form, strings.Join(slices.Concat(forms(), own), ", "))
 	}
 	return nil
 }

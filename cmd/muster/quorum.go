@@ -40,6 +40,9 @@ func newQuorumStatusCommand(a *app) *cobra.Command {
 			if q.Danger != "" {
 				a.say("! %s", q.Danger)
 			}
+			for _, line := range levelLines(q.Level) {
+				a.say("%s", line)
+			}
 			if text := barredText(q.Outbound); text != "" {
 				a.say("%s", text)
 			}

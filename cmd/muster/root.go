@@ -165,16 +165,18 @@ reached. shell and exec exit as their program does; there, and of forward and ss
 		if err := a.refuseVia(cmd); err != nil {
 			return err
 		}
-		return checkForm(a.flags.output)
+		return checkForm(a.flags.output, formsOf(cmd)...)
 	}
-	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(forms(), cobra.ShellCompDirectiveNoFileComp))
+	_ = root.RegisterFlagCompletionFunc("output", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		return append(forms(), formsOf(cmd)...), cobra.ShellCompDirectiveNoFileComp
+	})
 	root.AddCommand(
 		newInitCommand(a), newJoinCommand(a), newAgentCommand(a), newDemoCommand(a),
 		newRunCommand(a), newDocCommand(a), newCommandCommand(a), newWhyCommand(a), newGroupCommand(a), newSettingCommand(a),
 		newShellCommand(a), newExecCommand(a), newForwardCommand(a), newSSHProxyCommand(a), newCpCommand(a), newSessionCommand(a),
 		newParamCommand(a), newKeyringCommand(a),
-		newNodeCommand(a), newTokenCommand(a), newOperatorCommand(a), newQuorumCommand(a), newStatusCommand(a), newDoctorCommand(a),
-		newVersionCommand(a), newManualCommand(a),
+		newConfigCommand(a), newNodeCommand(a), newTokenCommand(a), newOperatorCommand(a), newQuorumCommand(a), newStatusCommand(a), newTopCommand(a), newDoctorCommand(a), newDebugCommand(a),
+		newUpgradeCommand(a), newVersionCommand(a), newManualCommand(a),
 	)
 	return root
 }

@@ -39,6 +39,8 @@ func settingMeaning(name string) (meaning, byDefault string) {
 		return "how long recordings are kept", lifespan(auth.DefaultSessionKeep).String()
 	case auth.SettingSessionTo:
 		return "where nodes copy recordings when a session ends: a folder there, syslog (the lines that were entered), s3://BUCKET/PREFIX", "nowhere"
+	case auth.SettingReleaseKeys:
+		return "whose releases muster upgrade installs: KEY, KEY,KEY (one of them is enough), or 2 of KEY,KEY,KEY", "nobody's"
 	}
 	return "", ""
 }

@@ -17,11 +17,40 @@ type sight struct {
 	direct  bool              // no server knows it: the nodes are asked
 	reports map[fleet.ID]exec.Report
 	roll    roll
-	synced  bool // servers have told all that they had when the watch began
+	left    map[fleet.ID]time.Time // when nodes were first seen to have said goodbye; zero: before the watch began
+	synced  bool                   // servers have told all that they had when the watch began
 }
 
 func newSight(id fleet.UUID, nodes []fleet.ID, expires time.Time, all roll) *sight {
-	return &sight{id: id, nodes: nodes, expires: expires, reports: map[fleet.ID]exec.Report{}, roll: all}
+	s := &sight{id: id, nodes: nodes, expires: expires, reports: map[fleet.ID]exec.Report{}, left: map[fleet.ID]time.Time{}}
+	s.see(all, time.Time{})
+	return s
+}
+
+// see takes who is there now.
+func (s *sight) see(all roll, now time.Time) {
+	s.roll = all
+	for id, n := range all.nodes {
+		_, known := s.left[id]
+		switch gone := n.Status == fleet.Left; {
+		case gone && !known:
+			s.left[id] = now
+		case !gone:
+			delete(s.left, id)
+		}
+	}
+}
+
+// maybeBack is how long a node that said goodbye while it runs the command is waited for: its agent is most likely being
+// restarted, by a package that the command installs for example, and back within seconds.
+const maybeBack = 15 * time.Second
+
+// reachable reports whether a node can be expected to tell more.
+func (s *sight) reachable(now time.Time) func(fleet.ID) bool {
+	return func(id fleet.ID) bool {
+		since, left := s.left[id]
+		return s.roll.online(id) || left && now.Sub(since) < maybeBack && s.reports[id].Status == exec.InProgress
+	}
 }
 
 // take takes one piece of news. Servers may tell the same twice and in any order: the newest of each node counts.
@@ -86,7 +115,7 @@ func (s *sight) pace() exec.Pace {
 }
 
 func (s *sight) outcomes(now time.Time) []exec.Outcome {
-	outcomes := s.rollout().Outcomes(s.nodes, s.reports, s.roll.online, s.expires, now)
+	outcomes := s.rollout().Outcomes(s.nodes, s.reports, s.reachable(now), s.expires, now)
 	sameWords(outcomes)
 	return outcomes
 }

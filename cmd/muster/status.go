@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -15,8 +16,13 @@ func newStatusCommand(a *app) *cobra.Command {
 		Use: "status", Short: "Show how this host and its fleet are", Args: noArgs,
 		Long: "Show how this host and its fleet are. Everybody on a host may ask.",
 		Example: `  muster status
-  muster status -o json`,
+  muster status -o json
+  muster status -o metrics     # what this host's agent measures, as Prometheus reads it`,
+		Annotations: map[string]string{hasForms: asMetrics},
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if a.flags.output == asMetrics {
+				return a.printMetrics(cmd.Context())
+			}
 			s, err := a.client().Status(cmd.Context())
 			if err != nil {
 				return err
@@ -32,6 +38,17 @@ func newStatusCommand(a *app) *cobra.Command {
 			return nil
 		},
 	}
+}
+
+// asMetrics is a form of muster status alone: Prometheus' text format.
+const asMetrics = "metrics"
+
+func (a *app) printMetrics(ctx context.Context) error {
+	text, err := a.client().Metrics(ctx)
+	if err == nil {
+		_, err = a.stdout.Write(text)
+	}
+	return err
 }
 
 func statusFacts(s node.Status) []fact {

@@ -32,6 +32,7 @@ type targeting struct {
 	failedOf string // a command's ID
 	sample   string // N or N%
 	seed     string // of the sample; "": a new one
+	drained  bool   // drained nodes are meant as well
 }
 
 func (t *targeting) flags(a *app, cmd *cobra.Command) {
@@ -40,6 +41,7 @@ func (t *targeting) flags(a *app, cmd *cobra.Command) {
 	flags.BoolVar(&t.all, "all", false, "all nodes")
 	flags.StringVar(&t.failedOf, "failed-of", "", "only nodes where this command ended and did not succeed")
 	flags.StringVar(&t.sample, "sample", "", "only so many of them, drawn by a seed: N or N%")
+	flags.BoolVar(&t.drained, "include-drained", false, "drained nodes as well, which are left out otherwise")
 	flags.StringVar(&t.seed, "seed", "", "a number for --sample: the same draws the same nodes")
 	a.completeTargets(cmd)
 }
@@ -81,6 +83,9 @@ func (a *app) choose(ctx context.Context, p *pen, all roll, t targeting) (select
 	}
 	if len(s.chosen) == 0 {
 		return s, nobody(t, s.target)
+	}
+	if s, err = a.leaveDrained(s, t.drained); err != nil {
+		return s, err
 	}
 	if t.sample == "" {
 		return s, nil

@@ -32,6 +32,7 @@ type tokenScope struct {
 	pattern string
 	server  string
 	replace string
+	yes     bool
 }
 
 func newTokenCreateCommand(a *app) *cobra.Command {
@@ -40,11 +41,20 @@ func newTokenCreateCommand(a *app) *cobra.Command {
 		Use: "create", Short: "Make a join string", Args: noArgs,
 		Long: `Make a join string. It is a secret: whoever has it can enter the fleet, as often and as long as it says.
 
---server=auto lets the nodes hold the fleet's state while the fleet is below 20 nodes.`,
+--server=auto lets the nodes hold the fleet's state while the fleet is below 20 nodes.
+
+--replace NAME is for a host that was reinstalled, or whose key shall be used no more: it is good for one host, which takes the
+name, the tags and the rights of that node. The old node is removed in the moment in which the new one enrols, with its key for
+good; orders that it has not run are not for the new one. A node that is online is replaced with --yes only.`,
 		Example: `  muster token create
   muster token create --uses 50 --expires 24h --tag role=web --name-pattern 'web*'
-  muster token create --replace web07`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.createToken(cmd.Context(), scope) },
+  muster token create --replace web07 > join    # on the new host: muster join --join-file join --name web07`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := scope.check(cmd); err != nil {
+				return err
+			}
+			return a.createToken(cmd.Context(), scope)
+		},
 	}
 	f := cmd.Flags()
 	f.Uint32Var(&scope.uses, "uses", 1, "how many nodes may enter with it")
@@ -52,7 +62,11 @@ func newTokenCreateCommand(a *app) *cobra.Command {
 	f.StringArrayVar(&scope.tags, "tag", nil, "tag K=V that every such node gets; may be repeated")
 	f.StringVar(&scope.pattern, "name-pattern", "", "names that nodes may take, with * and ?")
 	f.StringVar(&scope.server, "server", "auto", "whether nodes may hold the fleet's state: auto, yes or no")
-	f.StringVar(&scope.replace, "replace", "", "name of a node whose name and tags pass to the new one")
+	f.StringVar(&scope.replace, "replace", "", "a NODE whose name, tags and rights pass to the new one")
+	f.BoolVar(&scope.yes, "yes", false, "also replace a node that is online")
+	_ = cmd.RegisterFlagCompletionFunc("replace", func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+		return a.completeNodes(cmd, nil, begun)
+	})
 	_ = cmd.RegisterFlagCompletionFunc("server", cobra.FixedCompletions([]string{"auto", "yes", "no"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
@@ -67,6 +81,9 @@ func (a *app) createToken(ctx context.Context, scope tokenScope) error {
 		return err
 	}
 	server, err := mayServe(scope.server, all.view.Len())
+	if err == nil && scope.replace != "" {
+		scope.replace, server, err = a.mayReplace(all, scope)
+	}
 	if err != nil {
 		return err
 	}
@@ -91,6 +108,33 @@ func (a *app) createToken(ctx context.Context, scope tokenScope) error {
 	return a.showToken(token, join)
 }
 
+// check refuses what a token that replaces a node cannot say: the old node's name, tags and rights are what it gives.
+func (scope tokenScope) check(cmd *cobra.Command) error {
+	if scope.replace == "" {
+		return nil
+	}
+	for _, flag := range []string{"tag", "name-pattern", "server", "uses"} {
+		if cmd.Flags().Changed(flag) {
+			return fleet.Errorf(fleet.Invalid, "--%s does not go with --replace: the new host takes what the old node has", flag).
+				Hinted("leave it out, and change the new one afterwards: muster node tag")
+		}
+	}
+	return nil
+}
+
+// mayReplace returns the name of the node that is replaced, which must be there and not at work, and whether it may be a
+// server.
+func (a *app) mayReplace(all roll, scope tokenScope) (name string, server bool, err error) {
+	old, err := all.find(scope.replace)
+	if err != nil {
+		return "", false, err
+	}
+	if old.Status == fleet.Online {
+		err = a.confirm(scope.yes, "%s is online: whoever joins with this string takes its place, and it is removed for good. Go on?", old.Name)
+	}
+	return old.Name, old.Server, err
+}
+
 func (a *app) showToken(token auth.Token, join auth.JoinString) error {
 	out := struct {
 		Format  int        `json:"format"`
@@ -103,7 +147,12 @@ func (a *app) showToken(token auth.Token, join auth.JoinString) error {
 	if !a.forPeople() {
 		return a.showOne(out, token.Header.ID.String(), nil)
 	}
-	a.say("For %s until %s; whoever has it can enter. On the new host: muster join JOIN-STRING", count(int(token.Uses), "node"), when(out.Expires))
+	if token.Replace == "" {
+		a.say("For %s until %s; whoever has it can enter. On the new host: muster join JOIN-STRING", count(int(token.Uses), "node"), when(out.Expires))
+	} else {
+		a.say("For the host that takes the place of %s, until %s; whoever has it can. On the new host: muster join JOIN-STRING --name %s",
+			token.Replace, when(out.Expires), token.Replace)
+	}
 	if len(join.Addrs) == 0 {
 		a.say("! no address of a node is known: give one there with --address HOST:PORT")
 	}

@@ -5,6 +5,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/muster-fleet/muster/node/fleet"
 )
 
 // release is the version; the build sets it with -ldflags "-X main.release=1.2.3".
@@ -39,7 +41,8 @@ func newVersionCommand(a *app) *cobra.Command {
 				Version  string `json:"version"`
 				Go       string `json:"go"`
 				Platform string `json:"platform"`
-			}{1, version(), runtime.Version(), platform}
+				Level    uint16 `json:"level"` // the newest fleet level that it supports
+			}{1, version(), runtime.Version(), platform, uint16(fleet.LevelNewest)}
 			return a.showOne(out, version(), []fact{{"muster", version()}, {"go", runtime.Version()}, {"platform", platform}})
 		},
 	}

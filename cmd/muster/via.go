@@ -368,7 +368,7 @@ func (a *app) refuseVia(cmd *cobra.Command) error {
 func doneHere(cmd *cobra.Command) bool {
 	noun, verb, _ := strings.Cut(strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()+" "), " ")
 	switch noun {
-	case "init", "join", "agent", "demo", "version", "manual", "completion", "help":
+	case "init", "join", "agent", "config", "debug", "demo", "version", "manual", "completion", "help":
 		return true
 	case "node":
 		return verb == "leave"

@@ -18,12 +18,13 @@ import (
 func where() map[string]string {
 	const here, via = "here", "via"
 	return map[string]string{
-		"init": here, "join": here, "agent": here, "agent install": here, "agent uninstall": here, "demo": here, "version": here,
+		"init": here, "join": here, "agent": here, "agent install": here, "agent uninstall": here, "agent generalize": here, "agent readmit": here, "demo": here, "version": here,
+		"agent pause": here, "agent resume": here, "config show": here, "config check": here, "config reload": here,
 		"node leave": here, "operator request": here,
 
-		"manual": here,
+		"manual": here, "debug bundle": here,
 
-		"run": via, "why": via, "status": via, "doctor": via, "quorum status": via,
+		"run": via, "upgrade": via, "why": via, "status": via, "top": via, "doctor": via, "quorum status": via,
 		"shell": via, "exec": via, "forward": via, "ssh-proxy": via, "cp": via,
 		"session list": via, "session show": via, "session kill": via, "session replay": via, "session export": via, "session watch": via,
 		"command list": via, "command show": via, "command watch": via, "command cancel": via, "command rerun": via,
@@ -35,7 +36,7 @@ func where() map[string]string {
 		"param unlabel": via, "param rollback": via, "param rotate": via, "param render": via, "param run": via, "param export": via,
 		"param import": via, "param watch": via,
 		"keyring put": via, "keyring list": via, "keyring show": via, "keyring delete": via, "keyring rotate": via, "keyring hand-over": via,
-		"node list": via, "node show": via, "node tag": via, "node delete": via,
+		"node list": via, "node show": via, "node tag": via, "node drain": via, "node undrain": via, "node delete": via,
 		"token create": via, "token list": via, "token delete": via,
 		"operator list": via, "operator approve": via, "operator delete": via,
 	}

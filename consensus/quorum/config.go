@@ -28,6 +28,22 @@ type Batches interface {
 	ApplyBatch(index uint64, items [][]byte) []any
 }
 
+// Halting is a Machine that may come to an item which it must not go past, because a newer program wrote it.
+type Halting interface {
+	Machine
+	// Halted returns why the machine takes nothing more, or nil. Restore may end that, and so does a newer program, which
+	// applies again what the machine left out.
+	Halted() error
+}
+
+// halted returns why a machine takes nothing more, or nil.
+func halted(m Machine) error {
+	if h, ok := m.(Halting); ok {
+		return h.Halted()
+	}
+	return nil
+}
+
 // Streams opens streams to other nodes: on the raft plane, or on the bulk plane for snapshots. The context is for the
 // opening alone. Closing the stream must end both directions.
 type Streams interface {

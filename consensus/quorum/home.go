@@ -57,7 +57,7 @@ func openHome(cfg Config, raftLog hclog.Logger) (*home, error) {
 		return nil, err
 	}
 	cfg.Log.Warn("the replica is unusable; this node rejoins as a new incarnation",
-		"reason", cause.Error(), "aside", aside, "incarnation", h.identity.Incarnation)
+		"why", cause.Error(), "moved", aside, "incarnation", h.identity.Incarnation)
 	return h, nil
 }
 

@@ -18,6 +18,7 @@ type machine struct {
 	applied   func()         // called after each entry
 	reached   *atomic.Uint64 // index of the newest command that the machine shows, or of the snapshot that it was made of
 	newest    *atomic.Uint64 // index of the newest snapshot here
+	refused   error          // why a snapshot could not be restored; raft tells its log alone, and tries the one before
 }
 
 // results are what a batch's items got, in order.
@@ -31,7 +32,11 @@ func (m *machine) Apply(entry *raft.Log) any {
 		panic("quorum: cannot apply log entry: " + err.Error())
 	}
 	defer m.applied()
-	defer m.reached.Store(entry.Index)
+	defer func() {
+		if halted(m.Machine) == nil { // else it does not show this entry, nor any later one
+			m.reached.Store(entry.Index)
+		}
+	}()
 	if batches, ok := m.Machine.(Batches); ok {
 		return results(batches.ApplyBatch(entry.Index, items))
 	}
@@ -51,8 +56,11 @@ func (m *machine) StoreConfiguration(index uint64, configuration raft.Configurat
 // A snapshot's state: u8 format 1, then the machine's own bytes.
 const snapshotFormat = 1
 
-// Snapshot takes the machine's picture.
+// Snapshot takes the machine's picture. One that has halted has none: the log that it left out must stay.
 func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
+	if err := halted(m.Machine); err != nil {
+		return nil, err
+	}
 	return &picture{write: m.Machine.Snapshot(), prepare: m.prepare}, nil
 }
 
@@ -64,6 +72,7 @@ func (m *machine) Restore(content io.ReadCloser) error {
 		return fleet.Errorf(fleet.Invalid, "a snapshot has a format that this muster does not know")
 	}
 	if err := m.Machine.Restore(reader); err != nil {
+		m.refused = err // also if raft finds an older snapshot then: the log between the two is gone
 		return err
 	}
 	m.reached.Store(m.newest.Load())

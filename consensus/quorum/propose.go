@@ -35,6 +35,9 @@ func (q *Quorum) Propose(ctx context.Context, item []byte) (result any, err erro
 	if q.raft.State() != raft.Leader {
 		return nil, q.notLeader()
 	}
+	if err := halted(q.cfg.Machine); err != nil {
+		return nil, fleet.Errorf(fleet.Unavailable, "this server leads and can write nothing: %w", err)
+	}
 	p := &proposal{item: item, done: make(chan struct{})}
 	if err := q.enqueue(p); err != nil {
 		return nil, err

@@ -102,6 +102,12 @@ func (q *Quorum) start(home *home, raftLog hclog.Logger) (err error) {
 	q.reload.Lock() // raft's goroutines may tune before it is here
 	defer q.reload.Unlock()
 	q.raft, err = raft.NewRaft(q.raftConfig(raftLog), fsm, q.store, q.store, home.snapshots, q.transport)
+	if fleet.IsNewer(fsm.refused) {
+		if err == nil {
+			err = q.raft.Shutdown().Error()
+		}
+		return errors.Join(newerReplica(q.cfg.Dir, fsm.refused), err)
+	}
 	if err != nil {
 		return fleet.Errorf(fleet.Internal, "cannot start the replica in %s: %w", q.cfg.Dir, err)
 	}
@@ -111,6 +117,11 @@ func (q *Quorum) start(home *home, raftLog hclog.Logger) (err error) {
 	q.work.Go(q.poke)
 	q.work.Go(q.watch)
 	return nil
+}
+
+// newerReplica says that only a newer program can open the replica.
+func newerReplica(dir string, err error) error {
+	return fleet.Newer("the replica in %s was written by a newer muster: %v", dir, err)
 }
 
 func (q *Quorum) raftConfig(raftLog hclog.Logger) *raft.Config {

@@ -43,6 +43,9 @@ func (q *Quorum) Read(ctx context.Context) error {
 	}
 	select {
 	case <-r.done:
+		if err := halted(q.cfg.Machine); err != nil && r.err == nil {
+			return fleet.Errorf(fleet.Unavailable, "this server leads and does not have the newest state: %w", err)
+		}
 		return r.err
 	case <-ctx.Done():
 		return fleet.Errorf(fleet.Unavailable, "the servers did not confirm the leader in time: %w", ctx.Err())

@@ -1,6 +1,7 @@
 package quorum
 
 import (
+	"slices"
 	"time"
 
 	"github.com/muster-fleet/muster/node/fleet"
@@ -55,6 +56,7 @@ type Candidate struct {
 	Incarnation uint64 // of its replica, as it says itself; zero if it has not said
 	Alive       bool   // gossip does not call it dead or gone
 	Zone        string // its tag "zone"; may be empty
+	Drained     bool   // operators want it to have no vote, as long as another can
 }
 
 // Inputs are what NextChange decides from.
@@ -99,7 +101,7 @@ func Target(servers, nodes int) int {
 func NextChange(in Inputs) (Change, string) {
 	v := newVoting(in)
 	for _, rule := range []func() (Action, Replica, string){
-		v.dropStale, v.dropIneligible, v.demoteLost, v.promote, v.demoteSurplus, v.addSpare, v.removeSurplus,
+		v.dropStale, v.dropIneligible, v.demoteLost, v.demoteDrained, v.promote, v.demoteSurplus, v.addSpare, v.removeSurplus,
 	} {
 		if do, replica, why := rule(); do != Keep {
 			return Change{Do: do, Replica: replica, Prev: in.Index}, why
@@ -202,13 +204,59 @@ func (v *voting) demoteLost() (Action, Replica, string) {
 	return Keep, Replica{}, ""
 }
 
+// demoteDrained takes a vote from a drained node that does not lead, once a spare that is not drained can take it over. One that
+// leads gives up the lead first: Relieved.
+func (v *voting) demoteDrained() (Action, Replica, string) {
+	if ready := v.promotable(); len(ready) == 0 || v.servers[ready[0].ID].Drained {
+		return Keep, Replica{}, ""
+	}
+	for _, voter := range v.voters {
+		if voter.Replica != v.Self && v.servers[voter.ID].Drained && v.spared(voter) {
+			return Demote, voter.Replica, "its node is drained, and a spare can take its place"
+		}
+	}
+	return Keep, Replica{}, ""
+}
+
+// Relieved reports whether a leader whose node is drained can give up the lead: another voter, in contact, is not drained.
+func Relieved(in Inputs) bool {
+	v := newVoting(in)
+	if !v.servers[in.Self.ID].Drained {
+		return false
+	}
+	for _, voter := range v.voters {
+		if node, found := v.servers[voter.ID]; found && voter.Replica != v.Self && !node.Drained && v.fresh(voter) && voter.CaughtUp {
+			return true
+		}
+	}
+	return false
+}
+
+// promotable lists the spares that can take a vote, drained ones last.
 func (v *voting) promotable() (ready []Server) {
 	for _, spare := range v.spares {
 		if node := v.servers[spare.ID]; node.Alive && spare.CaughtUp && v.fresh(spare) {
 			ready = append(ready, spare)
 		}
 	}
+	slices.SortStableFunc(ready, func(a, b Server) int { return v.drained(a) - v.drained(b) })
 	return ready
+}
+
+// drained is 1 for a drained node, 0 for others.
+func (v *voting) drained(s Server) int {
+	if v.servers[s.ID].Drained {
+		return 1
+	}
+	return 0
+}
+
+// undrained returns those that are not drained, or all where all are.
+func (v *voting) undrained(servers []Server) []Server {
+	if some := slices.DeleteFunc(slices.Clone(servers), func(s Server) bool { return v.drained(s) == 1 }); len(some) > 0 {
+		return some
+	}
+	return servers
 }
 
 func (v *voting) promote() (Action, Replica, string) {
@@ -216,7 +264,7 @@ func (v *voting) promote() (Action, Replica, string) {
 	if v.good >= v.target || len(ready) == 0 || v.good%2 == 1 && len(ready) < 2 || !v.together() {
 		return Keep, Replica{}, ""
 	}
-	return Promote, v.loneliest(ready, v.voters).Replica, "there are fewer voters than there should be"
+	return Promote, v.loneliest(v.undrained(ready), v.voters).Replica, "there are fewer voters than there should be"
 }
 
 // together reports whether all voters that are not lost have the leader's log. Raft refuses its vote to a replica that is
@@ -276,7 +324,7 @@ func (v *voting) addSpare() (Action, Replica, string) {
 	if usable >= v.sparesWanted() || len(free) == 0 {
 		return Keep, Replica{}, ""
 	}
-	return AddSpare, v.loneliest(free, v.Members).Replica, "there are fewer spares than there should be"
+	return AddSpare, v.loneliest(v.undrained(free), v.Members).Replica, "there are fewer spares than there should be"
 }
 
 func (v *voting) removeSurplus() (Action, Replica, string) {

@@ -28,6 +28,7 @@ type scene struct {
 	dead, mute, behind     []int
 	ineligible             []int
 	reborn                 []int // have a newer incarnation
+	drained                []int
 	zones                  map[int]string
 	quiet                  time.Duration
 	nodes                  int
@@ -52,7 +53,7 @@ func (s scene) inputs() Inputs {
 		if slices.Contains(s.ineligible, n) {
 			continue
 		}
-		node := Candidate{ID: rid(n).ID, Incarnation: 1, Alive: !slices.Contains(s.dead, n), Zone: s.zones[n]}
+		node := Candidate{ID: rid(n).ID, Incarnation: 1, Alive: !slices.Contains(s.dead, n), Zone: s.zones[n], Drained: slices.Contains(s.drained, n)}
 		if slices.Contains(s.reborn, n) {
 			node.Incarnation = 2
 		}
@@ -110,6 +111,15 @@ func TestNextChange(t *testing.T) {
 		"shrink to three":                {scene{voters: []int{1, 2, 3, 4, 5}, nodes: 10}, Demote, 5},
 		"shrink takes the silent first":  {scene{voters: []int{1, 2, 3, 4, 5}, mute: []int{2}, quiet: minute, nodes: 10}, Demote, 2},
 		"shrink to one":                  {scene{voters: []int{1, 2}}, Demote, 2},
+		"drained voter":                  {scene{voters: []int{1, 2, 3}, spares: []int{4, 5}, drained: []int{2}}, Demote, 2},
+		"drained, and so are all spares": {scene{voters: []int{1, 2, 3}, spares: []int{4, 5}, drained: []int{2, 4, 5}}, Keep, 0},
+		"drained, no spare ready":        {scene{voters: []int{1, 2, 3}, spares: []int{4}, behind: []int{4}, drained: []int{2}}, Keep, 0},
+		"drained, others are silent":     {scene{voters: []int{1, 2, 3}, spares: []int{4, 5}, mute: []int{3}, drained: []int{2}, quiet: minute}, Keep, 0},
+		"drained leader keeps its vote":  {scene{voters: []int{1, 2, 3}, spares: []int{4, 5}, drained: []int{1}}, Keep, 0},
+		"another than the drained one":   {scene{voters: []int{1, 2}, spares: []int{3, 4}, drained: []int{3}}, Promote, 4},
+		"better drained than too few":    {scene{voters: []int{1}, spares: []int{2, 3}, drained: []int{2}}, Promote, 3},
+		"drained for want of others":     {scene{voters: []int{1, 3}, spares: []int{2}, drained: []int{2}}, Promote, 2},
+		"a spare that is not drained":    {scene{voters: []int{1, 2, 3}, spares: []int{4}, others: []int{5, 6}, drained: []int{5}}, AddSpare, 6},
 		"surplus spare":                  {scene{voters: []int{1, 2, 3}, spares: []int{4, 5, 6}}, Remove, 6},
 		"zones: voter elsewhere": {
 			scene{voters: []int{1, 2}, spares: []int{3, 4}, zones: map[int]string{1: "a", 2: "a", 3: "a", 4: "b"}}, Promote, 4,
@@ -210,6 +220,7 @@ func TestNextChangeConverges(t *testing.T) {
 					ID: rid(n).ID, Alive: w.alive[rid(n).ID],
 					Incarnation: uint64(rapid.IntRange(1, 2).Draw(t, fmt.Sprint("incarnation ", n))),
 					Zone:        rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, fmt.Sprint("zone ", n)),
+					Drained:     rapid.IntRange(0, 3).Draw(t, fmt.Sprint("drained ", n)) == 0,
 				})
 			}
 			role := rapid.IntRange(0, 2).Draw(t, fmt.Sprint("role ", n))
@@ -265,11 +276,35 @@ func (w *world) checkRest(t *rapid.T) {
 	if eligible > target && alive > voters/2+1 {
 		t.Fatalf("%d voters, target %d", voters, target)
 	}
+	v := newVoting(w.in)
+	for _, s := range v.voters {
+		if ready := v.promotable(); s.Replica != w.in.Self && v.drained(s) == 1 && v.spared(s) && len(ready) > 0 && v.drained(ready[0]) == 0 {
+			t.Fatalf("%v is drained and votes, though %v could", s.Replica, ready[0].Replica)
+		}
+	}
 	spares := len(w.in.Members) - voters
 	if spares > spareCount+target-eligible {
 		t.Fatalf("%d spares", spares)
 	}
 	if want := min(usable-alive, spareCount); spares < want {
 		t.Fatalf("%d spares, though %d more servers live", spares, usable-alive)
+	}
+}
+
+func TestRelieved(t *testing.T) {
+	for name, c := range map[string]struct {
+		scene
+		want bool
+	}{
+		"not drained":             {scene{voters: []int{1, 2, 3}}, false},
+		"drained":                 {scene{voters: []int{1, 2, 3}, drained: []int{1}}, true},
+		"alone":                   {scene{voters: []int{1}, spares: []int{2}, drained: []int{1}}, false},
+		"all are drained":         {scene{voters: []int{1, 2, 3}, drained: []int{1, 2, 3}}, false},
+		"the others are silent":   {scene{voters: []int{1, 2, 3}, drained: []int{1}, mute: []int{2, 3}, quiet: time.Minute}, false},
+		"the other is ineligible": {scene{voters: []int{1, 2, 3}, drained: []int{1, 2}, ineligible: []int{3}}, false},
+	} {
+		if got := Relieved(c.inputs()); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
 	}
 }

@@ -88,10 +88,10 @@ func (q *Quorum) trimTrailing() {
 	q.tune(func(c *raft.ReloadableConfig) { c.TrailingLogs = entries })
 }
 
-// watch looks after the store: it silences a leader whose disk hangs, and takes a snapshot when the log is large. It
-// also tells the log who leads.
+// watch looks after the store: it silences a leader whose disk hangs, and takes a snapshot when the log is large. A leader
+// whose machine has halted hands the lead over. It also tells the log who leads.
 func (q *Quorum) watch() {
-	var tried time.Time
+	var tried, handed time.Time
 	var leader Replica
 	for q.pause(watchEvery) {
 		now := time.Now()
@@ -101,7 +101,15 @@ func (q *Quorum) watch() {
 		}
 		stalled := q.store.stalled(now) > stallAfter
 		if q.transport.silence(stalled) {
-			q.cfg.Log.Warn("the quorum's disk", "stalled", stalled, "dir", q.cfg.Dir)
+			q.cfg.Log.Warn("the quorum's disk", "stalled", stalled, "path", q.cfg.Dir)
+		}
+		if err := halted(q.cfg.Machine); err != nil && q.raft.State() == raft.Leader && now.Sub(handed) > snapshotRetry && q.begin() {
+			handed = now
+			q.cfg.Log.Error("this server cannot lead: its replica takes nothing more", "err", err)
+			go func() {
+				defer q.done()
+				_ = q.raft.LeadershipTransfer().Error() // where nobody can take the lead, it is tried again
+			}()
 		}
 		if q.store.grown.Load() > q.cfg.SnapshotBytes && now.Sub(tried) > snapshotRetry && q.begin() {
 			tried = now

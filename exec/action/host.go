@@ -44,6 +44,9 @@ type host struct {
 	stderr    io.Writer
 	now       func() time.Time
 	pause     func(context.Context, time.Duration) error
+
+	ways            Ways
+	socket, dataDir string // of the agent that has this act done; "": nobody said
 }
 
 func newHost(env []string, stdout, stderr io.Writer) (host, error) {

@@ -26,12 +26,15 @@ const (
 	exitStopped = 128 + int(syscall.SIGTERM) // somebody stopped it
 )
 
-// Main performs one act: args[0] is its name, stdin its inputs in JSON. It returns the process's exit code.
-func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+// Main performs one act: the last of args is its name, behind what Argv has put there; stdin is its inputs in JSON. It returns the
+// process's exit code.
+func Main(args []string, ways Ways, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer stop()
 	h, err := newHost(os.Environ(), stdout, stderr)
 	if err == nil {
+		h.ways = ways
+		args = h.cutOptions(args)
 		err = h.main(ctx, args, stdin)
 	}
 	return h.verdict(ctx, err)
@@ -63,7 +66,7 @@ func (h host) act(ctx context.Context, name string, inputs []byte) error {
 	case document.ActDocument:
 		return decoded(inputs, func(in document.Nested) error { return h.nested(ctx, in) })
 	case document.ActUpgrade:
-		return notBuilt("aws:updateSsmAgent updates the agent, and upgrades of the fleet")
+		return decoded(inputs, func(in document.Upgrade) error { return h.upgrade(ctx, in) })
 	case document.ActInventory:
 		return notBuilt("aws:softwareInventory gathers an inventory, and inventories")
 	case document.ActAssociation:

@@ -25,7 +25,7 @@ import (
 // TestMain lets the test binary be the process of an act, as the agent's binary is.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == "act" {
-		os.Exit(Main(os.Args[2:], os.Stdin, os.Stdout, os.Stderr))
+		os.Exit(Main(os.Args[2:], Ways{}, os.Stdin, os.Stdout, os.Stderr))
 	}
 	os.Exit(m.Run())
 }
@@ -147,12 +147,12 @@ func TestMainRefuses(t *testing.T) {
 		{[]string{"download"}, `{} {}`, "more follows", 2},
 		{[]string{"download"}, `{"sourceType": "Gopher"}`, `no source type "Gopher"`, 2},
 		{[]string{"download"}, strings.Repeat(" ", MaxInputs+1), "more than 16777216 bytes", 1},
-		{[]string{"upgrade"}, `{}`, "not built yet", 1},
+		{[]string{"upgrade"}, `{}`, "needs one", 1},
 		{[]string{"inventory"}, `{}`, "not built yet", 1},
 		{[]string{"association"}, `{}`, "not built yet", 1},
 	} {
 		var out, err bytes.Buffer
-		if code := Main(c.args, strings.NewReader(c.stdin), &out, &err); code != c.code || !strings.Contains(err.String(), c.want) {
+		if code := Main(c.args, Ways{}, strings.NewReader(c.stdin), &out, &err); code != c.code || !strings.Contains(err.String(), c.want) {
 			t.Errorf("%q %.40q: exit code %d, %q", c.args, c.stdin, code, err.String())
 		}
 	}

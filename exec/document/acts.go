@@ -53,7 +53,8 @@ func inventoryOf(f *form) Inventory {
 }
 
 func upgradeOf(f *form) Upgrade {
-	return Upgrade{AgentName: f.text("agentName"), TargetVersion: f.text("targetVersion"), AllowDowngrade: f.flag("allowDowngrade"), Source: f.text("source")}
+	return Upgrade{AgentName: f.text("agentName"), TargetVersion: f.text("targetVersion"), AllowDowngrade: f.flag("allowDowngrade"), Source: f.text("source"),
+		Release: f.text("release"), Sources: f.text("sources"), DownloadOnly: f.flag("downloadOnly")}
 }
 
 // download builds aws:downloadContent.

@@ -143,12 +143,19 @@ func (n Nested) Find() Library {
 	}
 }
 
+// UpgradeName is the built-in document by which nodes upgrade themselves. Its text must stay as it is: a command pins it by its
+// digest, and nodes of two versions that have two texts refuse each other's. What needs another text gets another name.
+const UpgradeName = "AWS-UpdateSSMAgent"
+
 // Upgrade is the input of ActUpgrade (aws:updateSsmAgent).
 type Upgrade struct {
 	AgentName      string `json:"agentName,omitempty"`
 	TargetVersion  string `json:"targetVersion,omitempty"` // empty: the newest
 	AllowDowngrade bool   `json:"allowDowngrade,omitempty"`
 	Source         string `json:"source,omitempty"`
+	Release        string `json:"release,omitempty"`      // ours: the release's digest; empty: the one of TargetVersion
+	Sources        string `json:"sources,omitempty"`      // ours: IDs of nodes that have it, with commas
+	DownloadOnly   bool   `json:"downloadOnly,omitempty"` // ours
 }
 
 // Inventory is the input of ActInventory (aws:softwareInventory): what is collected, each "Enabled", "Disabled" or a

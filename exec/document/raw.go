@@ -61,7 +61,7 @@ func (a action) weighs(input string) weight {
 		return chooses // image, cmd, volume, env, user, workingDirectory, action
 	case updateSsmAgent:
 		switch input {
-		case "agentName", "targetVersion", "allowDowngrade": // of the fleet's own releases
+		case "agentName", "targetVersion", "allowDowngrade", "release", "sources", "downloadOnly": // of the fleet's own releases
 			return data
 		}
 		return chooses // source

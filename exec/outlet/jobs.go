@@ -55,7 +55,7 @@ func readJobs(dir string, log *slog.Logger) (map[fleet.UUID]*job, error) {
 			j, err = readJob(path)
 		}
 		if err != nil {
-			log.Error("a copy of an output is lost: its file cannot be read", "file", path, "error", err)
+			log.Error("a copy of an output is lost: its file cannot be read", "file", path, "err", err)
 			os.Rename(path, path+asideWord)
 			continue
 		}

@@ -89,7 +89,7 @@ func (q *Queue) sweep() {
 		if j.ready.IsZero() && q.cfg.Options.Now().Sub(j.since) > Longest {
 			q.cfg.Log.Warn("the run whose output was to be copied never ended", "command", command.String(), "to", shown(j.to))
 			if err := removeJob(q.cfg.Dir, command); err != nil {
-				q.cfg.Log.Warn("the queue of copies cannot be written", "command", command.String(), "error", err)
+				q.cfg.Log.Warn("the queue of copies cannot be written", "command", command.String(), "err", err)
 			}
 			delete(q.jobs, command)
 		}
@@ -132,7 +132,7 @@ func (q *Queue) Ready(command fleet.UUID) {
 	j.ready = q.cfg.Options.Now()
 	// Should this be lost in a crash, Expected names the command again.
 	if err := writeJob(q.cfg.Dir, command, j); err != nil {
-		q.cfg.Log.Warn("the queue of copies cannot be written", "command", command.String(), "error", err)
+		q.cfg.Log.Warn("the queue of copies cannot be written", "command", command.String(), "err", err)
 	}
 	q.rouse()
 }
@@ -236,7 +236,7 @@ func (q *Queue) work(ctx context.Context, command fleet.UUID, j job) {
 	case over:
 		q.settle(command, j.to, err)
 	case ctx.Err() == nil:
-		q.cfg.Log.Warn("output not copied yet", "command", command.String(), "to", shown(j.to), "error", err)
+		q.cfg.Log.Warn("output not copied yet", "command", command.String(), "to", shown(j.to), "err", err)
 		if first && q.cfg.Delayed != nil {
 			until := j.ready.Add(Patience).UTC().Format("2006-01-02 15:04Z")
 			q.cfg.Delayed(command, j.to, fleet.Errorf(fleet.KindOf(err), "not yet, it is tried again until %s: %w", until, err))
@@ -257,13 +257,13 @@ func (q *Queue) rouse() {
 func (q *Queue) settle(command fleet.UUID, to string, err error) {
 	if err != nil {
 		err = fleet.Errorf(fleet.KindOf(err), "given up: %w", err)
-		q.cfg.Log.Error("output not copied, given up", "command", command.String(), "to", shown(to), "error", err)
+		q.cfg.Log.Error("output not copied, given up", "command", command.String(), "to", shown(to), "err", err)
 	}
 	if q.cfg.Told != nil {
 		q.cfg.Told(command, to, err)
 	}
 	if err := removeJob(q.cfg.Dir, command); err != nil {
-		q.cfg.Log.Warn("the queue of copies cannot be written", "command", command.String(), "error", err)
+		q.cfg.Log.Warn("the queue of copies cannot be written", "command", command.String(), "err", err)
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()

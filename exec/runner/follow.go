@@ -22,8 +22,11 @@ const (
 	frameStarted = 'S' // PID of the child, when (nanoseconds since 1970)
 	frameOutput  = 'O' // bytes of stdout, of stderr
 	frameStep    = 'T' // entries of the journal of steps, 0
+	frameLetGo   = 'L' // 1 if it is so, 0; to who asked
 
 	askCancel = 'c'
+	askHalt   = 'h' // begin no further step; a supervisor of an older version goes on
+	askLetGo  = 'l' // from the act of the step that runs: see LetGo
 
 	// sendPatience is how long a write to the other end may take: neither side ever waits for the other.
 	sendPatience = time.Second
@@ -36,9 +39,9 @@ func frame(kind byte, a, b uint64) []byte {
 	return binary.BigEndian.AppendUint64(out, b)
 }
 
-func sendCancel(c net.Conn) {
+func ask(c net.Conn, what byte) {
 	c.SetWriteDeadline(time.Now().Add(sendPatience))
-	c.Write([]byte{askCancel}) // if it fails the supervisor is gone, or follow dials again and repeats it
+	c.Write([]byte{what}) // if it fails the supervisor is gone, or follow dials again and repeats it
 }
 
 // follow stays with a run until it has ended or the Runner closes.
@@ -104,7 +107,10 @@ func (r *Runner) connect(run *run, conn net.Conn) bool {
 	}
 	run.conn = conn
 	if run.cancelled {
-		sendCancel(conn)
+		ask(conn, askCancel)
+	}
+	if r.cfg.Idle != "" {
+		ask(conn, askHalt)
 	}
 	return true
 }

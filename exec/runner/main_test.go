@@ -75,9 +75,12 @@ func agentMain(dir, how, command string, argv []string) {
 	}
 }
 
-// actMain is this binary's one act: it shows what it was given.
+// actMain is this binary's acts: most show what they were given.
 func actMain(args []string) int {
 	in, _ := io.ReadAll(os.Stdin)
+	if args[0] == "leave" {
+		return leaveBehind(string(in))
+	}
 	fmt.Printf("%s %s %t\n", args, in, os.Getenv(downloadsVar) != "")
 	if args[0] == "foreign" {
 		return steps.ExitInvalidPlatform

@@ -139,7 +139,7 @@ func (s *supervision) persist() error {
 	return s.journal.sync()
 }
 
-// step makes one attempt of a step, or stops the run that was cancelled. It returns why nothing was started and nothing
+// step makes one attempt of a step, or stops the run that was cancelled or may begin nothing any more. It returns why nothing was started and nothing
 // can be.
 func (s *supervision) step(m steps.Start) (why string) {
 	select {
@@ -147,6 +147,10 @@ func (s *supervision) step(m steps.Start) (why string) {
 		s.halt(steps.Cancelled, "the run was cancelled")
 		return ""
 	default:
+	}
+	if s.halted.Load() {
+		s.halt(steps.Failed, "this host does nothing any more: muster status there says why")
+		return ""
 	}
 	began := steps.Began{Step: m.Step, Attempt: m.Attempt, At: time.Now().UnixMilli(), Boot: s.o.BootID}
 	began.Stdout, began.Stderr = s.journal.g.Written()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -513,6 +514,68 @@ func TestCancelledWhileItWaitsForAReboot(t *testing.T) {
 	if got := h.ended(s.Command); got.Status != exec.Cancelled || statuses(got.Steps) != "a:Cancelled:194 b:Skipped:-1" {
 		t.Fatalf("%+v", got)
 	}
+}
+
+// A host that does nothing any more begins no step: neither of a run that waited for a restart, nor of one whose supervisor
+// lived on; what had begun ends as it ends.
+func TestNoStepBeginsOnAnIdleHost(t *testing.T) {
+	t.Parallel()
+	const why = "its key is used twice"
+	t.Run("behind a restart", func(t *testing.T) {
+		t.Parallel()
+		h := open(t, Config{Reboot: func(context.Context) error {
+			t.Error("the host was asked for nothing")
+			return nil
+		}, Idle: why})
+		for _, boot := range []string{h.boot, "an earlier one"} {
+			s := document(sh("true"), sh("echo no; exit 1"))
+			crashed(t, h, s, "", steps.Began{Step: 0, Attempt: 1, Boot: boot}, steps.Ended{Step: 0, Attempt: 1, Status: steps.Failed, ExitCode: 194})
+			h = h.reopen()
+			got := h.ended(s.Command)
+			if got.Status != exec.Failed || !strings.Contains(got.Detail, why) || statuses(got.Steps) != "a:Failed:194 b:Skipped:-1" || h.text(s.Command, Stdout) != "" {
+				t.Fatalf("%s: %+v", boot, got)
+			}
+		}
+	})
+	t.Run("under a supervisor", func(t *testing.T) {
+		t.Parallel()
+		h := open(t, Config{})
+		dir := t.TempDir()
+		s := document(sh("echo one; touch "+dir+"/begun; while ! test -e "+dir+"/go; do sleep 0.02; done"), sh("echo two"))
+		h.start(s)
+		until(t, "its first step runs", func() bool { _, err := os.Stat(dir + "/begun"); return err == nil })
+		h.Close()
+		cfg := h.cfg
+		cfg.Idle = why
+		h = open(t, cfg)
+		until(t, "its supervisor has read what it is asked", func() bool {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			run := h.running[s.Command]
+			return run != nil && run.conn != nil && unread(t, run.conn) == 0
+		})
+		if err := os.WriteFile(dir+"/go", nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got := h.ended(s.Command)
+		if got.Status != exec.Failed || !strings.Contains(got.Detail, "nothing any more") || statuses(got.Steps) != "a:Success:0 b:Skipped:-1" || h.text(s.Command, Stdout) != "one\n" {
+			t.Fatalf("%+v", got)
+		}
+	})
+}
+
+// unread returns how much of what was written to a socket the other end has not read, in the kernel's own measure.
+func unread(t *testing.T, conn net.Conn) (n int) {
+	t.Helper()
+	raw, err := conn.(*net.UnixConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var asked error
+	if err := raw.Control(func(fd uintptr) { n, asked = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) }); err != nil || asked != nil {
+		t.Fatal(err, asked)
+	}
+	return n
 }
 
 // A host that goes down terminates supervisors: they begin nothing more, and another one goes on.

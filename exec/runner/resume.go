@@ -33,15 +33,17 @@ func (r *Runner) goOn(run *run, dir folder, why error) (over bool) {
 	}
 	run.stepwise = true
 	var stop steps.Stopped
-	switch move.(type) {
-	case steps.Reboot:
+	_, waits := move.(steps.Reboot)
+	_, done := move.(steps.Done)
+	switch {
+	case r.cfg.Idle != "" && !done:
+		stop = steps.Stopped{Status: steps.Failed, Why: r.cfg.Idle}
+	case waits:
 		if stop, ok = r.awaitReboot(run); !ok {
 			return true
 		}
-	case steps.Start, steps.Done, steps.Doubt:
-		if r.isCancelled(run) {
-			stop = steps.Stopped{Status: steps.Cancelled, Why: "the run was cancelled"}
-		}
+	case r.isCancelled(run):
+		stop = steps.Stopped{Status: steps.Cancelled, Why: "the run was cancelled"}
 	}
 	secrets, stop, ok := r.openAgain(run, dir, stop)
 	if !ok {

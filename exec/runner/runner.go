@@ -51,6 +51,8 @@ type Config struct {
 	// Secret opens what Spec.Secrets names. An Unavailable error says that it may be opened later; any other is the last word.
 	// nil: this agent opens none.
 	Secret func(ctx context.Context, ref []byte) ([]byte, error)
+	// Idle says why this host does nothing any more: no step of any run begins, whatever goes on ends as it ends. Empty: it works.
+	Idle string
 
 	// What follows is for this package's tests.
 	wrap           func(file) file
@@ -131,6 +133,7 @@ type Runner struct {
 	closed  bool
 	ledger  *exec.Ledger
 	running map[fleet.UUID]*run
+	counted counted
 	// starting holds a channel for each command between Start and its barrier.
 	starting map[fleet.UUID]chan struct{}
 	wait     wait
@@ -302,6 +305,7 @@ func (b *ledgerBook) fold(records []exec.Record) {
 		if err := b.ledger.Fold(record); err != nil {
 			panic("runner: a record was written that cannot follow: " + err.Error()) // check let it pass a moment ago
 		}
+		b.counted.take(record)
 	}
 }
 

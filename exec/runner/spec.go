@@ -48,6 +48,9 @@ type Spec struct {
 	// they are for by environment or standard input; they are masked in all that is kept or told of the run.
 	Secrets    [][]byte
 	EnvSecrets []steps.Filled // more of Env
+
+	// May is asked when the run has its place, and says why it may not start any more: a queue may be long. Nil: it may.
+	May func() error
 }
 
 // check returns why the spec cannot be run anywhere, or nil.

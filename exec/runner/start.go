@@ -67,6 +67,12 @@ func (r *Runner) startInTurn(ctx context.Context, spec Spec) error {
 	}
 	o.Opened = len(secrets) > 0
 	defer wipe(secrets) // the supervisor has its own
+	if spec.May != nil {
+		if err := spec.May(); err != nil {
+			<-r.slots
+			return err
+		}
+	}
 	run := newRun(spec.Command)
 	run.slot, run.by = true, spec.By
 	err = r.start(run, spec, o, secrets)
@@ -341,7 +347,7 @@ func (r *Runner) stopRun(command fleet.UUID) {
 		close(run.called)
 	}
 	if run.conn != nil {
-		sendCancel(run.conn)
+		ask(run.conn, askCancel)
 	}
 }
 

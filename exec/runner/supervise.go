@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -46,7 +47,7 @@ func supervise() (err error) {
 	signal.Notify(s.leave, unix.SIGTERM)
 	unix.Umask(0o077)
 	unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0) // no core file: the order can hold secrets
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+	if err := subreaper(true); err != nil {
 		return fmt.Errorf("cannot become a subreaper: %w", err)
 	}
 	if err := s.readOrder(); err != nil {
@@ -102,6 +103,8 @@ type supervision struct {
 	exited  chan os.Signal
 	leave   chan os.Signal // SIGTERM: the host is going down, or somebody wants another supervisor. The step that runs is not touched
 	asked   chan struct{}  // closed by the first cancel
+	halted  atomic.Bool    // no further step begins
+	family  family         // whose orphans are adopted
 	running chan struct{}  // closed when the first child runs
 	first   int            // PID of the first child, once running is closed
 	over    chan struct{}  // closed when the end is written
@@ -318,6 +321,7 @@ func (s *supervision) startChild(step int) error {
 	if s.late = s.isLate(); s.late {
 		return errors.Join(&startError{detail: tooLate, code: -1}, outR.Close(), errR.Close())
 	}
+	s.family.adopt(s.o.Plan.Steps[step].Act != "")
 	if s.pid, err = c.start(s.cage); err != nil {
 		return errors.Join(err, outR.Close(), errR.Close())
 	}
@@ -364,6 +368,7 @@ func (s *supervision) reap() (left bool) {
 	its, left := cage.Reap(s.pid)
 	if its != nil {
 		s.status = its
+		s.family.adopt(false)
 	}
 	return left
 }
@@ -399,8 +404,17 @@ func (s *supervision) hear(conn net.Conn) {
 		if _, err := conn.Read(buf); err != nil {
 			return
 		}
-		if buf[0] == askCancel {
+		switch buf[0] {
+		case askCancel:
 			s.once.Do(func() { close(s.asked) })
+		case askHalt:
+			s.halted.Store(true)
+		case askLetGo:
+			var so uint64
+			if s.family.letGo() {
+				so = 1
+			}
+			send(conn, frameLetGo, so, 0)
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/muster-fleet/muster/exec"
 	"github.com/muster-fleet/muster/node"
 	"github.com/muster-fleet/muster/node/auth"
+	"github.com/muster-fleet/muster/node/config"
 	"github.com/muster-fleet/muster/node/fleet"
 )
 
@@ -34,8 +35,15 @@ type Config struct {
 	// SessionHost returns what judging a session takes of this host, but its ID and whether its clock is right. It is asked
 	// anew for every session, for accounts come and go. Nil: this host says nothing of it.
 	SessionHost func() node.SessionHost
-	Seed        uint64
-	Log         *slog.Logger
+	// Level returns the newest level that this host may be counted on for; nil: its program's newest. A host that may go back
+	// to an older program in a moment says that program's.
+	Level func() fleet.Level
+	// Idle is why this host does nothing any more: it runs and opens nothing. Empty: it works.
+	Idle string
+	Seed uint64
+	Log  *slog.Logger
+	// Consent is what the host's own root withholds; SetConsent changes it.
+	Consent config.Consent
 }
 
 // Agent is one host's agent.
@@ -57,28 +65,30 @@ type Agent struct {
 
 	queue   chan node.Event
 	picture atomic.Pointer[picture]
-	turns   atomic.Uint64                 // of the loop, ended ones
+	turns   atomic.Uint64 // of the loop, ended ones
+	counted counted
 	own     atomic.Pointer[auth.Envelope] // the beacon that this server made last
 
-	mu     sync.Mutex
-	keys   map[uint32][32]byte
-	seen   map[fleet.ID]node.Sighting
-	hints  map[fleet.ID][]netip.AddrPort
-	orders held
-	facts  factsCache
-	leader fleet.ID      // who answered as the leader last
-	gone   string        // why peers refuse this node; empty: they do not
-	leave  chan struct{} // closed by Leave
-	began  time.Duration // by boot time
-	over   chan struct{} // closed when the loop ends
-	copies copies
-	notes  notes
-	shelf  shelf
-	grants tickets[node.GrantAnswer]
-	asking perPeer                // for grants
-	words  tickets[[]exec.Report] // this node's own, asked for
-	giving giving
-	taking taking
+	mu       sync.Mutex
+	keys     map[uint32][32]byte
+	seen     map[fleet.ID]node.Sighting
+	hints    map[fleet.ID][]netip.AddrPort
+	orders   held
+	facts    factsCache
+	leader   fleet.ID        // who answered as the leader last
+	gone     string          // why peers refuse this node; empty: they do not
+	leave    chan struct{}   // closed by Leave
+	began    time.Duration   // by boot time
+	withheld *config.Consent // since the start; nil: what cfg says
+	over     chan struct{}   // closed when the loop ends
+	copies   copies
+	notes    notes
+	shelf    shelf
+	grants   tickets[node.GrantAnswer]
+	asking   perPeer                // for grants
+	words    tickets[[]exec.Report] // this node's own, asked for
+	giving   giving
+	taking   taking
 
 	reading paramReading
 	lanes   lanes
@@ -86,9 +96,16 @@ type Agent struct {
 
 	holding holding // of seeds
 
+	levels   levels
+	versions versions
+	outgrown atomic.Pointer[string] // why this host does not follow the record any more; nil or empty: it does
+
 	grown    growth // of the record
 	uplinks  uplinks
 	sessions sessions
+	checkups checkups
+	plights  *plights
+	releases releases
 }
 
 // picture is what everybody on this host reads without waiting.
@@ -106,7 +123,8 @@ func New(cfg Config) *Agent {
 		keys: cfg.Keys, hints: cfg.Hints, seen: map[fleet.ID]node.Sighting{}, orders: newHeld(),
 		leave: make(chan struct{}), over: make(chan struct{}), copies: copies{}, notes: newNotes(),
 		shelf: newShelf(), grants: newTickets[node.GrantAnswer](), words: newTickets[[]exec.Report](),
-		holding: newHolding(), kept: newKept(), sessions: sessions{host: cfg.SessionHost, wanting: newWanting()},
+		holding: newHolding(), kept: newKept(), sessions: sessions{host: cfg.SessionHost, wanting: newWanting()}, releases: newReleases(cfg.Seed),
+		checkups: newCheckups(), plights: newPlights(),
 	}
 	if a.keys == nil {
 		a.keys = map[uint32][32]byte{}
@@ -115,7 +133,11 @@ func New(cfg Config) *Agent {
 		a.hints = map[fleet.ID][]netip.AddrPort{}
 	}
 	a.self = a.signer.ID()
+	if cfg.Idle != "" {
+		a.SetPlight("idle", node.ClonePlight)
+	}
 	a.began = cfg.Clock().Boot
+	a.tellConsent(cfg.Consent)
 	a.picture.Store(&picture{record: cfg.Record, clock: auth.Clock{Floor: cfg.Floor}})
 	return a
 }
@@ -140,6 +162,8 @@ type Shells struct {
 	Sessions Sessions
 	// Archive is nil on a host that keeps no copies of other nodes' recordings.
 	Archive Archive
+	// Releases is nil on a host that keeps none.
+	Releases Releases
 	// Uplinks is nil on a host that others can dial.
 	Uplinks Uplinks
 	// Dial connects from this host to HOST:PORT, for operators who may. Nil: nobody may.
@@ -148,6 +172,8 @@ type Shells struct {
 	Listen func(at string) (net.Listener, error)
 	// API serves the local API to operators elsewhere. Nil: it is not served to them.
 	API APIDoor
+	// Prober tries the ways to other members. Nil: they are not tried.
+	Prober Prober
 }
 
 // Attach gives the agent its shells. Call it before Run and before any peer is served.
@@ -159,6 +185,8 @@ func (a *Agent) Attach(s Shells) {
 	a.sessions.shell, a.sessions.dial, a.sessions.api = s.Sessions, s.Dial, s.API
 	a.sessions.listen = s.Listen
 	a.sessions.archive = s.Archive
+	a.releases.shell = s.Releases
+	a.checkups.prober = s.Prober
 	a.useKeys()
 }
 
@@ -182,6 +210,7 @@ func (a *Agent) Bell(data []byte) {
 	select {
 	case a.queue <- node.BellHeard{Bell: bell}:
 	default:
+		a.counted.bellsLost.Add(1)
 	}
 }
 
@@ -198,9 +227,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	core := node.New(node.Config{
 		Self: a.self, Facts: a.cfg.Facts, Seed: a.cfg.Seed, Record: a.cfg.Record,
 		Clock: auth.Clock{Floor: a.cfg.Floor}, Keys: a.hashes(), Seeds: a.recallSeeds(),
+		Consent: a.Consent(),
 	})
 	work.Go(func() { a.watchGossip(ctx) })
 	work.Go(func() { a.tellFacts(ctx) })
+	work.Go(func() { a.tellPlight(ctx) })
 	work.Go(func() { a.tendCopies(ctx) })
 	work.Go(func() { a.watchSessions(ctx) })
 	if a.sessions.shell != nil {
@@ -212,6 +243,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.quorum != nil {
 		work.Go(func() { a.serve(ctx) })
 		work.Go(func() { a.feed(ctx) })
+		work.Go(func() { a.tendLevel(ctx) })
 	}
 	step := func(ev node.Event) (next time.Duration) {
 		at := a.cfg.Clock()
@@ -265,6 +297,8 @@ func (a *Agent) perform(ctx context.Context, work *sync.WaitGroup, core *node.No
 		a.gossip.Evict(e.Peer)
 	case node.Warn:
 		a.log.Warn(e.Text)
+	case node.Outgrown:
+		a.outgrown.Store(&e.Why)
 	case node.ExchangeBeacons:
 		work.Go(func() { a.exchange(ctx, e.With) })
 	case node.FetchActs:
@@ -324,6 +358,9 @@ func (a *Agent) complain(what string, err error) {
 // startRun hands an order to the runner.
 func (a *Agent) startRun(ctx context.Context, e node.StartRun) {
 	id := e.Command.Header.ID
+	if a.idles(e) {
+		return
+	}
 	var err error = TooLate{}
 	a.expectCopy(e.Command)
 	if e.By == 0 || a.cfg.Clock().Boot <= e.By {

@@ -71,14 +71,16 @@ func TestNodeReport(t *testing.T) {
 	elsewhere := d.Sign(auth.ForRequest, node.Read{Header: d.Header(node.ReadLife), What: node.ReadReport, Arg: d.commandID(), Node: d.web.ID})
 	answer := func(signed auth.Envelope, said []exec.Report) (auth.Envelope, error) {
 		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		go func() {
+		var loop sync.WaitGroup
+		loop.Go(func() {
 			select {
 			case ev := <-d.queue:
 				d.words.answer(ev.(node.ReportAsked).Ticket, said)
 			case <-ctx.Done():
 			}
-		}()
+		})
+		defer loop.Wait() // else it might answer the next one's question
+		defer cancel()
 		return d.NodeReport(ctx, d.self, signed)
 	}
 	mine := exec.Report{Command: d.commandID(), Node: d.self, Seq: 4, Status: exec.Success}

@@ -1,8 +1,10 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/muster-fleet/muster/consensus"
@@ -56,27 +58,33 @@ func (a *Agent) enrol(ctx context.Context, request auth.Envelope, peeked auth.En
 			if fleet.KindOf(err) != fleet.NotFound || s.Leading || s.Leader.IsZero() {
 				return err
 			}
-			servers = []fleet.ID{s.Leader}
+			others := slices.DeleteFunc(servers, func(id fleet.ID) bool { return id == a.self || id == s.Leader })
+			servers = append([]fleet.ID{s.Leader}, others...) // it may be the very host that is replaced
 		}
 	}
 	return a.enrolAt(ctx, servers, request, last)
 }
 
-// enrolAt asks server after server until one answers for all of them.
+// enrolAt asks server after server until one enrols. A refusal counts when nobody did: who answers at an address that is not
+// its own any more is no server's word, and a host that takes another's place is often at its address.
 func (a *Agent) enrolAt(ctx context.Context, servers []fleet.ID, request auth.Envelope, last error) error {
+	var refused error
 	for _, id := range servers {
+		if _, err := a.record().Roster.Enrolled(id); err != nil {
+			continue // the newest beacon names it still; it was removed, and its refusal is no answer
+		}
 		var result consensus.Result
 		err := a.ask(ctx, id, askEnrol, request, &result)
 		if err == nil {
 			return result.Err()
 		}
 		if unknown := fleet.KindOf(err) == fleet.NotFound; !unknown && !retriable(err) {
-			return err
+			refused = cmp.Or(refused, err)
 		} else if unknown || fleet.KindOf(last) != fleet.NotFound {
 			last = err
 		}
 	}
-	return last
+	return cmp.Or(refused, last)
 }
 
 func (a *Agent) answerEnrol(ctx context.Context, body []byte) ([]byte, error) {

@@ -103,6 +103,10 @@ func (a *Agent) ServeBulk(s Stream) {
 		err = a.serveOutput(s, body)
 	case askKeepRecording:
 		err = a.keepRecording(s, body)
+	case askRelease:
+		err = a.serveRelease(s, body)
+	case askChunks:
+		err = a.serveChunks(s, body)
 	default:
 		err = fleet.Errorf(fleet.Invalid, "request of kind %d is not understood on the bulk plane by this version", kind)
 	}

@@ -41,6 +41,10 @@ const (
 	askHPKE       byte = 26 // nothing → hpkeBody
 	askHeld       byte = 27 // nothing → heldBody
 	askNamed      byte = 30 // auth.Envelope of node.Read, as a node got it → namedBody
+	askLevel      byte = 34 // nothing → levelBody
+	askCheckup    byte = 33 // checkupAsk → checkupBody
+	askPlight     byte = 35 // plightBody → nothing
+	askPlights    byte = 36 // nothing → plightList
 	done          byte = 0x40
 	notLeader     byte = 0x41
 )

@@ -17,6 +17,7 @@ type Replica struct {
 	followed atomic.Pointer[following]     // raft may apply before the agent runs
 	restored atomic.Uint64                 // how often the state was replaced
 	watched  atomic.Pointer[chan struct{}] // closed when parameters have changed; nil: nobody waits
+	halted   atomic.Pointer[error]         // why it takes nothing more; nil: it does
 	readied  readied
 }
 
@@ -61,7 +62,7 @@ func (r *Replica) follow(e consensus.Entry, before, after consensus.State) {
 	case consensus.PutEndings:
 		changed(before, after, e.Command, to.paced)
 	case consensus.PutAct, consensus.PutToken, consensus.DeleteToken, consensus.PutRequest, consensus.PutDocument, consensus.ChangeDocument,
-		consensus.PutParams, consensus.ParamsDue:
+		consensus.PutParams, consensus.ParamsDue, consensus.SetLevel:
 	}
 }
 
@@ -119,12 +120,23 @@ func (r *Replica) tellWatches() {
 // Snapshot returns an immutable picture of the state.
 func (r *Replica) Snapshot() func(io.Writer) error { return r.State().WriteSnapshot }
 
+// Halted returns why the replica takes nothing more, or nil: an item came that only a newer version understands. It holds
+// the state before that item from then on, and goes on when a newer program opens it, or when it is restored from a snapshot
+// that this one can read.
+func (r *Replica) Halted() error {
+	if why := r.halted.Load(); why != nil {
+		return *why
+	}
+	return nil
+}
+
 // Restore replaces the state.
 func (r *Replica) Restore(in io.Reader) error {
 	s, err := consensus.ReadSnapshot(in)
 	if err != nil {
 		return err
 	}
+	r.halted.Store(nil)
 	r.state.Store(&s)
 	r.restored.Add(1)
 	r.tell()

@@ -19,6 +19,13 @@ func (r *Replica) ApplyBatch(_ uint64, items [][]byte) []any {
 	params := false
 	for i, p := range r.prepare(state, items) {
 		entry, err := p.Entry()
+		if beyond := state.Beyond(entry); beyond != nil { // a replica that left it out would differ from the others for ever
+			r.halted.CompareAndSwap(nil, &beyond)
+		}
+		if halted := r.Halted(); halted != nil {
+			out[i] = consensus.Refuse(halted)
+			continue
+		}
 		if err != nil {
 			out[i] = consensus.Refuse(err)
 			continue

@@ -26,7 +26,7 @@ func TestApplyBatch(t *testing.T) {
 	d.order.Statement = auth.Envelope{}
 	forged, _ := d.plain("/app/forged", "x", 1, 0)
 	forged.Statement.Signature = make([]byte, 64)
-	items = append(items, consensus.Encode(forged, now), []byte("no entry"), items[0])
+	items = append(items, consensus.Encode(forged, now), items[0][:20], items[0])
 	one, all := NewReplica(), NewReplica()
 	start := d.replica.State()
 	one.state.Store(&start)

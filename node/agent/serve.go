@@ -46,6 +46,10 @@ var requests = map[byte]may{
 	askHPKE:       anyMember, // a public key
 	askHeld:       anyMember, // which keys are here is no secret
 	askNamed:      anyMember, // an operator's signature is verified here
+	askPlight:     anyMember, // the peer's own
+	askPlights:    anyMember, // a courtesy to people
+	askLevel:      anyMember, // what a host's program can is no secret
+	askCheckup:    anyMember, // of what members tell each other anyway
 }
 
 // Serve answers one stream of a member.
@@ -56,12 +60,15 @@ func (a *Agent) Serve(s Stream) {
 		return
 	}
 	if stream := a.streamed(kind); stream != nil {
-		if err := stream(s, body); err != nil {
+		err := stream(s, body)
+		a.counted.answered(err)
+		if err != nil {
 			_ = s.WriteError(err)
 		}
 		return
 	}
-	kindBack, answer, err := a.answer(s.Context(), s.Peer(), kind, body)
+	kindBack, answer, err := a.answer(withFrom(s), s.Peer(), kind, body)
+	a.counted.answered(err)
 	if err != nil {
 		_ = s.WriteError(err)
 		return
@@ -148,6 +155,14 @@ func (a *Agent) dispatch(ctx context.Context, peer fleet.ID, kind byte, body []b
 		return a.answerHeld()
 	case askNamed:
 		return a.answerNamed(peer, body)
+	case askPlight:
+		return nil, a.takePlight(peer, body)
+	case askPlights:
+		return a.answerPlights()
+	case askLevel:
+		return a.answerLevel()
+	case askCheckup:
+		return a.answerCheckup(ctx, peer, body)
 	}
 	return nil, fleet.Errorf(fleet.Internal, "request of kind %d has no answer", kind)
 }
@@ -289,6 +304,8 @@ func (a *Agent) mayPropose(peer fleet.ID, entry consensus.Entry) error {
 		return fleet.Errorf(fleet.Denied, "only the leader gives leave to start")
 	case consensus.ParamsDue:
 		return fleet.Errorf(fleet.Denied, "only the leader says that something is due")
+	case consensus.SetLevel:
+		return fleet.Errorf(fleet.Denied, "only the leader raises the fleet's level")
 	case consensus.PutEndings:
 		if freesPlaces(e.Ends) || peer != a.self && !a.isServer(peer) { // the leader commits its own itself
 			return fleet.Errorf(fleet.Denied, "servers tell of endings, and the leader alone gives a silent node's place away")
@@ -310,7 +327,7 @@ func fleetsOwn(entry consensus.Entry) bool {
 	switch e := entry.(type) {
 	case consensus.PutAct:
 		return e.Kind == auth.ActGossipEpoch
-	case consensus.PutGrants, consensus.PutEndings, consensus.ParamsDue:
+	case consensus.PutGrants, consensus.PutEndings, consensus.ParamsDue, consensus.SetLevel:
 		return true
 	case consensus.PutToken, consensus.DeleteToken, consensus.PutCommand, consensus.PutCancel, consensus.PutRequest, consensus.PutDocument,
 		consensus.ChangeDocument, consensus.PutParams:

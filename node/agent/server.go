@@ -99,6 +99,9 @@ func (a *Agent) serve(ctx context.Context) {
 func (a *Agent) sendBeacon() bool {
 	s, state := a.quorum.Status(), a.replica.State()
 	self, enrolled := state.Record.Roster.Node(a.self)
+	if a.replica.Halted() != nil { // what it holds is old
+		return false
+	}
 	if !s.Member || !enrolled || !self.Server || !a.maySayTheTime(s) { // nobody believes a beacon of who is no server
 		return false
 	}
@@ -106,7 +109,7 @@ func (a *Agent) sendBeacon() bool {
 	b := auth.Beacon{
 		Time: a.stamp(), Epoch: r.Charter.Epoch(), CharterHead: r.Charter.Head(), CharterLen: r.Charter.Len(),
 		RecordHead: r.Head, RecordLen: r.Length, Act: state.Act, GossipEpoch: r.Sending.Epoch, Term: s.Term, Leader: s.Leader,
-		Voters: firstSorted(s.Voters, auth.MaxVoters), Spares: firstSorted(s.Spares, auth.MaxSpares), FleetVersion: uint16(consensus.EntryVersion),
+		Voters: firstSorted(s.Voters, auth.MaxVoters), Spares: firstSorted(s.Spares, auth.MaxSpares), FleetVersion: uint16(state.Level),
 	}
 	signed := a.signer.Sign(auth.ForBeacon, a.cfg.Fleet, b)
 	a.own.Store(&signed)
@@ -174,7 +177,10 @@ func (a *Agent) candidates(ctx context.Context) []Candidate {
 		if !entry.Server || a.isOutbound(entry.ID) { // raft must be able to dial its servers, from any of them
 			continue
 		}
-		c := Candidate{ID: entry.ID, Alive: a.alive(entry.ID), Zone: entry.Tags["zone"]}
+		c := Candidate{
+			ID: entry.ID, Alive: a.alive(entry.ID), Zone: entry.Tags["zone"],
+			Drained: fleet.DrainOf(entry.Tags) != "" || a.left(entry.ID), // who said goodbye is replaced without waiting for it
+		}
 		fresh := otherFresh
 		if slices.Contains(s.Voters, entry.ID) || slices.Contains(s.Spares, entry.ID) {
 			fresh = copyFresh
@@ -196,7 +202,7 @@ func (a *Agent) candidates(ctx context.Context) []Candidate {
 	for _, i := range ask {
 		asked.Go(func() {
 			var body replicaBody
-			if a.ask(ctx, out[i].ID, askReplica, struct{}{}, &body) == nil {
+			if a.ask(ctx, out[i].ID, askReplica, struct{}{}, &body) == nil && a.mayReplicate(ctx, out[i].ID) {
 				out[i].Incarnation = body.Incarnation
 			}
 		})
@@ -217,6 +223,13 @@ func (a *Agent) alive(id fleet.ID) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.seen[id].Status == fleet.Online
+}
+
+// left reports whether a node has said goodbye.
+func (a *Agent) left(id fleet.ID) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return id != a.self && a.seen[id].Status == fleet.Left
 }
 
 // rotate turns the gossip key when node.NextRotation says so.

@@ -70,7 +70,7 @@ func (a *Agent) sessionHost() node.SessionHost {
 	if a.sessions.host != nil {
 		host = a.sessions.host()
 	}
-	host.Self = a.self
+	host.Self, host.Consent = a.self, a.Consent()
 	host.ClockOff = a.picture.Load().clock.Suspect(a.cfg.Clock()) != 0
 	return host
 }
@@ -182,6 +182,9 @@ func (a *Agent) admitSession(o node.SessionOrder) error {
 	case o.Kind == auth.SessionForward && a.sessions.dial == nil, o.Kind != auth.SessionForward && a.sessions.shell == nil:
 		return fleet.Errorf(fleet.Unavailable, "%s takes no sessions of that kind", a.cfg.Name)
 	}
+	if err := a.idleRefusal(); err != nil {
+		return err
+	}
 	a.sessions.mu.Lock()
 	defer a.sessions.mu.Unlock()
 	have := a.knownSessions()
@@ -234,7 +237,10 @@ func (a *Agent) mayAttach(s SessionStream, id fleet.UUID) (node.SessionState, er
 	if !ok {
 		return state, node.NoSession(id)
 	}
-	return state, node.JudgeAttach(state, s.Peer(), a.record(), a.sessionHost(), a.now())
+	if err := node.JudgeAttach(state, s.Peer(), a.record(), a.sessionHost(), a.now()); err != nil {
+		return state, err
+	}
+	return state, a.idleRefusal() // what was opened before ends by itself, or is killed
 }
 
 // goOn brings a stream and a session's supervisor together: the answer is written, and from then on both only see each

@@ -571,3 +571,26 @@ func TestWhoSaysNothingHoldsNothing(t *testing.T) {
 		}
 	})
 }
+
+// TestIdleHostLetsNobodyBackIn: on a host in quarantine nobody goes on with a shell or a tunnel that was open before: nobody knows
+// which of two hosts it is. It can still be killed.
+func TestIdleHostLetsNobodyBackIn(t *testing.T) {
+	inLobby(t, func(t *testing.T, l *lobby) {
+		near, id := l.open(auth.SessionShell)
+		_, tunnel := l.open(auth.SessionForward)
+		near.Close()
+		l.cfg.Idle = "twice"
+		if _, _, err := l.attach(l.Operator.ID(), id, 0); fleet.KindOf(err) != fleet.Denied || !strings.Contains(err.Error(), "twice") {
+			t.Errorf("a shell: %v", err)
+		}
+		if _, err := l.dials(tunnel, "10.0.0.5:5432"); fleet.KindOf(err) != fleet.Denied || !strings.Contains(err.Error(), "twice") {
+			t.Errorf("a tunnel: %v", err)
+		}
+		if _, _, err := l.attach(fleet.Sum([]byte("eve")), id, 0); fleet.KindOf(err) != fleet.NotFound {
+			t.Errorf("a stranger: %v", err)
+		}
+		if _, err := l.kills(l.Operator, id, "twice"); err != nil {
+			t.Error(err)
+		}
+	})
+}

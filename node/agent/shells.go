@@ -76,6 +76,7 @@ type Candidate struct {
 	Incarnation uint64
 	Alive       bool
 	Zone        string
+	Drained     bool // operators want it to have no vote, as long as another can
 }
 
 // NotLeader is the error of Propose and Read on a replica that does not lead.

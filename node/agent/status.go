@@ -36,7 +36,7 @@ func (a *Agent) Status(ctx context.Context) node.Status {
 			s.Self = m
 		}
 	}
-	s.Self.ID, s.Self.Name, s.Self.Facts = a.self, a.cfg.Name, a.cfg.Facts
+	s.Self.ID, s.Self.Name, s.Self.Facts, s.Self.Plight = a.self, a.cfg.Name, a.cfg.Facts, a.Plight()
 	s.Outbound = a.Outbound()
 	for _, id := range a.Via() {
 		s.Uplinks = append(s.Uplinks, a.serverStatus(id))
@@ -57,6 +57,9 @@ func (a *Agent) warnings(p *picture, s node.Status) []string {
 	if gone != "" {
 		out = append(out, "peers refuse this node: "+gone)
 	}
+	if a.cfg.Idle != "" {
+		out = append(out, node.CloneText)
+	}
 	if s.ClockOff != 0 {
 		out = append(out, fmt.Sprintf("this host's clock is off by %s: commands wait until it is set (timedatectl set-ntp true)", s.ClockOff.Round(1e9)))
 	}
@@ -69,12 +72,13 @@ func (a *Agent) warnings(p *picture, s node.Status) []string {
 			out = append(out, trouble)
 		}
 	}
+	out = append(out, a.levelWarnings()...)
 	return append(out, node.SameAddresses(sightings, a.nameOf)...)
 }
 
 func (a *Agent) quorumStatus() node.QuorumStatus {
 	b := a.newest(a.picture.Load())
-	q := node.QuorumStatus{Leader: b.Leader, Term: b.Term}
+	q := node.QuorumStatus{Leader: b.Leader, Term: b.Term, Level: a.levelStatus()}
 	for _, id := range b.Voters {
 		q.Voters = append(q.Voters, a.serverStatus(id))
 	}
@@ -115,7 +119,11 @@ func (a *Agent) serverStatus(id fleet.ID) node.ServerStatus {
 
 // Nodes lists the fleet's members: the roster joined with gossip and with what nodes say of themselves.
 func (a *Agent) Nodes(ctx context.Context) []fleet.Member {
-	return a.nodes(a.picture.Load(), a.allFacts(ctx))
+	out, plights := a.nodes(a.picture.Load(), a.allFacts(ctx)), a.allPlights(ctx)
+	for i := range out {
+		out[i].Plight = plights[out[i].ID]
+	}
+	return out
 }
 
 func (a *Agent) nodes(p *picture, facts map[fleet.ID]fleet.Facts) []fleet.Member {

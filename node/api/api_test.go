@@ -203,7 +203,7 @@ func TestRoundTrip(t *testing.T) {
 			Now: moment, ClockOff: -2 * time.Second, Online: 1, Lost: 2, Left: 3, Warnings: []string{"w"},
 			Observed: []netip.AddrPort{netip.MustParseAddrPort("1.2.3.4:5")},
 			Quorum: node.QuorumStatus{Leader: id("web01"), Term: 4, Voters: []node.ServerStatus{server}, Spares: []node.ServerStatus{{ID: id("x"), Name: "x"}}, Danger: "d",
-				Replica: node.ReplicaStatus{Act: 9, Digest: id("state")}},
+				Replica: node.ReplicaStatus{Act: 9, Digest: id("state")}, Level: node.LevelStatus{Level: 2, Supports: 3, Holding: []node.LevelHolder{{ID: id("x"), Name: "x", Level: 2}}}},
 			Agent: node.Usage{RSS: 5 << 20, Goroutines: 6, Files: 7},
 		},
 		nodes:     []Node{{aMember("web01"), 5}, {aMember("web02"), 0}},
@@ -616,8 +616,12 @@ func TestNoAgent(t *testing.T) {
 	if !ok || e.Kind != fleet.Unavailable || e.What != "no agent answers at "+path || e.Hint != "muster agent --data-dir "+dir {
 		t.Errorf("got %#v", err)
 	}
-	if hint := start("/run/muster/agent.sock"); !strings.Contains(hint, "systemctl start muster") {
-		t.Error(hint)
+	for want, manager := range map[string]string{
+		"sudo systemctl start muster; ": "/run/systemd/system", "sudo rc-service muster start; ": "/run/openrc/softlevel", "sudo muster agent; ": "",
+	} {
+		if hint := start("/run/muster/agent.sock", func(path string) bool { return path == manager }); !strings.HasPrefix(hint, want) {
+			t.Errorf("%q: %s", manager, hint)
+		}
 	}
 }
 

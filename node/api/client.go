@@ -39,6 +39,7 @@ func newClient(w way) *Client {
 		Transport: &http.Transport{
 			DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return w.dial(ctx) },
 			DisableCompression:     true, // an answer is as long as its bytes
+			ExpectContinueTimeout:  headerTime,
 			MaxResponseHeaderBytes: maxAnswerHeader,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -255,6 +256,11 @@ func (c *Client) send(ctx context.Context, method, path string, body any) (*http
 	if err != nil {
 		return nil, fleet.Errorf(fleet.Internal, "%w", err)
 	}
+	return c.do(ctx, req)
+}
+
+// do is send of a request that is made.
+func (c *Client) do(ctx context.Context, req *http.Request) (*http.Response, error) {
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, c.unreached(ctx, err)

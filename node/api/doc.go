@@ -35,6 +35,13 @@
 //	POST /v1/params/watch  the same; what happens to parameters, as JSON lines until the caller hangs up
 //	GET  /v1/lane          the same; upgraded to frames of many entries and questions at a time, for busy programs (Client.Lane)
 //	GET  /v1/sessions   root, the agent's own account: who has a session on this host, and had lately
+//	PUT  /v1/releases   root, the agent's own account, operators elsewhere; others with an operator's signature in the header
+//	                    Muster-Statement: a release file, which is verified before it is kept
+//	GET  /v1/releases   root, the agent's own account, members of the group muster: the releases that lie on this host
+//	POST /v1/releases/DIGEST/fetch   root, the agent's own account: brings it here from others; JSON lines of progress, the last
+//	                    with the path of the binary
+//	POST /v1/releases/DIGEST/give-up the same: ends that, and lets go of what came
+//	POST /v1/restart    root, the agent's own account: the agent starts its program anew as the same process
 //	POST /v1/leave      root, the agent's own account
 //
 // For example:

@@ -25,7 +25,8 @@ type Options struct {
 	Group   string // members may look at the fleet; empty: muster
 	// Operators is the door for operators elsewhere, which Serve closes; nil: there is none.
 	Operators *Operators
-	Log       *slog.Logger // nil: none
+	Restart   func(reason string) error // starts the agent's program anew in its own place; nil: it cannot
+	Log       *slog.Logger              // nil: none
 }
 
 // Serve answers on l until ctx ends, and closes l. Open watches end with it.
@@ -80,6 +81,7 @@ type desk struct {
 	self    uint32
 	group   func() (uint32, bool)
 	log     *slog.Logger
+	again   func(reason string) error
 	lanesMu sync.Mutex
 	lanes   map[string]int // open, of accounts that are neither root nor the agent's
 }
@@ -91,7 +93,7 @@ func newDesk(b Backend, o Options) *desk {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &desk{backend: b, version: o.Version, self: uint32(os.Geteuid()), group: groupID(o.Group), log: o.Log}
+	return &desk{backend: b, version: o.Version, self: uint32(os.Geteuid()), group: groupID(o.Group), log: o.Log, again: o.Restart}
 }
 
 func (s *desk) routes() http.Handler {
@@ -123,6 +125,7 @@ func (s *desk) routes() http.Handler {
 		write(w, http.StatusOK, shape.OfSettings(s.backend.Settings(r.Context())))
 	}))
 	mux.Handle("GET /v1/usage", s.guard(member, s.usage))
+	mux.Handle("GET /v1/metrics", s.guard(member, s.metrics))
 	mux.Handle("POST /v1/direct", s.guard(anyone, s.direct))
 	mux.Handle("POST /v1/output/{node}", s.guard(anyone, s.output))
 	mux.Handle("POST /v1/why/{node}", s.guard(anyone, s.decisions))
@@ -134,6 +137,14 @@ func (s *desk) routes() http.Handler {
 	mux.Handle("POST /v1/params/watch", s.guard(anyone, s.watchParams))
 	mux.Handle("GET /v1/lane", s.guard(anyone, s.lane))
 	mux.Handle("POST /v1/params/open", s.guard(anyone, s.openParam))
+	mux.Handle("POST /v1/checkup", s.guard(member, s.checkup))
+	mux.Handle("GET /v1/inside/{part}", s.guard(owner, s.inside))
+	s.configRoutes(mux)
+	mux.Handle("PUT /v1/releases", s.guard(anyone, s.withReleases(s.putRelease)))
+	mux.Handle("GET /v1/releases", s.guard(member, s.withReleases(s.releases)))
+	mux.Handle("POST /v1/releases/{digest}/fetch", s.guard(owner, s.withReleases(s.fetchRelease)))
+	mux.Handle("POST /v1/releases/{digest}/give-up", s.guard(owner, s.withReleases(s.giveUpRelease)))
+	mux.Handle("POST /v1/restart", s.guard(owner, s.restart))
 	mux.Handle("POST /v1/leave", s.guard(owner, s.leave))
 	mux.Handle("/", s.guard(anyone, func(w http.ResponseWriter, r *http.Request) {
 		fail(w, fleet.Errorf(fleet.NotFound, "no %s %s", r.Method, r.URL.Path).Hinted("the paths are in the documentation of node/api"))
@@ -153,7 +164,7 @@ func (s *desk) guard(n need, then http.HandlerFunc) http.Handler {
 			err = who.admit(n, s.self, s.group)
 		}
 		if err != nil {
-			s.log.Debug("refused a request", "path", r.URL.Path, "uid", who.uid, "error", err)
+			s.log.Debug("refused a request", "path", r.URL.Path, "uid", who.uid, "err", err)
 			fail(w, err)
 			return
 		}
@@ -175,7 +186,7 @@ func (s *desk) ownFault(w http.ResponseWriter, r *http.Request) {
 	if cause == nil {
 		return
 	}
-	s.log.Error("a request failed by a fault of the agent", "path", r.URL.Path, "cause", cause, "stack", string(debug.Stack()))
+	s.log.Error("a request failed by a fault of the agent", "path", r.URL.Path, "err", cause, "stack", string(debug.Stack()))
 	fail(w, fleet.Errorf(fleet.Internal, "the agent failed at %s; its log says more", r.URL.Path))
 }
 

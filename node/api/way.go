@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"net"
+	"os"
 	"path/filepath"
 	"syscall"
 
@@ -35,17 +36,29 @@ func (w socketWay) unreached(err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		return fleet.Errorf(fleet.Denied, "may not open %s", string(w)).Hinted("repeat it with sudo")
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return fleet.Errorf(fleet.Unavailable, "no agent answers at %s", string(w)).Hinted("%s", start(string(w)))
+		return fleet.Errorf(fleet.Unavailable, "no agent answers at %s", string(w)).Hinted("%s", start(string(w), isThere))
 	}
 	return fleet.Errorf(fleet.Unavailable, "the agent at %s: %w", string(w), err)
 }
 
-// start returns the command that starts the agent that should be at path.
-func start(path string) string {
-	if filepath.Dir(path) == "/run/muster" {
-		return "sudo systemctl start muster; if this host is in no fleet yet: muster init or muster join; from a laptop that is no node: --via HOST:PORT"
+// start returns the command that starts the agent that should be at path, in the words of what starts services here.
+func start(path string, there func(path string) bool) string {
+	if filepath.Dir(path) != "/run/muster" {
+		return "muster agent --data-dir " + filepath.Dir(path)
 	}
-	return "muster agent --data-dir " + filepath.Dir(path)
+	command := "sudo muster agent"
+	switch {
+	case there("/run/systemd/system"):
+		command = "sudo systemctl start muster"
+	case there("/run/openrc/softlevel"):
+		command = "sudo rc-service muster start"
+	}
+	return command + "; if this host is in no fleet yet: muster init or muster join; from a laptop that is no node: --via HOST:PORT"
+}
+
+func isThere(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // otherWay is a connection that somebody else opens.

@@ -422,7 +422,7 @@ func (c *Charter) take(body CharterBody, accepted int64) error {
 		}
 		c.epoch = e.Epoch
 	default:
-		return fleet.Errorf(fleet.Invalid, "charter entry of kind %d is not understood by this version", body.Kind)
+		return fleet.Newer("charter entry of kind %d is not understood by this version", body.Kind)
 	}
 	return nil
 }

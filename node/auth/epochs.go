@@ -152,7 +152,7 @@ func (r Record) keyring(name string) (*Keyring, error) {
 }
 
 func (r *Record) takeKeyring(act Act) error {
-	c, op, err := openChange(r, act, ForKeyring, ActPutKeyring, func(c KeyringChange) Header { return c.Header },
+	c, op, err := openChange(r, act, ForKeyring, func(KeyringChange) Action { return ActPutKeyring }, func(c KeyringChange) Header { return c.Header },
 		func(c KeyringChange) (Resource, error) { return KeyringResource(c.Name), c.Check() })
 	if err != nil {
 		return err

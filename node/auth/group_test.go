@@ -213,7 +213,7 @@ func TestSettings(t *testing.T) {
 
 	w.charter(CharterPutOperator, operator("bob", "web"))
 	refused(t, w.apply(ActSetting, w.setting("bob", SettingOutputTo, "syslog")), fleet.Denied, "may not setting.put")
-	refused(t, w.apply(ActSetting, w.setting("alice", "output.too", "syslog")), fleet.Invalid, `no setting "output.too"`)
+	refused(t, w.apply(ActSetting, w.setting("alice", "output.too", "syslog")), fleet.Invalid, `setting "output.too" is not understood by this version`)
 	refused(t, w.apply(ActSetting, w.setting("alice", SettingOutputTo, "nowhere")), fleet.Invalid, "cannot go")
 }
 

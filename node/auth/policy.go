@@ -51,7 +51,8 @@ const (
 	ActPutDocument    Action = "document.put"    // Document: publish a version, choose the default
 	ActDeleteDocument Action = "document.delete" // Document
 	ActPutGroup       Action = "group.put"       // Fleet: also to delete one
-	ActPutSetting     Action = "setting.put"     // Fleet
+	ActPutSetting     Action = "setting.put"     // Fleet: every setting but release.keys
+	ActTrustRelease   Action = "release.trust"   // Fleet: the setting release.keys, which says whose programs all hosts run
 
 	ActPutParam     Action = "param.put"     // Parameter: also its labels
 	ActReadParam    Action = "param.read"    // Parameter: what is known about it, and its value if it is plain
@@ -68,7 +69,7 @@ const (
 // Actions lists them all, for documentation and for tests that must miss none.
 var Actions = []Action{
 	ActRun, ActCancel, ActReport, ActRead, ActPutToken, ActDeleteToken, ActTagNode, ActRemoveNode,
-	ActPutDocument, ActDeleteDocument, ActPutGroup, ActPutSetting,
+	ActPutDocument, ActDeleteDocument, ActPutGroup, ActPutSetting, ActTrustRelease,
 	ActPutParam, ActReadParam, ActDecryptParam, ActDeleteParam, ActPutKeyring,
 	ActSession, ActKillSession, ActReplaySession, ActWatchSession,
 }

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"crypto/ed25519"
+	"slices"
 	"time"
 
 	"github.com/muster-fleet/muster/node/fleet"
@@ -119,7 +120,7 @@ func (r Record) Apply(act Act, want fleet.ID) (Record, error) {
 func (r Record) checkSize(act Act) error {
 	switch {
 	case int(act.Kind) >= len(maxData) || maxData[act.Kind] == 0:
-		return fleet.Errorf(fleet.Invalid, "act of kind %d is not understood by this version", act.Kind)
+		return fleet.Newer("act of kind %d is not understood by this version", act.Kind)
 	case len(act.Data) > maxData[act.Kind]:
 		return fleet.Errorf(fleet.Exhausted, "act of kind %d with %d bytes; at most %d", act.Kind, len(act.Data), maxData[act.Kind])
 	case !isTime(act.Time):
@@ -154,7 +155,7 @@ func (r *Record) take(act Act, want fleet.ID) (err error) {
 	case ActKeyringHolding:
 		return r.takeKeyringHolding(act)
 	}
-	return fleet.Errorf(fleet.Invalid, "act of kind %d is not understood by this version", act.Kind)
+	return fleet.Newer("act of kind %d is not understood by this version", act.Kind)
 }
 
 func (r *Record) takeCharter(act Act, want fleet.ID) error {
@@ -356,7 +357,7 @@ func (r *Record) takeGossip(act Act) error {
 }
 
 func (r *Record) takeGroup(act Act) error {
-	c, op, err := openChange[GroupChange](r, act, ForGroup, ActPutGroup, func(c GroupChange) Header { return c.Header }, nil)
+	c, op, err := openChange[GroupChange](r, act, ForGroup, func(GroupChange) Action { return ActPutGroup }, func(c GroupChange) Header { return c.Header }, nil)
 	if err == nil {
 		err = c.Check()
 	}
@@ -368,7 +369,10 @@ func (r *Record) takeGroup(act Act) error {
 }
 
 func (r *Record) takeSetting(act Act) error {
-	c, op, err := openChange[SettingChange](r, act, ForSetting, ActPutSetting, func(c SettingChange) Header { return c.Header }, nil)
+	c, op, err := openChange[SettingChange](r, act, ForSetting, func(c SettingChange) Action { return ActionOfSetting(c.Name) }, func(c SettingChange) Header { return c.Header }, nil)
+	if err == nil && !slices.Contains(SettingNames, c.Name) { // operators, and servers, who took it, may know more
+		return fleet.Newer("setting %q is not understood by this version", shorten(c.Name))
+	}
 	if err == nil {
 		err = CheckSetting(c.Name, c.Value)
 	}
@@ -379,9 +383,9 @@ func (r *Record) takeSetting(act Act) error {
 	return err
 }
 
-// openChange verifies a statement that changes something of the whole fleet, and asks policy: about what on returns, which
-// judges the body, too; nil: about the fleet.
-func openChange[T any](r *Record, act Act, purpose Purpose, action Action, header func(T) Header, on func(T) (Resource, error)) (T, Operator, error) {
+// openChange verifies a statement that changes something of the whole fleet, and asks policy for the action that it is:
+// about what on returns, which judges the body, too; nil: about the fleet.
+func openChange[T any](r *Record, act Act, purpose Purpose, action func(T) Action, header func(T) Header, on func(T) (Resource, error)) (T, Operator, error) {
 	var e Envelope
 	if err := wire.Unmarshal(act.Data, &e); err != nil {
 		var none T
@@ -400,7 +404,7 @@ func openChange[T any](r *Record, act Act, purpose Purpose, action Action, heade
 			return body, op, err
 		}
 	}
-	_, err = r.Charter.policy.Decide(Ask{Principal: op.AsPrincipal(), Action: action, Resource: resource})
+	_, err = r.Charter.policy.Decide(Ask{Principal: op.AsPrincipal(), Action: action(body), Resource: resource})
 	return body, op, err
 }
 

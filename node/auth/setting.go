@@ -44,8 +44,17 @@ const (
 
 // SettingNames lists them all, sorted.
 var SettingNames = []string{
-	SettingOutputKeep, SettingOutputTo, SettingRecordsKeep, SettingSessionAuditors, SettingSessionCopies, SettingSessionIdle, SettingSessionKeep,
+	SettingOutputKeep, SettingOutputTo, SettingRecordsKeep, SettingReleaseKeys, SettingSessionAuditors, SettingSessionCopies, SettingSessionIdle, SettingSessionKeep,
 	SettingSessionMost, SettingSessionRecord, SettingSessionTo,
+}
+
+// ActionOfSetting returns what policy is asked for who sets a setting. Whose releases hosts install is no matter of retention:
+// it decides whose program runs as root on every host, and has an action of its own, which setting.put does not give.
+func ActionOfSetting(name string) Action {
+	if name == SettingReleaseKeys {
+		return ActTrustRelease
+	}
+	return ActPutSetting
 }
 
 // Bounds of settings.
@@ -85,6 +94,8 @@ func CheckSetting(name, value string) error {
 		return checkSessionAuditors(value)
 	case SettingSessionCopies:
 		return checkSessionCopies(value)
+	case SettingReleaseKeys:
+		return checkReleaseKeys(value)
 	}
 	return nil
 }

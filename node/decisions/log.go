@@ -83,7 +83,7 @@ func Open(dir string, o Options) (*Log, error) {
 	}
 	l.seq = max(seqs[0], seqs[1])
 	if n := bad[0] + bad[1]; n > 0 {
-		o.Log.Warn("a part of the log of decisions is damaged; the rest of it is kept", "folder", dir, "bytes", n)
+		o.Log.Warn("a part of the log of decisions is damaged; the rest of it is kept", "path", dir, "bytes", n)
 	}
 	go l.run()
 	return l, nil

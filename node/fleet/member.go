@@ -50,6 +50,7 @@ type Member struct {
 	Role     Role
 	Server   bool              // an operator made it eligible to hold replicated state
 	Tags     map[string]string // operator-signed, from the roster
+	Plight   string            // what it says that it does not do now, for people; empty: it does all of its work
 }
 
 // Names are ^[a-z0-9][a-z0-9.-]{0,62}$, keys of tags ^[a-zA-Z0-9][a-zA-Z0-9_./:-]{0,127}$. As regular expressions the two

@@ -2,6 +2,9 @@ package fleet
 
 import "slices"
 
+// Nearest returns up to most of the words that are a slip of the keyboard away from text, closest first.
+func Nearest(text string, words []string, most int) []string { return nearest(text, words, most) }
+
 // nearest returns up to most of the words that are a slip of the keyboard away from text, closest first.
 func nearest(text string, words []string, most int) []string {
 	type scored struct {

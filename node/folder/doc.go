@@ -14,6 +14,8 @@
 //	gossip-keys   by epoch
 //	peers         addresses of members, for the next start
 //	told          highest sequence of what gossip was told of this host
+//	quarantine    this host does nothing any more: its key is used elsewhere too
+//	readmit       an operator's word that it works again, for the next start
 //	founding      on the first host, until its first start
 //	joining       keys of an enrolment that may have been counted, until it is known
 //	params/       what this host has read of parameters, by a hash of the name

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/muster-fleet/muster/node/auth"
@@ -136,7 +137,7 @@ func readIdentity(dir, name string) (Identity, error) {
 func (f *Folder) PutIdentity(i Identity) error {
 	err := f.write(identityName, i)
 	if err == nil {
-		_ = os.Remove(filepath.Join(f.dir, joiningName)) // else Open does it
+		_ = f.shred(joiningName) // else Open does it
 	}
 	return err
 }
@@ -218,17 +219,28 @@ func (f *Folder) PutPeers(peers []Peer) error {
 	return f.write("peers", peers[:min(len(peers), MaxPeers)])
 }
 
-// Told reads the highest sequence number of what this host has told gossip of itself. A damaged file is as good as none:
-// members who hold a higher one say so.
-func (f *Folder) Told() uint64 {
-	var told uint64
-	if f.read("told", &told) != nil {
-		return 0
+// Told reads the highest sequence number of what this host has told gossip of itself, 0 where it never told anything. It is
+// not known where the file is damaged, or gone from a folder in which an agent ran: members who hold a higher one say so.
+func (f *Folder) Told() (sequence uint64, known bool) {
+	err := f.read("told", &sequence)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, !f.ran()
 	}
-	return told
+	if err != nil {
+		return 0, false
+	}
+	return sequence, true
 }
 
-// PutTold writes it.
+// ran reports whether an agent ever ran in the folder.
+func (f *Folder) ran() bool {
+	return slices.ContainsFunc(lived, func(name string) bool {
+		_, err := os.Lstat(filepath.Join(f.dir, name))
+		return err == nil
+	})
+}
+
+// PutTold writes it. A sequence is told only afterwards: what members hold above it, somebody else has told.
 func (f *Folder) PutTold(sequence uint64) error { return f.write("told", sequence) }
 
 // Founding reads what is to be proposed at the first start, or nil.

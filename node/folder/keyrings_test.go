@@ -172,3 +172,17 @@ func TestSeedMemory(t *testing.T) {
 		_, _ = folder.Seeds()
 	}, hostile.Join(hostile.Some(3, hostile.Inputs(1<<14, body)), hostile.Corpus(t, "FuzzSeedFile")))
 }
+
+// SecretsOf knows the keys of keyrings too, and changes nothing of a folder that another process works in.
+func TestSecretsOfKeyrings(t *testing.T) {
+	f := &Folder{dir: t.TempDir()}
+	must(t, f.PutSeed(aSeed(1)))
+	unfinished := filepath.Join(f.dir, keyringsName, newPrefix+"x")
+	must(t, os.WriteFile(unfinished, nil, 0o600))
+	if got := SecretsOf(f.dir); len(got) != 1 || !bytes.Equal(got[0], aSeed(1).Private) {
+		t.Errorf("%d secrets", len(got))
+	}
+	if _, err := os.Stat(unfinished); err != nil {
+		t.Error(err)
+	}
+}

@@ -107,7 +107,7 @@ func checkFresh(dir string) error {
 
 // ours reports whether a file may be there before a folder is a host's.
 func ours(name string) bool {
-	return name == lockName || name == joiningName || name == "agent.sock" || slices.Contains(unfinished, name) || strings.HasPrefix(name, newPrefix)
+	return name == lockName || name == joiningName || name == "agent.sock" || name == "upgrade.lock" || name == "upgrade.act" || slices.Contains(unfinished, name) || strings.HasPrefix(name, newPrefix)
 }
 
 // Open opens the folder of a host that was made by init or join.
@@ -191,9 +191,8 @@ func (f *Folder) clear(names []string) error {
 	}
 	for _, entry := range entries {
 		if name := entry.Name(); slices.Contains(names, name) || strings.HasPrefix(name, newPrefix) {
-			path := filepath.Join(f.dir, name)
-			if err := os.Remove(path); err != nil {
-				return diskError("remove", path, err)
+			if err := f.shred(name); err != nil {
+				return diskError("remove", filepath.Join(f.dir, name), err)
 			}
 		}
 	}

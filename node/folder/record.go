@@ -77,6 +77,9 @@ func replay(data []byte, at int, path string, want fleet.ID, record *auth.Record
 				return nil, at, fleet.Errorf(fleet.Conflict, "%s is of another fleet than the identity beside it", path).
 					Hinted("one of the two was replaced: put back the one that belongs here, or enrol this host in an empty folder")
 			}
+			if fleet.IsNewer(err) { // the file is whole: a newer program wrote it
+				return nil, at, newerRecord(path, err)
+			}
 		}
 		if err != nil {
 			return nil, at, fleet.Errorf(fleet.Invalid, "%s is damaged at byte %d: %w", path, at, err)
@@ -88,6 +91,15 @@ func replay(data []byte, at int, path string, want fleet.ID, record *auth.Record
 		at += 4 + size + chainSize
 	}
 	return starts, at, nil
+}
+
+// newerRecord says that this program is too old for what stands in the record, and keeps that apart from damage.
+func newerRecord(path string, err error) error {
+	e := fleet.Errorf(fleet.KindOf(err), "%s has what this version of muster does not know: %w", path, err)
+	if newer, ok := errors.AsType[*fleet.Error](err); ok {
+		e.Hint = newer.Hint
+	}
+	return e
 }
 
 // otherFleets reports whether an act that was refused founds some fleet all the same.

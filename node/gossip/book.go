@@ -65,13 +65,14 @@ func (e *entry) member() Member {
 	return Member{ID: e.id, Addrs: slices.Clone(e.tag.addrs), Via: slices.Clone(e.tag.via), Status: e.status(), Seq: e.tag.seq, RTT: e.rtt}
 }
 
-// status says Left only where the member itself said so.
+// status says Left only where the member itself said so, from then on: one that is about to go does nothing more, and one whose
+// key is used by two hosts stays that way.
 func (e *entry) status() fleet.Status {
 	switch {
-	case e.alive:
-		return fleet.Online
 	case e.tag.leaving:
 		return fleet.Left
+	case e.alive:
+		return fleet.Online
 	default:
 		return fleet.ConnectionLost
 	}
@@ -85,8 +86,9 @@ func (b *book) holds(name string, raw string) bool {
 	return ok && e.raw == raw
 }
 
-// take judges a verified tag and keeps it if it is newer. It returns the member when one already met has moved.
-func (b *book) take(id fleet.ID, raw string, t tag) (v verdict, moved *Member) {
+// take judges a verified tag and keeps it if it is newer. It returns the member when one already met has moved, says goodbye or is
+// back; and where it was before.
+func (b *book) take(id fleet.ID, raw string, t tag) (v verdict, was []netip.AddrPort, moved *Member) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	name := id.Text()
@@ -96,20 +98,19 @@ func (b *book) take(id fleet.ID, raw string, t tag) (v verdict, moved *Member) {
 		b.byName[name] = e
 		delete(b.hints, name)
 	} else if v := judge(e.tag.seq, e.raw, t.seq, raw); v != newer {
-		return v, nil
+		return v, nil, nil
 	}
 	before := e.tag.addrs
-	stayed := slices.Equal(before, t.addrs) && slices.Equal(e.tag.via, t.via)
+	stayed, stays := slices.Equal(before, t.addrs) && slices.Equal(e.tag.via, t.via), e.tag.leaving == t.leaving
 	b.change(e, func() { e.raw, e.tag = raw, t })
-	if stayed {
-		return newer, nil
+	if !stayed {
+		b.reindex(e, before)
 	}
-	b.reindex(e, before)
-	if !e.met {
-		return newer, nil
+	if stayed && stays || !e.met {
+		return newer, before, nil
 	}
 	m := e.member()
-	return newer, &m
+	return newer, before, &m
 }
 
 // reindex finds e by its new addresses instead of those before.

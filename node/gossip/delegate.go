@@ -18,12 +18,27 @@ type gate struct{ g *Gossip }
 
 // NotifyMerge is asked before memberlist takes an alive message, with that one member, and before a join's exchange,
 // with all members of the other side. The whole list is let through: its members come one by one afterwards, and one
-// that was removed meanwhile must not spoil the join.
+// that was removed meanwhile must not spoil the join. Of this node itself the others may hold what says that it is gone, and
+// that comes no other way.
 func (a gate) NotifyMerge(members []*serf.Member) error {
-	if len(members) != 1 {
-		return nil
+	if len(members) == 1 {
+		return a.g.admitMember(members[0])
 	}
-	return a.g.admitMember(members[0])
+	for _, m := range members {
+		if m.Name == a.g.cfg.Self.Text() {
+			a.g.hearGoodbye(m)
+		}
+	}
+	return nil
+}
+
+// hearGoodbye hears what others hold of this node where it is a goodbye. Anything else comes with the members one by one, and is
+// heard then: an answer given before memberlist knows what it is about would have an incarnation that nobody follows.
+func (g *Gossip) hearGoodbye(m *serf.Member) {
+	t, err := openTag(g.cfg.Fleet, g.public, []byte(m.Tags[tagKey]))
+	if err == nil && t.leaving {
+		g.hearSelf(t)
+	}
 }
 
 // AckPayload adds the digest of the members that we see to every ack.
@@ -79,12 +94,13 @@ func (g *Gossip) admitMember(m *serf.Member) error {
 		g.hearSelf(t)
 		return nil // memberlist answers it with what we say now
 	}
-	v, moved := g.book.take(id, raw, t)
+	v, was, moved := g.book.take(id, raw, t)
 	if v == stale {
 		return fleet.Errorf(fleet.Denied, "its tag is older than the one we hold")
 	}
+	g.echoMoved(id, raw, was, t.addrs)
 	if moved != nil {
-		g.feed.put(Event{Updated, *moved})
+		g.feed.put(Event{changeTo(*moved), *moved})
 	}
 	return nil
 }
@@ -100,13 +116,14 @@ func (g *Gossip) trusted(id fleet.ID) (key []byte, ok bool) {
 // hearSelf notes a tag of ours that comes back. If it is not older than what we say now, others would refuse us: we have
 // to go beyond it. That happens when the clock went back, and when two hosts run with one key.
 func (g *Gossip) hearSelf(t tag) {
+	g.cfg.Echo(t.seq)
 	for {
 		highest := g.echoed.Load()
 		if t.seq <= highest || g.echoed.CompareAndSwap(highest, t.seq) {
 			break
 		}
 	}
-	if t.seq < g.said.Load() {
+	if t.seq < g.said.Load() || g.cfg.Yield && t.leaving { // the other one yields too: both are heard
 		return
 	}
 	select {

@@ -112,7 +112,7 @@ func (h *host) SendVia(relay netip.AddrPort, to fleet.ID, payload []byte) error 
 		}
 	}
 	from, copied := h.addr, append([]byte(nil), payload...)
-	time.AfterFunc(time.Duration(hops)*latency, func() { target.g.Packet(from, copied, time.Now()) })
+	time.AfterFunc(time.Duration(hops)*latency, func() { target.take(from, copied) })
 	return nil
 }
 
@@ -177,8 +177,21 @@ func (h *host) SendPacket(to netip.AddrPort, payload []byte) error {
 		return nil
 	}
 	from, copied := h.addr, append([]byte(nil), payload...)
-	time.AfterFunc(latency, func() { target.g.Packet(from, copied, time.Now()) })
+	time.AfterFunc(latency, func() { target.take(from, copied) })
 	return nil
+}
+
+// take hands a packet to the life of h that is there when it arrives.
+func (h *host) take(from netip.AddrPort, payload []byte) {
+	var g *Gossip
+	h.f.set(func() {
+		if !h.dead {
+			g = h.g
+		}
+	})
+	if g != nil {
+		g.Packet(from, payload, time.Now())
+	}
 }
 
 // reach returns the host at an address if h can reach it. The caller holds f.mu.
@@ -196,6 +209,10 @@ func (h *host) Open(ctx context.Context, id fleet.ID, addr netip.AddrPort) (net.
 	if !addr.IsValid() {
 		target = h.relayed(id)
 	}
+	var g *Gossip
+	if target != nil {
+		g = target.g
+	}
 	h.f.mu.Unlock()
 	if target == nil {
 		<-ctx.Done()
@@ -205,7 +222,7 @@ func (h *host) Open(ctx context.Context, id fleet.ID, addr netip.AddrPort) (net.
 		return nil, errors.New("another node is there")
 	}
 	near, far := net.Pipe()
-	target.g.Stream(far, h.id)
+	g.Stream(far, h.id)
 	return &countedConn{near, h.f}, nil
 }
 

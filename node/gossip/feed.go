@@ -33,6 +33,14 @@ func (c Change) String() string {
 	return "unknown"
 }
 
+// changeTo names the change of a member whose own word is new.
+func changeTo(m Member) Change {
+	if m.Status == fleet.Left {
+		return Left
+	}
+	return Updated
+}
+
 // Event is the newest change of one member and how it is since.
 type Event struct {
 	Change Change

@@ -36,9 +36,15 @@ type Config struct {
 	// Trusted returns the public key of a node that is enrolled and not removed. It is called under locks, often: it must
 	// be fast and must not call Gossip.
 	Trusted func(id fleet.ID) (ed25519.PublicKey, bool)
-	// Seq returns a number that is never less than it was in any earlier life of this node, such as the fleet's clock in
-	// nanoseconds. The wall clock if nil.
-	Seq    func() uint64
+	// Seq returns a number to sign next: at least least, above all that it returned in this and in any earlier life of this
+	// node. Where there can be none now, it is an error, and what was signed last stands. The wall clock if nil.
+	Seq func(least uint64) (uint64, error)
+	// Echo is told of the sequence of every tag under this node's key that comes back; nobody but the caller knows which of
+	// them are its own. It is called under locks: it must be fast and must not call Gossip. Nobody is told if nil.
+	Echo func(seq uint64)
+	// Yield is set where this node's key is in use elsewhere too: it says goodbye in all that it signs, so that the others
+	// count on it for nothing, and yields as soon as the other one says so too.
+	Yield  bool
 	Preset Preset       // LAN if zero
 	Log    *slog.Logger // nothing is logged if nil
 }
@@ -79,7 +85,12 @@ func New(cfg Config) (*Gossip, error) {
 		telling: make(chan struct{}, 1), ctx: ctx, end: end,
 	}
 	g.carry = newCarry(ctx, cfg.Self, cfg.Carrier, g.book)
-	g.mine = tag{seq: cfg.Seq(), addrs: cfg.Addrs}
+	seq, err := cfg.Seq(0)
+	if err != nil {
+		end()
+		return nil, err
+	}
+	g.mine = tag{seq: seq, leaving: cfg.Yield, addrs: cfg.Addrs}
 	raw := g.record()
 	heard := make(chan serf.Event, 64)
 	if err := g.start(raw, heard); err != nil {
@@ -100,7 +111,10 @@ func complete(cfg *Config) error {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Seq == nil {
-		cfg.Seq = func() uint64 { return uint64(max(0, time.Now().UnixNano())) }
+		cfg.Seq = func(least uint64) (uint64, error) { return max(uint64(max(0, time.Now().UnixNano())), least), nil }
+	}
+	if cfg.Echo == nil {
+		cfg.Echo = func(uint64) {}
 	}
 	if cfg.Preset = cfg.Preset.orLAN(); cfg.Outbound {
 		cfg.Addrs = nil
@@ -152,11 +166,16 @@ func (g *Gossip) listen(heard <-chan serf.Event) {
 	}
 }
 
-// outrunPause keeps two hosts with one key from filling the fleet with their dispute.
-const outrunPause = 5 * time.Second
+// outrunPause keeps two hosts with one key from filling the fleet with their dispute. One that yields doubles it up to the
+// longest each time: it has to be heard once, by a host that may be about to sign again itself.
+const (
+	outrunPause   = 5 * time.Second
+	longestOutrun = 10 * time.Minute
+)
 
 // mend does what the callbacks found to be needed but must not do themselves.
 func (g *Gossip) mend() {
+	pause := outrunPause
 	for {
 		select {
 		case <-g.ctx.Done():
@@ -169,9 +188,12 @@ func (g *Gossip) mend() {
 				"hint", "is there another host with a copy of this node's data folder?")
 			_ = g.tell(func(*tag) {})
 			select {
-			case <-time.After(outrunPause):
+			case <-time.After(pause):
 			case <-g.ctx.Done():
 				return
+			}
+			if g.cfg.Yield {
+				pause = min(2*pause, longestOutrun)
 			}
 		}
 	}
@@ -189,10 +211,14 @@ func (g *Gossip) tell(change func(*tag)) error {
 	}
 	next := g.mine
 	change(&next)
-	next.seq = max(g.cfg.Seq(), g.mine.seq+1, g.echoed.Load()+1)
 	if err := g.mayTell(next); err != nil {
 		return err
 	}
+	seq, err := g.cfg.Seq(max(g.mine.seq, g.echoed.Load()) + 1)
+	if err != nil {
+		return err
+	}
+	next.seq = seq
 	g.mine = next
 	if err := g.serf.SetTags(map[string]string{tagKey: g.record()}); err != nil {
 		g.cfg.Log.Debug("the news of this node's addresses is slow to leave", "err", err) // exchanges carry it
@@ -221,6 +247,7 @@ func (g *Gossip) Stream(conn net.Conn, peer fleet.ID) {
 		_ = conn.Close()
 		return
 	}
+	g.echoLater(peer)
 	g.carry.stream(conn)
 }
 

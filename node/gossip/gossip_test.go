@@ -209,7 +209,7 @@ func TestClockWentBack(t *testing.T) {
 		before, _ := hosts[0].sees(hosts[2])
 		hosts[2].kill()
 		hosts[2].start(t, func(c *Config) {
-			c.Seq = func() uint64 { return 5 }
+			c.Seq = func(least uint64) (uint64, error) { return max(5, least), nil }
 			c.Addrs = []netip.AddrPort{hosts[2].addr, addrOf(77)}
 		})
 		_, _ = hosts[2].g.Join(t.Context(), []Peer{{hosts[0].id, hosts[0].addr}})

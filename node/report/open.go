@@ -160,7 +160,7 @@ func moveAside(path string, cause error, log *slog.Logger) error {
 			Hinted("mv %s %s, then start muster again; the store begins empty, other servers and the nodes keep theirs", path, to)
 	}
 	log.Warn("the report store is damaged; it was moved aside and begins empty. Reports are kept by another server and by their nodes too",
-		"file", path, "moved", to, "cause", cause)
+		"file", path, "moved", to, "err", cause)
 	for i := 0; i+maxDamaged-1 < len(old); i++ {
 		if err := os.Remove(damagedName(path, old[i])); err == nil {
 			log.Warn("removed an older damaged report store", "file", damagedName(path, old[i]))

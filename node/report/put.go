@@ -25,7 +25,10 @@ func (s *Store) Put(r exec.Report, signed auth.Envelope) error {
 	}
 	now := s.o.Now().UnixMilli()
 	value := sealEntry(r.Command[:], r.Node[:], now, signed)
-	w := &write{grows: true, after: func() { s.tell(r.Command, r.Node) }}
+	w := &write{grows: true, after: func() {
+		s.kept.Add(1)
+		s.tell(r.Command, r.Node)
+	}}
 	w.change = func(tx *bbolt.Tx) error {
 		reports := tx.Bucket(bucketReports)
 		b := reports.Bucket(r.Command[:])

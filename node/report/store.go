@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -59,6 +60,7 @@ type Store struct {
 
 	closing  sync.Once
 	closed   chan struct{}
+	kept     atomic.Uint64
 	saidOnce sync.Once // about a value that does not match its checksum
 }
 

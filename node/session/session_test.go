@@ -50,8 +50,8 @@ func TestTerminal(t *testing.T) {
 	p.sees("id=" + o.ID.String())
 	p.sees("dash")
 	p.resizes <- flow.Resize{Rows: 50, Cols: 120}
-	p.types("stty size\n")
-	p.sees("50 120")
+	p.types("until stty size | grep '^50 120'; do sleep 0.05; done\n") // what is typed may overtake it
+	p.sees("50 120\r\n")
 	p.types("sh -c \"echo as''leep; exec sleep 1000\"\n")
 	p.sees("asleep\r\n")
 	p.types("\x03")

@@ -71,6 +71,7 @@ type Endpoint struct {
 	leaf      tls.Certificate
 	instance  [saltSize]byte
 	began     time.Time
+	counted   counted
 	transport *quic.Transport
 	pool      *pool
 	door      *door
@@ -338,7 +339,7 @@ func (e *Endpoint) acceptAll(listener *quic.Listener) {
 		conn, err := listener.Accept(e.ctx)
 		if err != nil {
 			if !errors.Is(err, quic.ErrServerClosed) && e.ctx.Err() == nil {
-				e.log.Error("the socket fails", "cause", err)
+				e.log.Error("the socket fails", "err", err)
 			}
 			return
 		}
@@ -350,7 +351,7 @@ func (e *Endpoint) acceptAll(listener *quic.Listener) {
 func (e *Endpoint) receive(conn *quic.Conn) {
 	l, err := e.welcome(conn)
 	if err != nil {
-		e.log.Debug("connection refused", "from", conn.RemoteAddr(), "cause", err)
+		e.log.Debug("connection refused", "from", conn.RemoteAddr(), "err", err)
 		_ = conn.CloseWithError(closing(err))
 		return
 	}

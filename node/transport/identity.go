@@ -69,7 +69,7 @@ func clientTLS(leaf tls.Certificate, plane Plane, want fleet.ID) *tls.Config {
 				return err
 			}
 			if !want.IsZero() && got != want {
-				return fleet.Errorf(fleet.Denied, "node %s answers there, not %s", got, want)
+				return fleet.Errorf(fleet.Unavailable, "node %s answers there, not %s", got, want) // the one that is meant may be elsewhere, or come back
 			}
 			return nil
 		},

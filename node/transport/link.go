@@ -125,7 +125,7 @@ func (l *link) end() {
 	stop(l.retire)
 	l.mu.Unlock()
 	l.leave()
-	l.e.log.Debug("connection ended", "peer", l.peer, "plane", l.plane, "cause", context.Cause(l.conn.Context()))
+	l.e.log.Debug("connection ended", "peer", l.peer, "plane", l.plane, "err", context.Cause(l.conn.Context()))
 }
 
 func stop(t *time.Timer) {
@@ -152,13 +152,13 @@ func (l *link) serve(s *quic.Stream) {
 	go func() { // no task: Close does not wait for handlers, they may be the ones who call it
 		defer func() {
 			if cause := recover(); cause != nil {
-				l.e.log.Error("a stream handler failed", "plane", l.plane, "peer", l.peer, slog.Any("cause", cause), "stack", string(debug.Stack()))
+				l.e.log.Error("a stream handler failed", "plane", l.plane, "peer", l.peer, slog.Any("err", cause), "stack", string(debug.Stack()))
 				reset(s, streamBroken)
 				_ = stream.Close()
 			}
 		}()
 		if err := l.e.gate.Allow(l.peer, l.plane); err != nil {
-			l.e.log.Debug("stream refused", "peer", l.peer, "plane", l.plane, "cause", err)
+			l.e.log.Debug("stream refused", "peer", l.peer, "plane", l.plane, "err", err)
 			reset(s, streamDenied)
 			_ = stream.Close()
 			return

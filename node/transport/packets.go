@@ -26,7 +26,7 @@ func (e *Endpoint) SendPacket(to netip.AddrPort, kind Kind, payload []byte) erro
 		return &net.OpError{Op: "write", Net: "udp", Addr: net.UDPAddrFromAddrPort(to), Err: net.ErrClosed}
 	}
 	if err != nil {
-		e.log.Debug("packet not sent", "to", to, "cause", err)
+		e.log.Debug("packet not sent", "to", to, "err", err)
 	}
 	return nil
 }
@@ -65,8 +65,10 @@ func (e *Endpoint) readPacket(ctx context.Context, buf []byte) bool {
 	at := time.Now()
 	kind, payload, ok := e.opener.open(buf[:n])
 	if !ok {
+		e.counted.strange.Add(1)
 		return true
 	}
+	e.counted.genuine.Add(1)
 	if kind == KindRelay {
 		e.passOn(addrPort(from), payload, at)
 		return true
@@ -91,7 +93,7 @@ func (e *Endpoint) packetHandler(kind Kind) PacketFunc {
 func (e *Endpoint) guard(kind Kind, f func()) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			e.log.Error("a packet handler failed", "kind", int(kind), slog.Any("cause", cause), "stack", string(debug.Stack()))
+			e.log.Error("a packet handler failed", "kind", int(kind), slog.Any("err", cause), "stack", string(debug.Stack()))
 		}
 	}()
 	f()

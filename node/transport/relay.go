@@ -87,7 +87,7 @@ func (e *Endpoint) serveRelay(s *Stream) {
 	ctx, cancel := context.WithTimeout(s.Context(), handshakeTimeout)
 	defer cancel()
 	if err := e.beginPipe(ctx, s); err != nil {
-		e.log.Debug("no pipe", "peer", s.Peer(), "cause", err)
+		e.log.Debug("no pipe", "peer", s.Peer(), "err", err)
 		_ = s.SetWriteDeadline(time.Now().Add(handshakeTimeout))
 		_ = s.WriteError(err)
 		_ = s.Close()

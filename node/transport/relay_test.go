@@ -280,7 +280,7 @@ func TestARelayLiesAboutWhoIsThere(t *testing.T) {
 			_ = s.WriteFrame(relayAccept, nil)
 		}
 		_, err := ask(t.Context(), x, z.ID(), "secret")
-		wantError(t, err, fleet.Denied, "node "+other.ID().String()+" answers there, not "+z.ID().String())
+		wantError(t, err, fleet.Unavailable, "node "+other.ID().String()+" answers there, not "+z.ID().String())
 	})
 }
 

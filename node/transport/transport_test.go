@@ -261,7 +261,7 @@ func TestRefusals(t *testing.T) {
 		"not admitted here":   {refuse(fleet.Denied, "unknown"), newBook(), nil, fleet.Denied, "unknown"},
 		"no proof":            {&book{addrs: newBook().addrs}, newBook(), nil, fleet.Denied, "refused: not enrolled"},
 		"another fleet":       {newBook(), newBook(), func(c *Config) { c.Fleet = fleet.Sum([]byte("other")) }, fleet.Denied, "another fleet"},
-		"another key":         {newBook(), newBook(), func(c *Config) { c.Key = keyOf(9) }, fleet.Denied, "10.0.0.2:7980/udp: node " + idOf(9).String() + " answers there, not " + idOf(2).String()},
+		"another key":         {newBook(), newBook(), func(c *Config) { c.Key = keyOf(9) }, fleet.Unavailable, "10.0.0.2:7980/udp: node " + idOf(9).String() + " answers there, not " + idOf(2).String()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {

@@ -7,6 +7,7 @@
 //
 //	go run ./testnet/figures --nodes 5,20,50
 //	go run ./testnet/figures --nodes 20 --only true,idle --json figures.json
+//	go run ./testnet/figures --only startup,small,release
 //
 // It needs root, for the namespaces. A new figure is a function in a file of its own and a line in measurements.
 package main

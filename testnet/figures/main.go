@@ -149,7 +149,7 @@ func (o options) wantsFleet() bool {
 
 // wantsMuster reports whether the binary is run.
 func (o options) wantsMuster() bool {
-	return o.wantsFleet() || o.wants("params") || o.wants("sessions")
+	return o.wantsFleet() || slices.ContainsFunc([]string{"params", "sessions", "startup", "small", "release"}, o.wants)
 }
 
 func versionOf(ctx context.Context, binary string) (string, error) {

@@ -41,6 +41,9 @@ func aloneOnes() []alone {
 		{"params", "parameters under load, beside etcd", measureParams},
 		{"store", "parameters in memory and in snapshots", measureStore},
 		{"sessions", "sessions, beside ssh", measureSessions},
+		{"startup", "how soon an agent is there", measureStartup},
+		{"small", "an agent with little memory", measureSmall},
+		{"release", "a release to twenty hosts, beside scp", measureRelease},
 	}
 }
 

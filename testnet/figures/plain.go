@@ -22,7 +22,8 @@ type plain struct {
 	muster string
 	dir    string
 	agents []*plainAgent
-	spots  []spot // of the first agents; those after them are on loopback
+	spots  []spot       // of the first agents; those after them are on loopback
+	group  *memoryGroup // of those that are launched; nil: none
 }
 
 // spot is where an agent lives.
@@ -88,18 +89,25 @@ func (f *plain) spot(i int) (spot, error) {
 }
 
 func (f *plain) found(ctx context.Context) error {
-	a, addr, err := f.add()
+	a, err := f.init(ctx)
 	if err != nil {
-		return err
-	}
-	if _, err := f.say(ctx, a, "init", "--fleet", "figures", "--operator", "tester", "--name", a.name, "--bind", addr,
-		"--recovery-file", filepath.Join(f.dir, "recovery.key")); err != nil {
 		return err
 	}
 	return f.start(ctx, a)
 }
 
-func (f *plain) join(ctx context.Context) error {
+// init makes the folder of the first agent, and starts nothing.
+func (f *plain) init(ctx context.Context) (*plainAgent, error) {
+	a, addr, err := f.add()
+	if err != nil {
+		return nil, err
+	}
+	_, err = f.say(ctx, a, "init", "--fleet", "figures", "--operator", "tester", "--name", a.name, "--bind", addr,
+		"--recovery-file", filepath.Join(f.dir, "recovery.key"))
+	return a, err
+}
+
+func (f *plain) join(ctx context.Context, args ...string) error {
 	out, err := f.say(ctx, f.agents[0], "-o", "json", "token", "create", "--uses", "1")
 	if err != nil {
 		return err
@@ -116,7 +124,7 @@ func (f *plain) join(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return f.start(ctx, a, "--join-file", file, "--name", a.name, "--bind", addr)
+	return f.start(ctx, a, append(args, "--join-file", file, "--name", a.name, "--bind", addr)...)
 }
 
 func (f *plain) command(ctx context.Context, a *plainAgent, args ...string) *exec.Cmd {
@@ -141,22 +149,34 @@ func (f *plain) say(ctx context.Context, a *plainAgent, args ...string) ([]byte,
 
 // start starts an agent and waits until it answers.
 func (f *plain) start(ctx context.Context, a *plainAgent, args ...string) error {
+	if err := f.launch(ctx, a, nil, args...); err != nil {
+		return err
+	}
+	return waitFor(ctx, a.name+" answers", func() bool {
+		s, err := a.client.Status(ctx)
+		return err == nil && !s.Fleet.IsZero()
+	})
+}
+
+// launch starts an agent, with more variables of its environment.
+func (f *plain) launch(ctx context.Context, a *plainAgent, env []string, args ...string) error {
 	log, err := os.OpenFile(a.dir+".log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
 	a.cmd = f.command(context.WithoutCancel(ctx), a, append([]string{"agent"}, args...)...)
+	if f.group != nil {
+		a.cmd.Path, a.cmd.Args = "/bin/sh", f.group.enter(a.cmd.Args)
+	}
+	a.cmd.Env = append(a.cmd.Env, env...)
 	a.cmd.Stdout, a.cmd.Stderr = log, log
 	a.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := a.at.start(a.cmd); err != nil {
 		return err
 	}
 	a.client = api.Dial(filepath.Join(a.dir, "agent.sock"))
-	return waitFor(ctx, a.name+" answers", func() bool {
-		s, err := a.client.Status(ctx)
-		return err == nil && !s.Fleet.IsZero()
-	})
+	return nil
 }
 
 // whole waits until all see all, and three vote.

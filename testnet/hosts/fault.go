@@ -179,7 +179,7 @@ func readBits(text string) (int, error) {
 		text, factor = text[:len(text)-1], f
 	}
 	n, err := strconv.Atoi(text)
-	if err != nil || n < 0 || n > 1e12/factor {
+	if err != nil || n < 0 || int64(n) > 1e12/int64(factor) {
 		return 0, notA(text, "number of bits: 500k, 2M")
 	}
 	return n * factor, nil

@@ -45,11 +45,28 @@ func shownOf(t *testing.T, r Result) shown {
 	return out.Nodes[0]
 }
 
-// started runs a document on a host, and returns what comes of it when it has.
+// started runs a document on a host, and returns what comes of it when it has, also where the fleet gave the host up meanwhile.
 func started(t *testing.T, l *Lan, h *Host, name string) <-chan Result {
 	came := make(chan Result, 1)
 	go func() {
-		came <- l.Host("n1").Muster(t.Context(), "-o", "json", "run", "--doc", name, "--target", h.Name(), "--expires", "5m")
+		r := l.Host("n1").Muster(t.Context(), "-o", "json", "run", "--doc", name, "--target", h.Name(), "--expires", "5m")
+		for t.Context().Err() == nil {
+			var out struct {
+				ID    string
+				Exit  int
+				Nodes []shown
+			}
+			if json.Unmarshal([]byte(r.Stdout), &out) != nil || len(out.Nodes) != 1 {
+				break
+			}
+			r.Code = out.Exit // that of run; show has its own
+			if out.Nodes[0].Status != "InProgress" {
+				break
+			}
+			<-time.After(5 * nap)
+			r = l.Host("n1").Muster(t.Context(), "-o", "json", "command", "show", out.ID)
+		}
+		came <- r
 	}()
 	return came
 }

@@ -3,6 +3,7 @@ package lan
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -18,6 +19,7 @@ const role = "LAN_TEST_ROLE"
 func TestMain(m *testing.M) {
 	switch os.Getenv(role) {
 	case "":
+		_ = flag.Set("test.parallel", "6") // they wait for each other's hosts far more than they compute; -parallel has the last word
 		code := m.Run()
 		_ = os.RemoveAll(binDir())
 		os.Exit(code)

@@ -19,7 +19,7 @@ func madeByMachine(t *testing.T, web1, m *Machine, made map[string]map[string]st
 	if err := errors.Join(os.MkdirAll(m.Path("/etc/muster"), 0o755), os.WriteFile(m.Path("/etc/muster/join"), []byte(join), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	sh(t, m, "tar xzf "+filepath.Base(made["1.0.0"]["tar.gz"])+" && muster-1.0.0-linux-*/muster agent install && rm -r muster-1.0.0-linux-*/")
+	sh(t, m, "tar xzf "+filepath.Base(made["1.0.0"]["tar"])+" && muster-1.0.0-linux-*/muster agent install && rm -r muster-1.0.0-linux-*/")
 	until(t, m, "it is enrolled", "muster status")
 	sh(t, m, "! [ -e /etc/muster/join ] && systemctl is-enabled muster && systemctl is-active muster")
 	if got := sh(t, web1, "muster run --target web4 -- hostname 2>/dev/null"); !strings.Contains(got, "web4") {
@@ -83,15 +83,16 @@ func upgrade(t *testing.T, from *Machine, others ...*Machine) {
 	}()
 	until(t, others[0], "the session is open", "[ -e /var/tmp/sits ]")
 
-	const install = `if [ -e /usr/local/bin/dnf ]; then dnf install -y /root/muster-1.1.0-1.*.rpm
-elif [ -e /usr/bin/muster ]; then apt-get install -qy /root/muster_1.1.0-1_*.deb
+	const install = `if dpkg --status muster >/dev/null 2>&1; then apt-get install -qy /root/muster_1.1.0-1_*.deb
+elif [ "$(hostname)" = web5 ]; then zypper --non-interactive install --allow-unsigned-rpm /root/muster-1.1.0-1.*.rpm
+elif rpm --query muster; then dnf install -y /root/muster-1.1.0-1.*.rpm
 else cd /var/tmp && tar xzf /root/muster_1.1.0_linux_*.tar.gz && muster-1.1.0-linux-*/muster agent install && rm -r muster-1.1.0-linux-*; fi`
 	sh(t, from, "muster run --all --timeout 5m -- '"+install+"'")
 	for _, m := range all {
 		until(t, m, "the new version runs", "muster status | grep -q '^version *1.1.0$'")
 		sh(t, m, "systemctl is-enabled muster && : > /var/tmp/go")
 	}
-	until(t, from, "the command has ended everywhere", "muster command show "+id+" | grep -c Success | grep -q 4")
+	until(t, from, "the command has ended everywhere", fmt.Sprintf("muster command show %s | grep -c Success | grep -q %d", id, len(all)))
 	for _, m := range all {
 		if got := sh(t, m, "cat /root/began && rm /root/began"); got != "began\n" {
 			t.Errorf("on %s it began as %q", m.Name, got)
@@ -105,7 +106,7 @@ else cd /var/tmp && tar xzf /root/muster_1.1.0_linux_*.tar.gz && muster-1.1.0-li
 // changes lists what a machine has of its own, but for what its own services write.
 func changes(t *testing.T, m *Machine) []string {
 	t.Helper()
-	all, err := m.Changes("/var/log", "/var/cache", "/var/lib/apt", "/var/lib/dpkg", "/var/lib/systemd", "/var/lib/rpm", "/run", "/tmp", "/root", "/var/tmp")
+	all, err := m.Changes("/var/log", "/var/cache", "/var/lib/apt", "/var/lib/dpkg", "/var/lib/systemd", "/var/lib/rpm", "/var/lib/dnf", "/var/lib/zypp", "/run", "/tmp", "/root", "/var/tmp")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,8 +146,8 @@ func removeDeb(t *testing.T, m *Machine, before []string) {
 	sh(t, m, "! [ -e /var/lib/muster ]")
 }
 
-func removeRPM(t *testing.T, m *Machine, before []string) {
-	if said := sh(t, m, "dnf remove -y muster 2>&1"); !strings.Contains(said, "muster: left /var/lib/muster") {
+func removeRPM(t *testing.T, m *Machine, before []string, line string) {
+	if said := sh(t, m, line); !strings.Contains(said, "muster: left /var/lib/muster") {
 		t.Errorf("it says %s", said)
 	}
 	left(t, m, before, "/var/lib/muster")

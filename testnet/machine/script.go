@@ -13,9 +13,12 @@ mount -t proc proc proc
 mount -t sysfs sysfs sys
 [ ! -d sys/fs/cgroup ] || mount -t cgroup2 cgroup2 sys/fs/cgroup
 mount -t tmpfs -o mode=0755 tmpfs dev
-for device in null zero full random urandom tty; do
-	: > dev/$device
-	mount --bind /dev/$device dev/$device
+for device in null:1:3 zero:1:5 full:1:7 random:1:8 urandom:1:9 tty:5:0; do
+	number=${device#*:} name_of=${device%%:*}
+	# nodes of its own, so that what a package does to them is not done to this computer's
+	mknod -m 666 dev/$name_of c ${number%:*} ${number#*:} 2>/dev/null && continue
+	: > dev/$name_of
+	mount --bind /dev/$name_of dev/$name_of
 done
 mkdir dev/pts dev/shm
 mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts dev/pts

@@ -20,6 +20,7 @@ func provision(t *testing.T, one, two *Machine, made map[string]string) {
 		}
 		sh(t, m, "useradd --create-home vagrant")
 	}
+	sh(t, one, "rm /usr/bin/dnf") // or it would be a host of Fedora's
 	run := func(m *Machine) {
 		t.Helper()
 		said := sh(t, m, "/vagrant/provision.sh "+m.Name+" "+m.Addr+" /vagrant/bin/dist 2 2>&1")
@@ -39,6 +40,19 @@ func provision(t *testing.T, one, two *Machine, made map[string]string) {
 	for _, m := range []*Machine{one, two} {
 		sh(t, m, "su - vagrant -c 'muster node list'") // of the group muster
 	}
+}
+
+// zypper brings a host of openSUSE's into the fleet.
+func zypper(t *testing.T, web1, m *Machine) {
+	said := sh(t, m, "zypper --non-interactive install --allow-unsigned-rpm ./muster-1.0.0-1.*.rpm 2>&1")
+	if !strings.Contains(said, "this host is in no fleet yet") {
+		t.Errorf("it says %s", said)
+	}
+	join := sh(t, web1, "muster token create --uses 1 2>/dev/null")
+	if err := os.WriteFile(m.Path("/root/join"), []byte(join), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sh(t, m, "muster join --join-file join && rm join && systemctl is-enabled muster && systemctl is-active muster")
 }
 
 // openRC installs, uses, upgrades and removes Alpine's package on a machine that has OpenRC and no systemd.
@@ -72,7 +86,9 @@ func openRC(t *testing.T, m *Machine, made map[string]map[string]string) {
 	const agent = "cat /proc/$(cat /run/supervise-muster.pid)/task/*/children"
 	sh(t, m, "kill -KILL $("+agent+")")
 	until(t, m, "it is started again", "muster status")
-	sh(t, m, ": > /var/tmp/go")
+	sh(t, m, "mkdir -p /etc/muster && echo 'memory.budgt: 1' > /etc/muster/config.yaml && rc-service muster reload")
+	until(t, m, "it has read its configuration, and goes on without it", "muster status 2>&1 | grep -q '/etc/muster/config.yaml:1'")
+	sh(t, m, "rm -r /etc/muster && rc-service muster reload && : > /var/tmp/go")
 	until(t, m, "the command has ended", "[ -e /root/finished ]")
 	if got := sh(t, m, "cat /root/began"); got != "began\n" {
 		t.Errorf("it began as %q", got)

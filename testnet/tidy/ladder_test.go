@@ -26,18 +26,18 @@ type rung struct {
 // or testnet belongs to it.
 var ladder = []rung{
 	{pure, []string{"node/fleet"}},
-	{pure, []string{"node/fleet/wire"}},
+	{pure, []string{"node/fleet/wire", "node/config", "node/budget"}},
 	{pure, []string{"node/auth", "exec/schedule", "exec/steps"}},
-	{pure, []string{"exec/document"}},
+	{pure, []string{"exec/document", "node/release"}},
 	{pure, []string{"exec", "inventory", "params"}},
 	{pure, []string{"patch"}},
 	{pure, []string{"consensus"}},
 	{pure, []string{"node"}},
 	{pure, []string{"node/session/flow", "node/session/copy/talk"}},
-	{shell, []string{"exec/s3", "exec/account", "exec/cage"}}, // what two shells ask of a store of objects, and of the host
+	{shell, []string{"exec/s3", "exec/account", "exec/cage", "node/upgrade"}}, // what two shells ask of a store of objects, and of the host
 	{shell, []string{
 		"consensus/quorum", "exec/action", "exec/outlet", "exec/runner", "inventory/collect", "node/agent", "node/api",
-		"node/decisions", "node/folder", "node/gossip", "node/report", "node/session", "node/transport", "patch/apt", "patch/dnf", "patch/zypper",
+		"node/decisions", "node/folder", "node/gossip", "node/metrics", "node/release/store", "node/report", "node/session", "node/transport", "patch/apt", "patch/dnf", "patch/zypper",
 	}},
 	{top, []string{"cmd/host"}},
 	{top, []string{"cmd/muster"}},
@@ -69,6 +69,7 @@ var libraries = []struct {
 	{"golang.org/x/term", []string{"cmd/muster"}, "asking for secrets"},
 	{"go.yaml.in/yaml/v4", []string{"exec/document"}, "documents are YAML"},
 	{"go.yaml.in/yaml/v4", []string{"cmd/muster"}, "-o yaml"},
+	{"go.yaml.in/yaml/v4", []string{"node/config"}, "the host's configuration is YAML"},
 	{"mvdan.cc/sh/v3", []string{"exec/document"}, "where in a shell script a value stands"},
 	{"github.com/aws/aws-sdk-go-v2", []string{"exec/s3"}, "signatures of S3's requests"},
 	{"golang.org/x/sys", []string{"cmd", "exec/runner", "exec/cage", "node/api", "node/report", "node/session"}, "the kernel, in shells only"},

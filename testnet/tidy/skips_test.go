@@ -13,8 +13,15 @@ import (
 // skips are the tests that may skip, as file and function, and what they then lack. Only what a host can lack belongs
 // here; what go test -short leaves out needs no line, and a skip that rapid takes for "draw again" is none.
 var skips = map[string]string{
-	"cmd/host/listen_test.go TestListenAt":                  "the loopback address of IPv4, and IPv6's",
-	"cmd/host/listen_test.go listens":                       "an address that nobody has",
+	"cmd/host/listen_test.go listens":                       "IPv6",
+	"cmd/muster/node_list_test.go TestRealAnsible":          "ansible-inventory",
+	"packaging/observe_test.go TestPromtool":                "promtool, of Debian's package prometheus",
+	"testnet/lan/upgrade_test.go TestUpgradeTwenty":         "a person who asked for the long run: MUSTER_LONG",
+	"testnet/machine/hosts_test.go TestHosts":               "a person who asked for the long run: MUSTER_LONG",
+	"testnet/lan/upgrade_test.go TestUpgradeToNoGood":       "a person who asked for the long run: MUSTER_LONG",
+	"testnet/lan/upgrade_test.go TestUpgradeKilled":         "a person who asked for the long run: MUSTER_LONG",
+	"testnet/neighbours_test.go TestNeighbours":             "a person who asked for the long run: MUSTER_LONG",
+	"testnet/neighbours_test.go buildOlder":                 "the history of this repository, to build the program before this one",
 	"cmd/muster/decide_test.go TestSudo":                    "an account with ID 1, as every Debian has",
 	"exec/action/http_test.go smallDisk":                    "root, to mount a small disk",
 	"exec/runner/runner_test.go TestFullDisk":               "root, to mount a small disk",

@@ -25,6 +25,7 @@ type Node struct {
 	Server    bool              `json:"server"`
 	Tags      map[string]string `json:"tags"`
 	Sequence  uint64            `json:"sequence"` // of the newest signed statement about its tags
+	Plight    string            `json:"plight"`   // what it says that it does not do now; empty: it does all of its work
 }
 
 // OfNode returns the shape of a member. sequence counts the signed statements about its tags.
@@ -32,7 +33,7 @@ func OfNode(m fleet.Member, sequence uint64) Node {
 	n := Node{
 		ID: m.ID, Name: m.Name, Addresses: make([]string, 0, len(m.Addrs)), Status: m.Status, LastSeen: m.LastSeen,
 		OS: m.Facts.OS, OSVersion: m.Facts.OSVersion, Arch: m.Facts.Arch, Version: m.Facts.Version, BootID: m.Facts.BootID,
-		Role: m.Role, Server: m.Server, Tags: m.Tags, Sequence: sequence, Via: m.Via,
+		Role: m.Role, Server: m.Server, Tags: m.Tags, Sequence: sequence, Via: m.Via, Plight: m.Plight,
 	}
 	if n.Via == nil {
 		n.Via = []fleet.ID{}
@@ -54,7 +55,7 @@ func (n Node) Member() (fleet.Member, error) {
 	m := fleet.Member{
 		ID: n.ID, Name: n.Name, Status: n.Status, LastSeen: n.LastSeen,
 		Facts: fleet.Facts{OS: n.OS, OSVersion: n.OSVersion, Arch: n.Arch, Version: n.Version, BootID: n.BootID},
-		Role:  n.Role, Server: n.Server, Tags: n.Tags,
+		Role:  n.Role, Server: n.Server, Tags: n.Tags, Plight: n.Plight,
 	}
 	if len(n.Via) > 0 {
 		m.Via = n.Via

@@ -69,6 +69,43 @@ type Quorum struct {
 	Danger   string   `json:"danger"`            // what would stop writes; empty: one loss is survived
 	Outbound []Server `json:"outbound"`          // eligible, and never voters or spares, for nobody can dial them
 	Replica  *Replica `json:"replica,omitempty"` // of this host
+	Level    Level    `json:"level"`
+}
+
+// Level is how far the fleet's hosts agree on what may be written.
+type Level struct {
+	Level    uint16        `json:"level"`    // the fleet's
+	Supports uint16        `json:"supports"` // the newest of this host's program
+	Holding  []LevelHolder `json:"holding"`  // who keeps it below the newest of the leader's program; muster quorum status alone has it
+	More     int           `json:"more"`     // how many more do than are listed
+}
+
+// LevelHolder is a host that is not known to support the newest level.
+type LevelHolder struct {
+	ID     fleet.ID `json:"id"`
+	Name   string   `json:"name"`
+	Level  uint16   `json:"level"` // 0: it has not said
+	Server bool     `json:"server"`
+	Online bool     `json:"online"`
+	Waits  bool     `json:"waits"` // the level waits for it
+}
+
+// OfLevel returns the shape of l.
+func OfLevel(l node.LevelStatus) Level {
+	out := Level{Level: uint16(l.Level), Supports: uint16(l.Supports), Holding: []LevelHolder{}, More: l.More}
+	for _, h := range l.Holding {
+		out.Holding = append(out.Holding, LevelHolder{ID: h.ID, Name: h.Name, Level: uint16(h.Level), Server: h.Server, Online: h.Online, Waits: h.Waits})
+	}
+	return out
+}
+
+// status returns what OfLevel was given. An agent of the first level says none.
+func (l Level) status() node.LevelStatus {
+	out := node.LevelStatus{Level: max(fleet.Level(l.Level), fleet.LevelFirst), Supports: max(fleet.Level(l.Supports), fleet.LevelFirst), More: l.More}
+	for _, h := range l.Holding {
+		out.Holding = append(out.Holding, node.LevelHolder{ID: h.ID, Name: h.Name, Level: fleet.Level(h.Level), Server: h.Server, Online: h.Online, Waits: h.Waits})
+	}
+	return out
 }
 
 // Replica names a replica's state: equal at the same act on all servers.
@@ -130,7 +167,9 @@ func (s Status) Status() (node.Status, error) {
 
 // OfQuorum returns the shape of q.
 func OfQuorum(q node.QuorumStatus) Quorum {
-	out := Quorum{Format: Format, Term: q.Term, Voters: []Server{}, Spares: []Server{}, Outbound: []Server{}, Danger: q.Danger}
+	out := Quorum{
+		Format: Format, Term: q.Term, Voters: []Server{}, Spares: []Server{}, Outbound: []Server{}, Danger: q.Danger, Level: OfLevel(q.Level),
+	}
 	for _, v := range q.Voters {
 		out.Voters = append(out.Voters, Server(v))
 	}
@@ -158,7 +197,7 @@ func OfQuorum(q node.QuorumStatus) Quorum {
 
 // Quorum returns what OfQuorum was given.
 func (q Quorum) Quorum() node.QuorumStatus {
-	out := node.QuorumStatus{Term: q.Term, Danger: q.Danger}
+	out := node.QuorumStatus{Term: q.Term, Danger: q.Danger, Level: q.Level.status()}
 	for _, v := range q.Voters {
 		out.Voters = append(out.Voters, node.ServerStatus(v))
 	}

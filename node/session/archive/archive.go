@@ -30,6 +30,7 @@ const (
 	castSuffix = ".cast"
 	noteSuffix = ".note"
 	partSuffix = ".part"
+	newSuffix  = ".new" // behind another: a file that is being written
 )
 
 const (
@@ -111,7 +112,7 @@ func freeOn(dir string) (int64, error) {
 	if err := syscall.Statfs(dir, &s); err != nil {
 		return 0, err
 	}
-	return int64(s.Bavail) * s.Bsize, nil
+	return int64(s.Bavail) * int64(s.Bsize), nil
 }
 
 // look takes up a node's folder, and clears away what a crash left.
@@ -123,6 +124,10 @@ func (a *Archive) look(id fleet.ID) {
 	}
 	for _, e := range entries {
 		name := filepath.Ext(e.Name())
+		if name == newSuffix {
+			_ = os.Remove(filepath.Join(a.folder(id), e.Name()))
+			continue
+		}
 		session, err := fleet.ParseUUID(strings.TrimSuffix(e.Name(), name))
 		if err != nil {
 			continue
@@ -484,7 +489,7 @@ func (in *Incoming) Close() {
 }
 
 func writeSynced(path string, data []byte) error {
-	temp := path + ".new"
+	temp := path + newSuffix
 	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err

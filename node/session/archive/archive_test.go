@@ -188,6 +188,37 @@ func TestAnotherRecording(t *testing.T) {
 	}
 }
 
+// Whatever a kill interrupts between a recording's last byte and its note, the next start leaves nothing that nobody counts, and
+// the recording is taken again.
+func TestKilledWhileNaming(t *testing.T) {
+	data := []byte("what was recorded")
+	k := copyOf("web", 1, data, now)
+	dir := t.TempDir()
+	folder := filepath.Join(dir, k.Note.Node.Text())
+	id := k.Note.Session.ID.String()
+	for name, left := range map[string][]string{
+		"renamed":                {id + castSuffix},
+		"with a note half there": {id + castSuffix, id + noteSuffix + newSuffix},
+	} {
+		if err := os.MkdirAll(folder, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range left {
+			if err := os.WriteFile(filepath.Join(folder, file), data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		a := open(t, dir, DefaultRoom())
+		if entries, err := os.ReadDir(folder); len(entries) > 0 {
+			t.Errorf("%s: left %v %v", name, entries, err)
+		}
+		if err := put(t, a, k, data); err != nil || read(t, a, k) != string(data) {
+			t.Errorf("%s: %v", name, err)
+		}
+		a.remove(key{k.Note.Node, k.Note.Session.ID})
+	}
+}
+
 func TestNoRoom(t *testing.T) {
 	free := int64(leastFree + 10)
 	a, err := Open(Config{Dir: t.TempDir(), Now: func() time.Time { return now }, Free: func(string) (int64, error) { return free, nil },

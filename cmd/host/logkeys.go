@@ -1,0 +1,61 @@
+package host
+
+// LogKey is a key of the agent's log.
+type LogKey struct{ Name, Means string }
+
+// LogKeys lists every key, by name: one thing has one key, in text and in JSON, whichever part of the agent logs it. Beside
+// them are slog's own, which none of these may be: time, level, msg. What raft, serf and quic-go say has keys of their own.
+func LogKeys() []LogKey {
+	return []LogKey{
+		{"act", "what the agent does to keep to its budget"},
+		{"arch", "an architecture, as in amd64"},
+		{"at", "an address, or where something is"},
+		{"bytes", "how many bytes"},
+		{"chunk", "number of a piece of a release"},
+		{"command", "ID of a command"},
+		{"document", "name of a document"},
+		{"end", "how a session ended"},
+		{"entries", "how many entries of the replicated log"},
+		{"epoch", "epoch of a keyring's key"},
+		{"err", "why something failed"},
+		{"file", "path of a file"},
+		{"fleet", "name of the fleet"},
+		{"from", "where something comes from: an address, or the origin of a setting"},
+		{"hint", "what may be the matter"},
+		{"id", "ID of a node"},
+		{"incarnation", "number of this node's replica"},
+		{"key", "name of a setting, or a key's ID"},
+		{"keyring", "name of a keyring"},
+		{"kind", "kind of a session or packet"},
+		{"leader", "ID of the node that leads"},
+		{"moved", "path to which a damaged file was moved"},
+		{"node", "name or ID of a node"},
+		{"of", "what processes were left by"},
+		{"operator", "name of an operator"},
+		{"part", "part of a recording"},
+		{"path", "path of a folder, or of a request"},
+		{"peer", "ID of the node at the other end"},
+		{"pids", "processes"},
+		{"plane", "purpose of a connection"},
+		{"program", "path of a program"},
+		{"relay", "ID of the node through which this one is reached"},
+		{"release", "digest of a release"},
+		{"reports", "how many reports"},
+		{"said", "level at which a library said it"},
+		{"server", "ID of a server"},
+		{"session", "ID of a session"},
+		{"since", "from when on"},
+		{"socket", "path of the local API's socket"},
+		{"stack", "where a fault happened"},
+		{"stalled", "whether the disk hangs"},
+		{"status", "status of a run"},
+		{"stop", "why a run is stopped"},
+		{"term", "term of an election"},
+		{"to", "where something goes: an address, a destination, a level"},
+		{"uid", "number of an account"},
+		{"value", "of a setting"},
+		{"version", "of muster"},
+		{"where", "file and line of a mistake in the configuration"},
+		{"why", "why something is done or not"},
+	}
+}

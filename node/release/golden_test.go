@@ -1,0 +1,14 @@
+package release
+
+import (
+	"testing"
+
+	"github.com/muster-fleet/muster/testnet/golden"
+)
+
+// Hosts of other versions read what hosts of this one write.
+func TestFormatsAreKept(t *testing.T) {
+	golden.Check(t, golden.Types(
+		Ask{}, BuildAsk{}, Hello{}, Manifest{}, None{}, PutAsk{}, Signed{}, chunkHead{},
+	))
+}

@@ -1,0 +1,15 @@
+package talk
+
+import (
+	"testing"
+
+	"github.com/muster-fleet/muster/testnet/golden"
+)
+
+// Hosts of other versions read what hosts of this one write.
+func TestFormatsAreKept(t *testing.T) {
+	golden.Check(t, golden.Types(
+		Ask{}, Body{}, Done{}, Elsewhere{}, End{}, Failed{}, Fatal{}, File{}, Finished{}, Folder{}, Have{}, Leave{}, Link{},
+		Skipped{},
+	))
+}
