@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
@@ -126,6 +127,61 @@ func TestAnyFlippedBytesCostReportsOnly(t *testing.T) {
 			wantKind(t, err, fleet.Internal)
 		}
 		s.Close()
+	}
+}
+
+// TestSoundTreesPass puts and prunes until all trees have branches that grew, shrank and lost their first keys.
+func TestSoundTreesPass(t *testing.T) {
+	dir, now := t.TempDir(), time.UnixMilli(1)
+	s := open(t, dir, Options{Keep: time.Second, Now: func() time.Time { return now }})
+	random := rand.New(rand.NewPCG(3, 4))
+	f, err := os.Open(filepath.Join(dir, FileName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	removed := 0
+	for i := range 1500 {
+		now = now.Add(time.Duration(random.IntN(4)) * time.Millisecond)
+		m := out(command(random.IntN(1+i/2)), random.IntN(60), uint32(i+1), exec.Success, random.IntN(3)*900)
+		put(t, s, m)
+		if i%50 == 49 {
+			n, err := s.Prune()
+			if err != nil {
+				t.Fatal(err)
+			}
+			removed += n
+			if err := examine(f); err != nil {
+				t.Fatalf("after %d reports: %v", i+1, err)
+			}
+		}
+	}
+	if removed == 0 {
+		t.Error("nothing was pruned")
+	}
+}
+
+// TestPageIsFoundByItsFirstKey makes another key the first of a page: bbolt would add the page to its branch once more when
+// it is next written, and reports would be listed twice.
+func TestPageIsFoundByItsFirstKey(t *testing.T) {
+	good, caught := filled(t, 40), 0
+	for at := 2 * os.Getpagesize(); at+pageHead+element < len(good); at += os.Getpagesize() {
+		if native.Uint16(good[at+8:]) != flagLeaf || native.Uint16(good[at+10:]) < 2 {
+			continue
+		}
+		data := bytes.Clone(good)
+		data[at+pageHead+int(native.Uint32(data[at+pageHead+4:]))+15]++ // the last byte of its first key, or nearly
+		f, err := os.Open(write0(t, t.TempDir(), data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := examine(f); err != nil && strings.Contains(err.Error(), "than its branch says") {
+			caught++
+		}
+		f.Close()
+	}
+	if caught == 0 {
+		t.Fatal("no page below a branch was found")
 	}
 }
 

@@ -209,12 +209,24 @@ func (s section) ref() (bucketRef, error) {
 	return bucketRef{inline: inline}, err
 }
 
-// walk is the way through one tree. Keys must ascend, and none may be below the branch it hangs on.
+// walk is the way through one tree. Keys must ascend, and a page must begin with the key that its branch names it by: bbolt
+// finds a page's place in its branch by the page's first key, and where there is none it adds another.
 type walk struct {
 	x     *examination
 	last  []byte
-	floor []byte
+	named []byte // what the branch above names the next page by; nil: at the root
 	each  func(k []byte, v section) error
+}
+
+// ordered judges the key at place i of a page.
+func (w *walk) ordered(i int64, key []byte) error {
+	switch {
+	case w.last != nil && bytes.Compare(key, w.last) <= 0:
+		return damagef("keys are out of order")
+	case i == 0 && w.named != nil && !bytes.Equal(key, w.named):
+		return damagef("a page begins with another key than its branch says")
+	}
+	return nil
 }
 
 func (x *examination) tree(b bucketRef, each func(k []byte, v section) error) error {
@@ -273,10 +285,10 @@ func (w *walk) branch(s section, count int64, height int) error {
 		if err != nil {
 			return err
 		}
-		if w.last != nil && bytes.Compare(key, w.last) <= 0 || bytes.Compare(key, w.floor) < 0 {
-			return damagef("keys are out of order")
+		if err := w.ordered(i, key); err != nil {
+			return err
 		}
-		w.floor = key
+		w.named = key
 		if err := w.page(native.Uint64(e[8:]), height+1); err != nil {
 			return err
 		}
@@ -300,11 +312,11 @@ func (w *walk) leaf(s section, count int64) error {
 		if err != nil {
 			return err
 		}
-		switch {
-		case flags > flagBucket || len(key) == 0:
+		if flags > flagBucket || len(key) == 0 {
 			return damagef("an element is none of bbolt's")
-		case w.last != nil && bytes.Compare(key, w.last) <= 0 || bytes.Compare(key, w.floor) < 0:
-			return damagef("keys are out of order")
+		}
+		if err := w.ordered(i, key); err != nil {
+			return err
 		}
 		w.last, v.bucket = key, flags == flagBucket
 		if err := w.each(key, v); err != nil {
