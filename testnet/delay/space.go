@@ -3,7 +3,6 @@ package delay
 import (
 	"fmt"
 	"os"
-	"runtime"
 
 	"golang.org/x/sys/unix"
 
@@ -16,21 +15,15 @@ type Space struct{ file *os.File }
 
 // NewSpace makes a namespace. It needs the right to.
 func NewSpace() (*Space, error) {
-	type made struct {
-		file *os.File
-		err  error
+	var file *os.File
+	err := slowlink.Within("/proc/thread-self/ns/net", func() (err error) {
+		file, err = unshare()
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
-	out := make(chan made)
-	go func() {
-		runtime.LockOSThread() // for good: the thread ends with this goroutine, since it is in the new namespace
-		file, err := unshare()
-		out <- made{file, err}
-	}()
-	m := <-out
-	if m.err != nil {
-		return nil, m.err
-	}
-	s := &Space{m.file}
+	s := &Space{file}
 	if err := s.Within(loopbackUp); err != nil {
 		s.Close()
 		return nil, err

@@ -87,7 +87,8 @@ func (h *Host) startBoxHere() error {
 	params := h.slow
 	go func() {
 		defer close(done)
-		_ = slowlink.Pin()                    // without, the order is not kept as strictly
+		free, _ := slowlink.Pin() // without, the order is not kept as strictly
+		defer free()
 		_ = slowlink.Run(ctx, device, params) // it ends when the host or its slowness does
 	}()
 	h.box = func() {
@@ -143,7 +144,9 @@ func RunBox(ctx context.Context, args []string) error {
 		return err
 	}
 	fmt.Println("ready")
-	if err := errors.Join(slowlink.Pin(), os.Stdout.Close(), os.Stderr.Close()); err != nil {
+	free, err := slowlink.Pin()
+	defer free()
+	if err := errors.Join(err, os.Stdout.Close(), os.Stderr.Close()); err != nil {
 		return err
 	}
 	return slowlink.Run(ctx, device, p)

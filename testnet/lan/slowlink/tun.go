@@ -18,7 +18,9 @@ func Open(netns, name string) (file *os.File, err error) {
 	return file, err
 }
 
-// Within calls a function in a network namespace. What the function opens stays there; goroutines that it starts do not.
+// Within calls a function in a network namespace, or one that moves its thread to another. What the function opens stays there;
+// goroutines that it starts do not. Its thread comes back and lives on, whoever it was before: processes that other goroutines
+// started on it may have to die with it (Pdeathsig).
 func Within(netns string, do func() error) error {
 	out := make(chan error)
 	go func() { // a namespace belongs to a thread
@@ -26,7 +28,7 @@ func Within(netns string, do func() error) error {
 		back, err := there(netns, do)
 		if back {
 			runtime.UnlockOSThread()
-		} // else the thread ends with this goroutine: it is in the wrong place
+		} // else the thread has to end with this goroutine: it is in the wrong place
 		out <- err
 	}()
 	return <-out
@@ -51,13 +53,14 @@ func there(netns string, do func() error) (back bool, err error) {
 	return unix.Setns(int(here.Fd()), unix.CLONE_NEWNET) == nil, err
 }
 
-// Pin ties the calling goroutine to one processor, for as long as it lives: the kernel lets packets overtake each other that
-// are sent from two.
-func Pin() error {
+// Pin ties the calling goroutine to one processor until it calls free: the kernel lets packets overtake each other that are
+// sent from two.
+func Pin() (free func(), err error) {
 	runtime.LockOSThread()
+	free = runtime.UnlockOSThread
 	var now, one unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &now); err != nil {
-		return err
+		return free, err
 	}
 	for cpu := range len(now) * 64 { // a set is made of words of 64 bits
 		if now.IsSet(cpu) {
@@ -65,7 +68,14 @@ func Pin() error {
 			break
 		}
 	}
-	return unix.SchedSetaffinity(0, &one)
+	if err := unix.SchedSetaffinity(0, &one); err != nil {
+		return free, err
+	}
+	return func() {
+		if unix.SchedSetaffinity(0, &now) == nil {
+			runtime.UnlockOSThread()
+		} // else the thread has to end with this goroutine
+	}, nil
 }
 
 func makeTUN(name string) (*os.File, error) {
