@@ -101,7 +101,8 @@ func TestShellInATerminal(t *testing.T) {
 	s.types("stty size")
 	s.shows("40 120")
 
-	s.types("sleep 1000")
+	s.types("sh -c 'echo before; exec sleep 1000'")
+	s.shows("before") // it has the terminal: what is typed earlier is nobody's
 	s.tmux("send-keys", "C-c")
 	s.types("echo code $?")
 	s.shows("code 130")

@@ -84,7 +84,7 @@ func (b *bench) whole(ctx context.Context) error {
 // of the machine's load.
 func (b *bench) all(ctx context.Context, what string, says func(node.Status) bool) error {
 	for _, h := range b.hosts {
-		if err := b.until(ctx, h.Name()+" "+what, func() (bool, error) {
+		if err := until(ctx, look, h.Name()+" "+what, func() (bool, error) {
 			if err := b.allRun(); err != nil {
 				return false, err
 			}
@@ -124,14 +124,14 @@ func lastWords(log string) string {
 }
 
 // until looks again and again whether something has come true.
-func (b *bench) until(ctx context.Context, what string, holds func() (bool, error)) error {
+func until(ctx context.Context, every time.Duration, what string, holds func() (bool, error)) error {
 	ctx, stop := context.WithTimeout(ctx, patience)
 	defer stop()
 	for {
 		if ok, err := holds(); ok || err != nil {
 			return err
 		}
-		if err := pause(ctx, look); errors.Is(err, context.DeadlineExceeded) {
+		if err := pause(ctx, every); errors.Is(err, context.DeadlineExceeded) {
 			return fmt.Errorf("%s: not within %s", what, patience)
 		} else if err != nil {
 			return err

@@ -65,7 +65,7 @@ func (b *bench) knowsDead(ctx context.Context, dead *lan.Host) (knew []time.Time
 			continue
 		}
 		var nodes []api.Node
-		if err := b.until(ctx, h.Name()+" calls "+dead.Name()+" lost", func() (bool, error) {
+		if err := until(ctx, look, h.Name()+" calls "+dead.Name()+" lost", func() (bool, error) {
 			var err error
 			nodes, err = b.clients[h.Name()].Nodes(ctx)
 			return err == nil && isLost(nodes, dead.Name()), nil

@@ -45,6 +45,7 @@ type plainAgent struct {
 	dir    string
 	at     spot
 	cmd    *exec.Cmd
+	ended  chan error // what the process ended with
 	client *api.Client
 }
 
@@ -152,15 +153,28 @@ func (f *plain) start(ctx context.Context, a *plainAgent, args ...string) error 
 	if err := f.launch(ctx, a, nil, args...); err != nil {
 		return err
 	}
-	return waitFor(ctx, a.name+" answers", func() bool {
+	return until(ctx, look, a.name+" answers", func() (bool, error) {
 		s, err := a.client.Status(ctx)
-		return err == nil && !s.Fleet.IsZero()
+		return err == nil && !s.Fleet.IsZero(), a.runs()
 	})
 }
 
+// runs is nil while the agent's process runs.
+func (a *plainAgent) runs() error {
+	select {
+	case err := <-a.ended:
+		a.ended <- err // for those who come later
+		return fmt.Errorf("the agent of %s has ended: %w: %s", a.name, err, lastWords(a.log()))
+	default:
+		return nil
+	}
+}
+
+func (a *plainAgent) log() string { return a.dir + ".log" }
+
 // launch starts an agent, with more variables of its environment.
 func (f *plain) launch(ctx context.Context, a *plainAgent, env []string, args ...string) error {
-	log, err := os.OpenFile(a.dir+".log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	log, err := os.OpenFile(a.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
@@ -175,6 +189,8 @@ func (f *plain) launch(ctx context.Context, a *plainAgent, env []string, args ..
 	if err := a.at.start(a.cmd); err != nil {
 		return err
 	}
+	a.ended = make(chan error, 1)
+	go func(cmd *exec.Cmd, ended chan<- error) { ended <- cmd.Wait() }(a.cmd, a.ended)
 	a.client = api.Dial(filepath.Join(a.dir, "agent.sock"))
 	return nil
 }
@@ -182,9 +198,9 @@ func (f *plain) launch(ctx context.Context, a *plainAgent, env []string, args ..
 // whole waits until all see all, and three vote.
 func (f *plain) whole(ctx context.Context) error {
 	for _, a := range f.agents {
-		if err := waitFor(ctx, a.name+" sees the fleet", func() bool {
+		if err := until(ctx, look, a.name+" sees the fleet", func() (bool, error) {
 			s, err := a.client.Status(ctx)
-			return err == nil && isWhole(s, len(f.agents))
+			return err == nil && isWhole(s, len(f.agents)), a.runs()
 		}); err != nil {
 			return err
 		}
@@ -225,9 +241,9 @@ func (f *plain) end() error {
 		if a.client != nil {
 			a.client.Close()
 		}
-		if a.cmd != nil && a.cmd.Process != nil {
+		if a.ended != nil {
 			_ = a.cmd.Process.Kill()
-			_ = a.cmd.Wait() // it says that it was killed
+			<-a.ended // it says that it was killed
 		}
 	}
 	return os.RemoveAll(f.dir)
@@ -235,5 +251,5 @@ func (f *plain) end() error {
 
 // waitFor looks again and again whether something has come true.
 func waitFor(ctx context.Context, what string, holds func() bool) error {
-	return (&bench{}).until(ctx, what, func() (bool, error) { return holds(), nil })
+	return until(ctx, look, what, func() (bool, error) { return holds(), nil })
 }

@@ -122,7 +122,7 @@ func noise(size int, seed uint64) []byte {
 func (b *bench) trust(ctx context.Context, key auth.Signer) error {
 	founder := b.hosts[0]
 	var said string
-	if err := b.until(ctx, "the fleet takes release.keys", func() (bool, error) { // its level rises first
+	if err := until(ctx, look, "the fleet takes release.keys", func() (bool, error) { // its level rises first
 		r := founder.Muster(ctx, "setting", "put", auth.SettingReleaseKeys, auth.FormatReleaseKey(key.Public()))
 		said = r.Stderr
 		return r.Code == 0, nil

@@ -128,7 +128,9 @@ func (a *plainAgent) stop() error {
 	if err := a.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		return err
 	}
-	return a.cmd.Wait()
+	err := <-a.ended
+	a.ended = nil
+	return err
 }
 
 // startTimed starts an agent in the place of the service manager.
@@ -144,7 +146,11 @@ func (f *plain) startTimed(ctx context.Context, a *plainAgent) (s started, err e
 	defer stop()
 	began := time.Now()
 	defer context.AfterFunc(ctx, func() { _ = manager.SetReadDeadline(began) })()
-	ready := make(chan error, 1)
+	type heard struct {
+		after time.Duration
+		err   error
+	}
+	ready := make(chan heard, 1)
 	go func() {
 		note := make([]byte, 4096)
 		for {
@@ -152,31 +158,33 @@ func (f *plain) startTimed(ctx context.Context, a *plainAgent) (s started, err e
 			if err == nil && !strings.Contains(string(note[:n]), "READY=1") {
 				continue
 			}
-			s.ready = time.Since(began)
-			ready <- err
+			ready <- heard{time.Since(began), err}
 			return
 		}
 	}()
 	if err := f.launch(ctx, a, []string{"NOTIFY_SOCKET=" + path}); err != nil {
 		return s, err
 	}
-	for s.leads == 0 {
+	err = until(ctx, time.Millisecond, a.name+" comes up", func() (bool, error) {
 		status, err := a.client.Status(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return s, fmt.Errorf("%s does not come up: %w", a.name, err)
-		case err != nil || status.Fleet.IsZero():
-		case s.answer == 0:
+		if err != nil || status.Fleet.IsZero() {
+			return false, a.runs()
+		}
+		if s.answer == 0 {
 			s.answer = time.Since(began)
-			fallthrough
-		default:
-			if !status.Quorum.Leader.IsZero() {
-				s.leads = time.Since(began)
-			}
 		}
-		if err := pause(ctx, time.Millisecond); err != nil {
-			return s, err
+		if status.Quorum.Leader.IsZero() {
+			return false, nil
 		}
+		s.leads = time.Since(began)
+		return true, nil
+	})
+	if err != nil {
+		return s, err
 	}
-	return s, <-ready
+	h := <-ready
+	if s.ready = h.after; h.err != nil {
+		return s, fmt.Errorf("%s leads, and does not say that it is up: %w", a.name, h.err)
+	}
+	return s, nil
 }

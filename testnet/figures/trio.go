@@ -9,12 +9,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	mathrand "math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"syscall"
 
 	"github.com/muster-fleet/muster/node/fleet"
 )
@@ -125,13 +127,23 @@ func (t *trio) end() error {
 	return all
 }
 
+// freeAddr finds an address of the loopback network that nobody takes by chance while its process is stopped: the kernel gives
+// away higher ports, to whoever asks for any.
 func freeAddr() (netip.AddrPort, error) {
-	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		return netip.AddrPort{}, err
+	const low, high, tries = 10_000, 32_768, 100
+	for range tries {
+		host := netip.AddrFrom4([4]byte{127, byte(1 + mathrand.IntN(250)), byte(mathrand.IntN(250)), byte(1 + mathrand.IntN(250))})
+		addr := netip.AddrPortFrom(host, uint16(low+mathrand.IntN(high-low)))
+		conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(addr))
+		if errors.Is(err, syscall.EADDRINUSE) {
+			continue
+		}
+		if err == nil {
+			err = conn.Close()
+		}
+		return addr, err
 	}
-	defer conn.Close()
-	return conn.LocalAddr().(*net.UDPAddr).AddrPort(), nil
+	return netip.AddrPort{}, fmt.Errorf("%d addresses of the loopback network are in use", tries)
 }
 
 // lane is a connection that many clients share: what waited while the last frame was on its way goes with the next.
