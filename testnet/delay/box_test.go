@@ -78,21 +78,23 @@ func TestCarryEnds(t *testing.T) {
 	})
 }
 
-// joined makes two namespaces and a box between them.
-func joined(t testing.TB, p Path) (a, b *Space, box *Box) {
+func space(t testing.TB) *Space {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, for network namespaces")
 	}
-	spaces := make([]*Space, 2)
-	for i := range spaces {
-		s, err := NewSpace()
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { s.Close() })
-		spaces[i] = s
+	s, err := NewSpace()
+	if err != nil {
+		t.Fatal(err)
 	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// joined makes two namespaces and a box between them.
+func joined(t testing.TB, p Path) (a, b *Space, box *Box) {
+	t.Helper()
+	spaces := []*Space{space(t), space(t)}
 	box, err := Join(spaces[0].Path(), spaces[1].Path(), p)
 	if err != nil {
 		t.Fatal(err)

@@ -1,7 +1,6 @@
 package delay
 
 import (
-	"os"
 	"os/exec"
 	"syscall"
 	"testing"
@@ -10,9 +9,6 @@ import (
 // TestSpacesEndNoThread: a process that is to die with its parent (Pdeathsig) dies with the thread that started it, and any
 // thread may have.
 func TestSpacesEndNoThread(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root, for network namespaces")
-	}
 	ended := make(chan int, 100)
 	for range 20 {
 		child := exec.Command("sleep", "1000")
@@ -25,11 +21,7 @@ func TestSpacesEndNoThread(t *testing.T) {
 			ended <- child.Process.Pid
 		}()
 		t.Cleanup(func() { _ = child.Process.Kill() })
-		s, err := NewSpace()
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.Close()
+		space(t)
 	}
 	select {
 	case pid := <-ended:

@@ -41,7 +41,7 @@ var skips = map[string]string{
 	"testnet/machine/packages_test.go TestPackages":         "a person who asked for the long run: MUSTER_LONG",
 	"testnet/bubble_outbound_test.go TestMeasureUplinks":    "a person who asked for figures: MUSTER_MEASURE",
 	"testnet/chaos/chaos_test.go TestShortChaos":            "root, for hosts in namespaces",
-	"testnet/delay/box_test.go joined":                      "root, for network namespaces",
+	"testnet/delay/box_test.go space":                       "root, for network namespaces",
 	"testnet/figures/hosts_test.go needsRoot":               "root, for hosts in namespaces",
 	"testnet/hosts/hosts_test.go TestHosts":                 "root, for hosts in namespaces",
 	"testnet/machine/packages_test.go machines":             "root, and debootstrap to make a root with",
