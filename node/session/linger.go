@@ -14,15 +14,24 @@ const maxLingering = 64
 // which nobody is attached go first.
 func (s *Sessions) linger(id fleet.UUID) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.lingering = append(s.lingering, id)
-	if len(s.lingering) <= maxLingering {
-		s.mu.Unlock()
-		return
+	if s.thinning {
+		return // whoever does looks again
 	}
-	all := s.lingering
-	s.lingering = nil // who comes meanwhile begins another list
-	s.mu.Unlock()
-	var still []fleet.UUID
+	s.thinning = true
+	for len(s.lingering) > maxLingering {
+		all := slices.Clone(s.lingering)
+		s.mu.Unlock()
+		still := s.thin(all)
+		s.mu.Lock()
+		s.lingering = slices.Concat(still, s.lingering[len(all):])
+	}
+	s.thinning = false
+}
+
+// thin returns those of which the supervisors still wait, and are to.
+func (s *Sessions) thin(all []fleet.UUID) (still []fleet.UUID) {
 	for _, id := range all {
 		if s.folder(id).alive() {
 			still = append(still, id)
@@ -33,32 +42,17 @@ func (s *Sessions) linger(id fleet.UUID) {
 		if conn, _, err := s.ask(s.ctx, still[i], ask{Kind: askKill}); err == nil { // else it is gone
 			conn.Close()
 		}
-		still = append(still[:i], still[i+1:]...)
+		still = slices.Delete(still, i, i+1)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.lingering = append(still, s.lingering...)
+	return still
 }
 
 // stillHere lists the ended sessions whose supervisors wait for their clients.
-func (s *Sessions) stillHere() (still []fleet.UUID) {
+func (s *Sessions) stillHere() []fleet.UUID {
 	s.mu.Lock()
 	all := slices.Clone(s.lingering)
 	s.mu.Unlock()
-	var gone []fleet.UUID
-	for _, id := range all {
-		if s.folder(id).alive() {
-			still = append(still, id)
-		} else {
-			gone = append(gone, id)
-		}
-	}
-	if len(gone) > 0 {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.lingering = slices.DeleteFunc(s.lingering, func(id fleet.UUID) bool { return slices.Contains(gone, id) })
-	}
-	return still
+	return slices.DeleteFunc(all, func(id fleet.UUID) bool { return !s.folder(id).alive() })
 }
 
 // loneliest is the place of the first to which nobody is attached, or of the first.

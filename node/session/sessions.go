@@ -87,6 +87,7 @@ type Sessions struct {
 	known     map[fleet.UUID]node.SessionState // slim, see Known
 	tunnels   map[fleet.UUID]*tunnel           // that run: somebody else serves them, and tells of them
 	lingering []fleet.UUID                     // ended, and some of their supervisors wait for their clients; the oldest first
+	thinning  bool                             // somebody makes lingering shorter
 }
 
 // Open takes up the sessions in cfg.Dir: those whose supervisor lives are followed, those that ended meanwhile are told of,
