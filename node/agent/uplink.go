@@ -42,9 +42,10 @@ type uplinks struct {
 
 	telling chan struct{} // holds one while the fleet is told, so that the newest is told last; no mutex, for it takes seconds
 
-	mu  sync.Mutex
-	via []fleet.ID
-	why string // the last uplink ended, or never was
+	mu   sync.Mutex
+	via  []fleet.ID
+	told bool   // the fleet, of some
+	why  string // the last uplink ended, or never was
 }
 
 // heldUplink is one that stands or is tried.
@@ -71,9 +72,13 @@ func (a *Agent) Via() []fleet.ID {
 	return a.uplinks.via
 }
 
-// mayJoinGossip reports whether others may hear of this node: of an outbound-only one without an uplink they would hear
-// nothing more.
-func (a *Agent) mayJoinGossip() bool { return !a.Outbound() || len(a.Via()) > 0 }
+// mayJoinGossip reports whether others may hear of this node: of an outbound-only one they would hear nothing more, without an
+// uplink, nor before what it says of itself names one.
+func (a *Agent) mayJoinGossip() bool {
+	a.uplinks.mu.Lock()
+	defer a.uplinks.mu.Unlock()
+	return !a.Outbound() || a.uplinks.told && len(a.uplinks.via) > 0
+}
 
 // Relays lists the members through which a node is reached that cannot be dialled, the likeliest first.
 func (a *Agent) Relays(id fleet.ID) []fleet.ID {
@@ -222,6 +227,9 @@ func (a *Agent) tellUplinks(ctx context.Context, work *sync.WaitGroup, via []fle
 			return
 		}
 		a.complain("tell through whom this node is reached", u.shell.Tell(a.Via()))
+		u.mu.Lock()
+		u.told = true
+		u.mu.Unlock()
 		<-u.telling
 		if !a.anyOnline() { // all seem lost, for nothing of theirs came through
 			a.gossip.Join(ctx, a.everyHint())

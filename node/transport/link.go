@@ -51,6 +51,7 @@ type link struct {
 
 	lastHeard atomic.Int64 // nanoseconds since Endpoint.began
 	left      atomic.Bool  // the peer sent controlLeave
+	broke     atomic.Bool  // it takes no stream any more: QUIC says that before it ends the connection's context
 	suspect   atomic.Bool  // it did not answer a ping; cleared by the next sign of life
 	incoming  atomic.Int32
 
@@ -83,7 +84,7 @@ func (l *link) silent() time.Duration {
 	return time.Since(l.e.began) - time.Duration(l.lastHeard.Load())
 }
 
-func (l *link) dead() bool { return l.conn.Context().Err() != nil }
+func (l *link) dead() bool { return l.broke.Load() || l.conn.Context().Err() != nil }
 
 // close ends the connection; the peer learns code and reason, and every stream fails with them at once.
 func (l *link) close(code quic.ApplicationErrorCode, reason string) {
@@ -211,6 +212,7 @@ func (l *link) openStream(ctx context.Context) (*Stream, error) {
 			l.mu.Unlock()
 			return nil, errFull
 		}
+		l.broke.Store(true)
 		return nil, broken(err, l.who())
 	}
 	s, err := l.conn.OpenStreamSync(ctx)
@@ -218,6 +220,7 @@ func (l *link) openStream(ctx context.Context) (*Stream, error) {
 		if ctx.Err() != nil {
 			return nil, &fleet.Error{Kind: fleet.Unavailable, What: l.who() + " has no room for another stream", Err: context.Cause(ctx)}
 		}
+		l.broke.Store(true)
 		return nil, broken(err, l.who())
 	}
 	return l.newStream(s), nil
