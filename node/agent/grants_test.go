@@ -55,8 +55,10 @@ func (d *desk) grant(t *testing.T, o exec.Order, to fleet.ID) {
 func (d *desk) asGrant(t *testing.T, peer fleet.ID, o exec.Order, loop node.GrantAnswer) (node.GrantAnswer, error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
+	var core sync.WaitGroup
+	defer core.Wait() // else it may take what is posted later
 	defer cancel()
-	go func() {
+	core.Go(func() {
 		select {
 		case ev := <-d.queue:
 			asked := ev.(node.GrantAsked)
@@ -66,7 +68,7 @@ func (d *desk) asGrant(t *testing.T, peer fleet.ID, o exec.Order, loop node.Gran
 			d.grants.answer(asked.Ticket, loop)
 		case <-ctx.Done():
 		}
-	}()
+	})
 	kind, body, err := d.answer(ctx, peer, askGrant, wire.Marshal(orderAsk{idOf(o)}))
 	if err != nil {
 		return 0, err

@@ -25,6 +25,9 @@ func CanonicalPath(text string) (string, error) {
 		rest, home = "", true
 	}
 	home = home || !strings.HasPrefix(rest, "/")
+	if home {
+		rest = strings.TrimLeft(rest, "/") // ~//x is ~/x, and ~//.. leads out as ~/.. does
+	}
 	isFolder := rest == "" || strings.HasSuffix(rest, "/") || strings.HasSuffix(rest, "/.") || strings.HasSuffix(rest, "/..") || rest == "." || rest == ".."
 	clean := path.Clean("/" + rest)
 	if home && leavesHome(rest) {

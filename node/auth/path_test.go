@@ -15,7 +15,7 @@ func TestCanonicalPath(t *testing.T) {
 		"/": "/", "//": "/", "/..": "/", "/srv/www": "/srv/www", "/srv/www/": "/srv/www/", "/srv//www/./x": "/srv/www/x", "/srv/www/../x": "/srv/x", "/srv/www/..": "/srv/", "/srv/.": "/srv/",
 		"": "~/", "~": "~/", "~/": "~/", ".": "~/", "./": "~/", "x": "~/x", "./x/": "~/x/", "~/x/../y": "~/y", "a/..": "~/", "~/..x": "~/..x", "~ann/x": "~/~ann/x", "/~/x": "/~/x",
 		"/var/log/*.gz": "/var/log/*.gz", "/a b/ü": "/a b/ü", "/x/~/y": "/x/~/y", "..x/y": "~/..x/y", "~//etc": "~/etc", "~/../etc/..": "",
-		"..": "", "../x": "", "a/../../x": "", "~/../x": "", "x/../..": "", "/a\nb": "", "/a\x00": "", "/\xff": "", "/" + strings.Repeat("x", maxPath): "",
+		"..": "", "../x": "", "a/../../x": "", "~/../x": "", "~//../x": "", "~//..": "", "x/../..": "", "/a\nb": "", "/a\x00": "", "/\xff": "", "/" + strings.Repeat("x", maxPath): "",
 	} {
 		got, err := CanonicalPath(text)
 		if got != want || (err == nil) != (want != "") || err != nil && fleet.KindOf(err) != fleet.Invalid {
