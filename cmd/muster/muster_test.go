@@ -2,10 +2,12 @@ package main
 
 import (
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -17,6 +19,11 @@ import (
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && slices.Contains([]string{superviseWord, sessionWord, copyWord, actWord}, os.Args[1]) {
 		main() // of an agent that a script has started
+	}
+	// What a script begins in its background ignores Ctrl-C, and its programs would inherit that from a door that is a part
+	// of this process; supervisors see to it themselves.
+	if signal.Ignored(syscall.SIGINT) {
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGINT)
 	}
 	testscript.Main(m, map[string]func(){"muster": main})
 }
