@@ -198,11 +198,14 @@ func lyingMember(t *testing.T, w *badLuck) {
 	expired := l.orderAt(operator, time.Now().Add(-2*time.Hour), line("expired"), hit)
 	removed := l.order(w.signerIn(t, filepath.Join(w.Dir, "bob.key")), line("bob"), hit)
 	rightless := l.order(w.signerIn(t, filepath.Join(w.Dir, "carol.key")), line("carol"), hit)
+	for _, lie := range []lie{forged, stranger, claimed, changed, otherSet} {
+		w.Until("a lie is fetched", func() bool {
+			l.ring(hit, lie)
+			return l.wasAsked(lie)
+		})
+	}
 	for _, lie := range []lie{forged, stranger, claimed, changed, otherSet, expired, removed, rightless, elsewhere, genuine} {
 		l.tell(hit, lie)
-	}
-	for _, lie := range []lie{forged, stranger, claimed, changed, otherSet} {
-		w.Until("a lie is fetched", func() bool { return l.wasAsked(lie) })
 	}
 	w.Must(w.one, "run", "--target", hit.Name, "--", "true") // what came before was looked at by then
 	hit.Kill()

@@ -183,16 +183,20 @@ func (l *liar) orderAt(by auth.Signer, at time.Time, line string, nodes ...*Node
 // tell rings for a lie twice: without the order, so that the hearer fetches it here, and with it on the bell.
 func (l *liar) tell(n *Node, told lie) {
 	l.t.Helper()
+	l.ring(n, told)
+	l.ring(n, told, told.order.Statement)
+}
+
+// ring rings once for a lie. As any packet, the bell may get lost.
+func (l *liar) ring(n *Node, told lie, rider ...auth.Envelope) {
+	l.t.Helper()
 	l.mu.Lock()
 	l.orders[told.id] = told.order
 	l.mu.Unlock()
 	act := l.record.Act + uint64(time.Now().UnixNano()%1_000_000) // a bell that was never heard
-	for _, rider := range [][]auth.Envelope{nil, {told.order.Statement}} {
-		act++
-		bell := node.Bell{Kind: node.BellCommand, Statement: told.id, Act: act, Holders: []fleet.ID{l.id}, Rider: rider}
-		if err := l.end.SendPacket(netip.MustParseAddrPort(n.Addr), transport.KindBell, bell.Encode()); err != nil {
-			l.t.Fatal(err)
-		}
+	bell := node.Bell{Kind: node.BellCommand, Statement: told.id, Act: act, Holders: []fleet.ID{l.id}, Rider: rider}
+	if err := l.end.SendPacket(netip.MustParseAddrPort(n.Addr), transport.KindBell, bell.Encode()); err != nil {
+		l.t.Fatal(err)
 	}
 }
 
